@@ -1,0 +1,90 @@
+"""The contract between the harness and a tool: a subject comes in, a reading goes out.
+
+An adapter is one module in this package that defines `TOOL`, a `Tool`. Its `measure` receives a
+`Subject` and the variant asked for, imports its tool, calls it as the tool's README tells a user
+to, and returns a `Reading`: what the tool said, unmended. It may raise `Unsupported` when the
+tool's documented interface cannot take the subject; any other exception is the tool's own.
+It runs in a process of its own and need not clean up after its tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Unit = Literal["MAC", "FLOP"]
+
+
+class Unsupported(Exception):  # noqa: N818 - an outcome, not an error
+    """The tool's documented interface cannot take this subject; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model in eval mode on the CPU, with random weights, and the tensors to call it with."""
+
+    model: torch.nn.Module
+    inputs: tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a tool attributes to one module, and to none of its other rows.
+
+    Attributes:
+        path: the module's qualified name in the model, "" for the root.
+        type: the module's class name.
+        macs: in the unit of the reading, as the tool gave it.
+        params: as the tool gave it; None where the tool says nothing.
+    """
+
+    path: str
+    type: str
+    macs: object
+    params: object = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a tool said.
+
+    Attributes:
+        raw: all totals the tool returned, under the tool's own names.
+        count: the total to be compared, in the unit of the tool.
+        params: the tool's parameter total; None where the tool counts none.
+        rows: per-module counts, each in the unit of the tool; empty where the tool exposes none.
+    """
+
+    raw: dict[str, Any]
+    count: object
+    params: object = None
+    rows: tuple[Row, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What the harness knows of a tool before it runs it.
+
+    Attributes:
+        name: the name on the command line and in every record.
+        distribution: the name it is installed by; its version is that of this distribution.
+        package: the name it is imported by.
+        unit: what `Reading.count` is in, as the tool really means it.
+        measure: runs the tool. Called with the subject and a variant of `variants` (None if empty).
+        variants: ways of running the tool that give numbers of their own.
+        summary: how the tool counts, in a few words.
+        url: where it comes from.
+    """
+
+    name: str
+    distribution: str
+    package: str
+    unit: Unit
+    measure: Callable[[Subject, str | None], Reading]
+    summary: str
+    url: str
+    variants: tuple[str, ...] = ()

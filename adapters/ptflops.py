@@ -1,0 +1,134 @@
+"""ptflops: MACs by module hooks and patched functionals (`pytorch`) or a dispatch mode (`aten`).
+
+Asked for its per-layer print in plain MACs, ptflops prints exact numbers; the rows are read from
+that print. When the model raises, it prints a traceback and returns (None, None), and so the
+reading holds None.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from adapters.contract import Reading, Row, Subject, Tool
+
+
+def _measure(subject: Subject, variant: str | None) -> Reading:
+    from ptflops import get_model_complexity_info
+
+    printed = io.StringIO()
+    macs, params = get_model_complexity_info(
+        subject.model,
+        tuple(subject.inputs[0].shape[1:]),
+        as_strings=False,
+        print_per_layer_stat=True,
+        input_constructor=_input_constructor(subject),
+        ost=printed,
+        backend=variant,
+        # Any unit but GMac, MMac and KMac prints the number itself.
+        flops_units="Mac",
+        param_units="",
+    )
+    if macs is None:
+        sys.stdout.write(printed.getvalue())
+    read = _aten_rows if variant == "aten" else _pytorch_rows
+    rows = tuple(read(printed.getvalue(), subject.model)) if macs is not None else ()
+    return Reading(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
+
+
+def _input_constructor(subject: Subject) -> Callable[[Any], Any] | None:
+    """None where ptflops makes the input itself: one float32 tensor of batch 1."""
+    import torch
+
+    first = subject.inputs[0]
+    if len(subject.inputs) == 1 and first.shape[:1] == (1,) and first.ndim > 1:
+        if first.dtype == torch.float32:
+            return None
+    if len(subject.inputs) == 1:
+        return lambda _resolution: first
+    names = list(inspect.signature(subject.model.forward).parameters)
+    return lambda _resolution: dict(zip(names, subject.inputs, strict=False))
+
+
+_HEADER = re.compile(r"^(?P<indent> *)\((?P<name>[^()]+)\): (?:\d+ x )?(?P<type>\w+)\((?P<rest>.*)$")
+_COUNTS = re.compile(
+    r"(?P<params>\d+), [\d.]+% Params, (?P<macs>[\d.e+]+) Mac, [\d.]+% MACs"
+)
+
+
+def _pytorch_rows(printed: str, model: Any) -> Iterator[Row]:
+    """The modules whose own count is not the sum of their children's."""
+    counts = dict(_module_counts(printed))
+    types = {path: type(module).__name__ for path, module in model.named_modules()}
+    children: dict[str, list[str]] = {path: [] for path in counts}
+    for path in counts:
+        if path:
+            children.setdefault(path.rpartition(".")[0], []).append(path)
+    waiting = [""]
+    while waiting:
+        path = waiting.pop()
+        inside = children[path]
+        macs, params = counts[path]
+        if inside and sum(counts[child][0] for child in inside) == macs:
+            waiting.extend(reversed(inside))
+        else:
+            # Where a module with children has a count of its own, ptflops takes nothing from them.
+            yield Row(path, types.get(path, "?"), macs, params)
+
+
+def _module_counts(printed: str) -> Iterator[tuple[str, tuple[float, int]]]:
+    """Path to (macs, params) of every module in the print, descendants held in ancestors."""
+    stack: list[tuple[int, list[str]]] = [(-1, [""])]
+    for line in printed.splitlines():
+        header = _HEADER.match(line)
+        if header:
+            indent = len(header["indent"])
+            while stack[-1][0] >= indent:
+                stack.pop()
+            parents = stack[-1][1]
+            names = _names(header["name"])
+            stack.append((indent, [f"{p}.{n}" if p else n for p in parents for n in names]))
+        found = _COUNTS.search(header["rest"] if header else line)
+        if found:
+            for path in stack[-1][1]:
+                yield path, (float(found["macs"]), int(found["params"]))
+
+
+def _names(name: str) -> list[str]:
+    """torch prints equal neighbours in a ModuleList as one, such as (0-3): 4 x Linear(…)."""
+    first, dash, last = name.partition("-")
+    if dash and first.isdigit() and last.isdigit():
+        return [str(index) for index in range(int(first), int(last) + 1)]
+    return [name]
+
+
+def _aten_rows(printed: str, model: Any) -> Iterator[Row]:
+    """The children of the root, and the root with what is left to it."""
+    totals: dict[str, int] = {}
+    module = ""
+    for line in printed.splitlines():
+        if line.startswith("Module:"):
+            module = line.removeprefix("Module:").strip()
+            totals[module] = 0
+        elif module and line.endswith(" Mac"):
+            totals[module] += int(line.split(": ")[1].removesuffix(" Mac"))
+    types = {name: type(child).__name__ for name, child in model.named_children()}
+    everything = totals.pop("Global", 0)
+    yield Row("", type(model).__name__, everything - sum(totals.values()))
+    yield from (Row(name, types[name], macs) for name, macs in totals.items())
+
+
+TOOL = Tool(
+    name="ptflops",
+    distribution="ptflops",
+    package="ptflops",
+    unit="MAC",
+    measure=_measure,
+    summary="module hooks and patched functionals, or dispatched operators",
+    url="https://github.com/sovrasov/flops-counter.pytorch",
+    variants=("pytorch", "aten"),
+)

@@ -1,0 +1,45 @@
+"""thop (pytorch-OpCounter): forward hooks on exact module types; counts MACs, called ops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from adapters.contract import Reading, Row, Subject, Tool
+
+
+def _measure(subject: Subject, variant: str | None) -> Reading:
+    from thop import profile
+
+    del variant
+    macs, params, layers = profile(
+        subject.model, inputs=subject.inputs, verbose=False, ret_layer_info=True
+    )
+    types = {path: type(module).__name__ for path, module in _paths(subject.model)}
+    rows = tuple(Row(path, types[path], ops, own) for path, ops, own in _rows(layers))
+    return Reading(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
+
+
+def _paths(model: Any) -> Iterator[tuple[str, Any]]:
+    # thop walks the tree by attribute, so a shared module stands under each of its names.
+    return iter(model.named_modules(remove_duplicate=False))
+
+
+def _rows(layers: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float, float]]:
+    """The leaves of thop's nested {name: (ops, params, {children})}."""
+    for name, (ops, params, children) in layers.items():
+        if children:
+            yield from _rows(children, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", ops, params
+
+
+TOOL = Tool(
+    name="thop",
+    distribution="thop",
+    package="thop",
+    unit="MAC",
+    measure=_measure,
+    summary="forward hooks on exact module types",
+    url="https://github.com/Lyken17/pytorch-OpCounter",
+)

@@ -1,0 +1,233 @@
+"""A host: holds one model and forks a cell for each tool that is to run on it.
+
+Messages in: {"build": {source, location, factory}, "inputs": [...]}, then {"cell": id, "tool",
+"variant", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built": true} or {"failed":
+why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from harness.errors import UsageError
+from harness.specs import ModelSpec, parse_input
+from harness.wire import Channel, die_with_parent, kill_group, resident_bytes
+
+TICK_SECONDS = 0.02
+EXCERPT_BYTES = 2000
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+
+
+@dataclass
+class Excerpt:
+    """The start and the end of a stream, the middle forgotten however long it is."""
+
+    head: bytes = b""
+    tail: bytes = b""
+    dropped: int = 0
+
+    def add(self, data: bytes) -> None:
+        """Take in more of the stream."""
+        room = EXCERPT_BYTES - len(self.head)
+        self.head += data[:room]
+        tail = self.tail + data[room:] if room < len(data) else self.tail
+        self.dropped += max(len(tail) - EXCERPT_BYTES, 0)
+        self.tail = tail[-EXCERPT_BYTES:]
+
+    def text(self) -> str:
+        """What is kept; memory addresses blanked, since they differ from run to run."""
+        gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
+        text = (self.head + gap + self.tail).decode(errors="replace")
+        return _ADDRESS.sub("0x…", text)
+
+
+@dataclass
+class Running:
+    """A cell that has been forked and has not been reaped."""
+
+    id: int
+    pid: int
+    output: int
+    result: int
+    timeout_seconds: float
+    memory_bytes: int
+    started: float = field(default_factory=time.monotonic)
+    excerpt: Excerpt = field(default_factory=Excerpt)
+    payload: bytearray = field(default_factory=bytearray)
+    killed: dict[str, Any] | None = None
+
+
+class Host:
+    """Serves one channel until it is closed."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._running: dict[int, Running] = {}
+        self._model: Any = None
+        self._inputs: Any = None
+
+    def serve(self) -> None:
+        """Answer messages and watch cells; when the channel closes, kill the cells and return."""
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        self._channel.send({"pid": os.getpid()})
+        while self._take_messages():
+            self._watch()
+        for cell in self._running.values():
+            kill_group(cell.pid)
+
+    def _take_messages(self) -> bool:
+        pipes = [fd for cell in self._running.values() for fd in (cell.output, cell.result)]
+        # A cell that has handed over its result is about to end.
+        ending = any(cell.result < 0 for cell in self._running.values())
+        wait = (TICK_SECONDS / 10 if ending else TICK_SECONDS) if self._running else None
+        ready = select.select([self._channel, *(fd for fd in pipes if fd >= 0)], [], [], wait)[0]
+        if self._channel not in ready:
+            return True
+        messages = self._channel.receive()
+        for message in messages or ():
+            if "build" in message:
+                self._build(message)
+            else:
+                self._fork(message)
+        return messages is not None
+
+    def _build(self, message: dict[str, Any]) -> None:
+        try:
+            from harness.models import build, make_inputs
+
+            self._model = build(ModelSpec(**message["build"]))
+            self._inputs = make_inputs(tuple(parse_input(text) for text in message["inputs"]))
+        except UsageError as error:
+            self._channel.send({"failed": str(error)})
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory may raise anything
+            from harness.cell import one_line
+
+            self._channel.send({"failed": f"the model could not be built: {one_line(error)}"})
+        else:
+            self._channel.send({"built": True})
+
+    def _fork(self, message: dict[str, Any]) -> None:
+        output_read, output_write = os.pipe()
+        result_read, result_write = os.pipe()
+        host = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._channel.close()
+            _become_cell(host, output_write, result_write, lambda: self._run(message))
+        os.close(output_write)
+        os.close(result_write)
+        os.set_blocking(output_read, False)
+        os.set_blocking(result_read, False)
+        self._running[pid] = Running(
+            message["cell"], pid, output_read, result_read,
+            message["timeout_seconds"], message["memory_bytes"],
+        )
+
+    def _run(self, message: dict[str, Any]) -> dict[str, Any]:
+        from harness.cell import run
+
+        outcome: dict[str, Any] = run(
+            message["tool"], message["variant"], self._model, self._inputs
+        )
+        return outcome
+
+    def _watch(self) -> None:
+        for cell in list(self._running.values()):
+            cell.output = _drain(cell.output, cell.excerpt.add)
+            cell.result = _drain(cell.result, cell.payload.extend)
+            self._enforce(cell)
+            pid, status, usage = os.wait4(cell.pid, os.WNOHANG)
+            if pid:
+                self._reap(cell, status, usage.ru_maxrss)
+
+    def _enforce(self, cell: Running) -> None:
+        if cell.killed:
+            return
+        if time.monotonic() - cell.started > cell.timeout_seconds:
+            cell.killed = {
+                "status": "timed_out",
+                "error": f"no result within {cell.timeout_seconds:g} seconds",
+            }
+        elif resident_bytes(cell.pid) > cell.memory_bytes:
+            cell.killed = {
+                "status": "crashed",
+                "error": f"took more than its {cell.memory_bytes:,} bytes of memory",
+            }
+        if cell.killed:
+            kill_group(cell.pid)
+
+    def _reap(self, cell: Running, status: int, max_rss: int) -> None:
+        kill_group(cell.pid)  # what the tool may have started and left
+        for fd, sink in ((cell.output, cell.excerpt.add), (cell.result, cell.payload.extend)):
+            if _drain(fd, sink) >= 0:
+                os.close(fd)
+        del self._running[cell.pid]
+        outcome = cell.killed or _read_result(bytes(cell.payload), status)
+        outcome.setdefault("seconds", time.monotonic() - cell.started)
+        # Linux counts in kibibytes, macOS in bytes.
+        outcome["peak_rss_bytes"] = max_rss * (1 if sys.platform == "darwin" else 1024)
+        outcome["output_excerpt"] = cell.excerpt.text()
+        self._channel.send({"cell": cell.id, "outcome": outcome})
+
+
+def _become_cell(
+    host: int, output: int, result: int, run: Callable[[], dict[str, Any]]
+) -> NoReturn:
+    """In the child: tie to the host, redirect the streams, run, hand over the outcome, end."""
+    try:
+        os.setsid()
+        die_with_parent(host)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        try:
+            outcome = run()
+        except SystemExit as error:
+            outcome = {"status": "crashed", "error": f"called sys.exit({error.code!r})"}
+        data = json.dumps(outcome).encode() + b"\n"
+        sys.stdout.flush()
+        sys.stderr.flush()
+        while data:
+            data = data[os.write(result, data):]
+    finally:
+        os._exit(0)
+
+
+def _drain(fd: int, sink: Callable[[bytes], object]) -> int:
+    """Read what is there; the descriptor, or -1 once it is at its end and closed."""
+    if fd < 0:
+        return fd
+    try:
+        for _ in range(256):  # 16 MiB at most, so that a flood cannot keep the host from its work
+            data = os.read(fd, 1 << 16)
+            if not data:
+                os.close(fd)
+                return -1
+            sink(data)
+    except BlockingIOError:
+        pass
+    return fd
+
+
+def _read_result(payload: bytes, status: int) -> dict[str, Any]:
+    """What the cell handed over, or how it ended without doing so."""
+    if payload.endswith(b"\n"):
+        outcome: dict[str, Any] = json.loads(payload)
+        return outcome
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        how = f"was ended by signal {number} ({signal.Signals(number).name})"
+    else:
+        how = f"exited with code {os.WEXITSTATUS(status)} before the tool returned"
+    return {"status": "crashed", "error": f"the process {how}"}

@@ -1,0 +1,253 @@
+"""Runs cells, each in a process of its own: jobs come in, outcomes go out as they finish.
+
+The processes: this one, which imports no torch; one zygote, which has imported it; a host for each
+model, forked off the zygote; a cell for each tool on it, forked off the host. Up to `slots` of them
+work at a time, the building of a model counting as one. Closing the scheduler, for whatever
+reason, ends them all.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.specs import ModelSpec
+from harness.wire import Channel, kill_group, resident_bytes
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One tool, by the name `adapters.find` knows it by, to be run on one model."""
+
+    tool: str
+    variant: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model and the cells that are to run on it."""
+
+    model: ModelSpec
+    inputs: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cell, and the building of a model, may take."""
+
+    timeout_seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to a cell: it started (no outcome) or finished.
+
+    `cell` is None for the building of the model.
+    """
+
+    job: Job
+    cell: Cell | None
+    outcome: dict[str, Any] | None
+
+
+@dataclass
+class _Host:
+    job: Job
+    channel: Channel
+    waiting: deque[int]
+    pid: int = 0
+    state: str = "building"
+    started: float = field(default_factory=time.monotonic)
+    running: set[int] = field(default_factory=set)
+
+
+class Scheduler:
+    """Use as a context manager; iterate over `run`."""
+
+    def __init__(self, slots: int, limits: Limits) -> None:
+        self._slots = slots
+        self._limits = limits
+        self._hosts: list[_Host] = []
+        self._events: deque[Event] = deque()
+        ours, theirs = socket.socketpair()
+        self._zygote_channel = Channel(ours)
+        self._ready = False
+        self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
+            [sys.executable, "-m", "harness.zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # so that Ctrl-C reaches only this process
+            env=_environment(),
+        )
+        theirs.close()
+
+    def __enter__(self) -> Scheduler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every process, whatever it is doing."""
+        for host in self._hosts:
+            host.channel.close()  # a host ends its cells when this closes
+        self._zygote_channel.close()
+        self._zygote.kill()  # and where the kernel can, they all end with the zygote
+        self._zygote.wait()
+        deadline = time.monotonic() + 5
+        for host in self._hosts:
+            while host.pid and _alive(host.pid) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            if host.pid and _alive(host.pid):
+                kill_group(host.pid)
+
+    def run(self, jobs: list[Job]) -> Iterator[Event]:
+        """Run all cells of all jobs, in their order as far as slots allow.
+
+        Raises:
+            RuntimeError: the zygote ended, which is a fault of this program or of its setup.
+        """
+        pending = deque(job for job in jobs if job.cells)
+        while pending or self._hosts:
+            self._fill(pending)
+            while self._events:
+                yield self._events.popleft()
+            self._wait()
+            while self._events:
+                yield self._events.popleft()
+
+    def _busy(self) -> int:
+        return sum((host.state == "building") + len(host.running) for host in self._hosts)
+
+    def _fill(self, pending: deque[Job]) -> None:
+        while self._ready and self._busy() < self._slots:
+            host = next((h for h in self._hosts if h.state == "built" and h.waiting), None)
+            if host:
+                self._start_cell(host)
+            elif pending:
+                self._start_host(pending.popleft())
+            else:
+                return
+
+    def _start_host(self, job: Job) -> None:
+        ours, theirs = socket.socketpair()
+        socket.send_fds(self._zygote_channel.sock, [b"h"], [theirs.fileno()])
+        theirs.close()
+        host = _Host(job, Channel(ours), deque(range(len(job.cells))))
+        host.channel.send({"build": vars(job.model), "inputs": list(job.inputs)})
+        self._hosts.append(host)
+        self._events.append(Event(job, None, None))
+
+    def _start_cell(self, host: _Host) -> None:
+        index = host.waiting.popleft()
+        cell = host.job.cells[index]
+        host.running.add(index)
+        host.channel.send({"cell": index, **vars(cell), **vars(self._limits)})
+        self._events.append(Event(host.job, cell, None))
+
+    def _wait(self) -> None:
+        channels = [self._zygote_channel, *(host.channel for host in self._hosts)]
+        for ready in select.select(channels, [], [], 0.05)[0]:
+            if ready is self._zygote_channel:
+                self._hear_zygote()
+            else:
+                self._hear(next(host for host in self._hosts if host.channel is ready))
+        for host in [host for host in self._hosts if host.state == "building"]:
+            self._limit_building(host)
+        for host in [h for h in self._hosts if h.state == "built" and not (h.waiting or h.running)]:
+            self._retire(host)
+
+    def _hear_zygote(self) -> None:
+        if self._zygote_channel.receive() is None:
+            code = self._zygote.wait()
+            raise RuntimeError(f"the process that imports torch ended with code {code}")
+        self._ready = True
+
+    def _hear(self, host: _Host) -> None:
+        messages = host.channel.receive()
+        if messages is None:
+            self._lost(host)
+        for message in messages or ():
+            if "pid" in message:
+                host.pid = message["pid"]
+            elif "built" in message:
+                host.state = "built"
+            elif "failed" in message:
+                self._fail(host, {"status": "unavailable", "error": message["failed"]})
+            else:
+                host.running.discard(message["cell"])
+                cell = host.job.cells[message["cell"]]
+                self._events.append(Event(host.job, cell, message["outcome"]))
+
+    def _limit_building(self, host: _Host) -> None:
+        seconds, limit = self._limits.timeout_seconds, self._limits.memory_bytes
+        if time.monotonic() - host.started > seconds:
+            error = f"the model was not built within {seconds:g} seconds"
+            self._fail(host, {"status": "timed_out", "error": error})
+        elif host.pid and resident_bytes(host.pid) > limit:
+            error = f"building the model took more than its {limit:,} bytes of memory"
+            self._fail(host, {"status": "crashed", "error": error})
+
+    def _lost(self, host: _Host) -> None:
+        if host.state == "building":
+            error = "the process ended while it was building the model"
+            self._fail(host, {"status": "crashed", "error": error})
+            return
+        error = "the process that held the model ended"
+        for index in sorted(host.running):
+            outcome = {"status": "crashed", "error": error}
+            self._events.append(Event(host.job, host.job.cells[index], outcome))
+        host.running.clear()
+        waiting = [host.job.cells[index] for index in host.waiting]
+        self._retire(host)
+        if waiting:
+            self._start_host(Job(host.job.model, host.job.inputs, tuple(waiting)))
+
+    def _fail(self, host: _Host, outcome: dict[str, Any]) -> None:
+        for index in host.waiting:
+            self._events.append(Event(host.job, host.job.cells[index], dict(outcome)))
+        host.waiting.clear()
+        self._retire(host)
+
+    def _retire(self, host: _Host) -> None:
+        if host in self._hosts:
+            self._hosts.remove(host)
+            host.channel.close()
+            if host.state == "building" and host.pid:
+                kill_group(host.pid)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _environment() -> dict[str, str]:
+    """One thread a process: a process with a pool of threads cannot be forked safely.
+
+    The folder that holds `harness` comes first on the path: another package on the index is also
+    named `adapters`.
+    """
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    home = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH", ""))))
+    return {**os.environ, **threads, "PYTHONPATH": path}
+
+
+def default_limits_bytes(slots: int) -> int:
+    """A cell's share of four fifths of the machine's memory."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total * 4 // 5 // slots

@@ -1,0 +1,226 @@
+"""The records that are stored and exchanged; frozen, validated on reading, counts exact integers.
+
+History of the format: 1 — the first.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Status(str, Enum):
+    """How a cell, one tool on one model, ended."""
+
+    COUNTED = "counted"
+    """The tool returned a number."""
+    UNSUPPORTED = "unsupported"
+    """The tool's documented interface cannot take the model or its inputs."""
+    ERRORED = "errored"
+    """The tool raised, or returned something that is not a count."""
+    CRASHED = "crashed"
+    """The process ended before the tool returned: a signal, an exit, or too much memory."""
+    TIMED_OUT = "timed_out"
+    """The tool had not returned within its time."""
+    UNAVAILABLE = "unavailable"
+    """The tool, or the model, could not be loaded here."""
+
+
+class Unit(str, Enum):
+    """What a tool's number is in."""
+
+    MAC = "MAC"
+    FLOP = "FLOP"
+
+
+class Record(BaseModel):
+    """Base of all that is stored: frozen, no unknown fields, no coercion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def line(self) -> str:
+        """The record as one line of JSON."""
+        return self.model_dump_json()
+
+
+class Conditions(Record):
+    """How the model was run."""
+
+    device: str = "cpu"
+    mode: Literal["eval", "train"] = "eval"
+    grad: bool = True
+    dtype: str = "float32"
+
+
+class Environment(Record):
+    """Where it was run. `tool` is the version of the tool's distribution, if it is installed."""
+
+    flopaudit: str
+    python: str
+    torch: str
+    torchvision: str | None
+    tool: str | None
+    processor: str
+
+
+class ModuleRow(Record):
+    """What the tool attributes to one module; `count` in the unit of the measurement."""
+
+    path: str
+    type: str
+    count: int
+    params: int | None = None
+
+
+class Measurement(Record):
+    """What one tool said of one model.
+
+    `reported` is the tool's total in `unit`; `macs` the same in multiply-accumulates, None where
+    `reported` is an odd number of FLOPs. `raw` is what the tool returned under its own names,
+    numbers that JSON has no form for (nan, inf) written as strings.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    tool: str
+    tool_version: str | None
+    variant: str | None = None
+    model: str
+    inputs: tuple[str, ...]
+    conditions: Conditions
+    status: Status
+    raw: dict[str, Any] | None = None
+    unit: Unit
+    reported: Count | None = None
+    macs: Count | None = None
+    params: Count | None = None
+    modules: tuple[ModuleRow, ...] = ()
+    seconds: float | None = None
+    peak_rss_bytes: int | None = None
+    output_excerpt: str = ""
+    error: str | None = None
+    environment: Environment
+
+    @model_validator(mode="after")
+    def _status_fits(self) -> Measurement:
+        counted = self.status is Status.COUNTED
+        if counted != (self.reported is not None):
+            raise ValueError("a measurement has a `reported` number just when it is `counted`")
+        if counted == (self.error is not None):
+            raise ValueError("a measurement has an `error` just when it is not `counted`")
+        return self
+
+    @property
+    def key(self) -> tuple[str, str, str, tuple[str, ...]]:
+        """What makes the cell: tool, variant, model, inputs."""
+        return (self.tool, self.variant or "", self.model, self.inputs)
+
+    @property
+    def column(self) -> str:
+        """The tool's name in a table, with its variant."""
+        return f"{self.tool} {self.variant}" if self.variant else self.tool
+
+
+class OperatorTotal(Record):
+    """The executed operators of one module that are of one operator and one call form, added up.
+
+    `macs_by_call` has one entry for each call of the module, for modules that are called often.
+    """
+
+    path: str
+    type: str
+    operator: str
+    form: str
+    kind: str
+    executions: int
+    macs: Count
+    bias_adds: Count
+    flops_all: Count
+    input_elements: Count
+    output_elements: Count
+    macs_by_call: tuple[int, ...] = ()
+    bias_adds_by_call: tuple[int, ...] = ()
+    input_elements_by_call: tuple[int, ...] = ()
+
+
+class ModuleParams(Record):
+    """The parameters that a module holds itself, and the names the module goes by."""
+
+    path: str
+    type: str
+    aliases: tuple[str, ...] = ()
+    calls: int = 0
+    params: Count = 0
+    trainable: Count = 0
+
+
+class Reference(Record):
+    """The reference count of one model: totals, and the ledger added up by module and operator."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: str
+    inputs: tuple[str, ...]
+    device: str
+    fallback: str | None = None
+    batch: int = 1
+    macs: Count | None = None
+    params: Count | None = None
+    trainable_params: Count | None = None
+    components: dict[str, int] = Field(default_factory=dict)
+    uncounted_ops: dict[str, int] = Field(default_factory=dict)
+    operators: tuple[OperatorTotal, ...] = ()
+    modules: tuple[ModuleParams, ...] = ()
+    seconds: float | None = None
+    peak_rss_bytes: int | None = None
+    error: str | None = None
+    environment: Environment
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """What makes the reference: model and inputs."""
+        return (self.model, self.inputs)
+
+
+class Finding(Record):
+    """One part of the difference between a measurement and the reference.
+
+    The amounts of all findings of one measurement and one quantity add up to
+    reported - reference, exactly. `quantity` is what is counted: the measurement's unit or params.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    tool: str
+    variant: str | None
+    model: str
+    inputs: tuple[str, ...]
+    quantity: Literal["macs", "flops", "params"]
+    cause: str
+    amount: int
+    evidence: str
+
+
+def load(kind: type[Record], line: str) -> Any:
+    """Read one stored record.
+
+    Raises:
+        UsageError: the record is of a version this program does not know.
+        ValueError: the line is not such a record (pydantic's ValidationError is one).
+    """
+    import json
+
+    data = json.loads(line)
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise UsageError(
+            f"This file is of schema version {version}, and this program reads {SCHEMA_VERSION}.",
+            "Install the flopaudit that wrote it, or run again with another --out.",
+        )
+    # JSON has no tuples and no enums, so strictness is that of JSON: 1.0 or "1" is no int.
+    return kind.model_validate_json(line, strict=True)

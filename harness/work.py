@@ -1,0 +1,43 @@
+"""What an operator costs: exact integers for each kind of scalar operation; pure arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Work:
+    """Scalar operations of one execution of an operator, in its unfused mathematical definition.
+
+    Attributes:
+        macs: multiply-accumulates of convolution, linear, matrix product and attention.
+        bias_adds: additions of a bias to the result of such a product.
+        adds: other additions and subtractions.
+        muls: other multiplications.
+        divs: divisions.
+        comparisons: comparisons, maxima and minima.
+        elementary: exp, log, erf, tanh, sqrt and the like, each evaluation one operation.
+    """
+
+    macs: int = 0
+    bias_adds: int = 0
+    adds: int = 0
+    muls: int = 0
+    divs: int = 0
+    comparisons: int = 0
+    elementary: int = 0
+
+    @property
+    def flops_all(self) -> int:
+        """Every scalar operation, a multiply-accumulate being two."""
+        others = self.adds + self.muls + self.divs + self.comparisons + self.elementary
+        return 2 * self.macs + self.bias_adds + others
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)))
+
+    def __mul__(self, times: int) -> Work:
+        return Work(*(getattr(self, f.name) * times for f in fields(Work)))
+
+
+NOTHING = Work()
