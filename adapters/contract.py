@@ -9,7 +9,7 @@ It runs in a process of its own and need not clean up after its tool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,12 +40,15 @@ class Row:
         type: the module's class name.
         macs: in the unit of the reading, as the tool gave it.
         params: as the tool gave it; None where the tool says nothing.
+        operator: where the tool tells a module's operators apart, the one this row is of, under
+            the tool's own name; such a module has several rows.
     """
 
     path: str
     type: str
     macs: object
     params: object = None
+    operator: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,27 @@ class Tool:
     summary: str
     url: str
     variants: tuple[str, ...] = ()
+
+
+def own_rows(
+    counts: Mapping[str, Mapping[str, Any]], types: Mapping[str, str]
+) -> Iterator[Row]:
+    """Rows from counts by module and operator in which a module holds its descendants' too.
+
+    Args:
+        counts: by qualified name, then by operator.
+        types: the class name of every module, by the same names, each module once.
+    """
+    own = {path: dict(counts.get(path, {})) for path in types}
+    for path in types:
+        if path:
+            parent = path.rpartition(".")[0]
+            while parent not in types:
+                parent = parent.rpartition(".")[0]
+            for operator, count in counts.get(path, {}).items():
+                own[parent][operator] = own[parent].get(operator, 0) - count
+    for path, operators in own.items():
+        if not operators:
+            yield Row(path, types[path], 0)
+        for operator, count in operators.items():
+            yield Row(path, types[path], count, operator=operator)

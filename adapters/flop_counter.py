@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-from adapters.contract import Reading, Row, Subject, Tool
+from adapters.contract import Reading, Subject, Tool, own_rows
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
@@ -16,26 +13,15 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
     with counter:
         subject.model(*subject.inputs)
     total = counter.get_total_flops()
+    types = {path: type(module).__name__ for path, module in subject.model.named_modules()}
+    # The mode names modules from the root's class on.
+    root = type(subject.model).__name__
+    counted = counter.get_flop_counts()
     by_module = {
-        name: sum(operators.values()) for name, operators in counter.get_flop_counts().items()
+        path: {str(op): flops for op, flops in counted.get(name, {}).items()}
+        for path, name in ((path, f"{root}.{path}" if path else root) for path in types)
     }
-    rows = tuple(_rows(by_module, subject.model))
-    return Reading(raw={"total_flops": total}, count=total, rows=rows)
-
-
-def _rows(by_module: dict[str, int], model: Any) -> Iterator[Row]:
-    """The mode's counts hold descendants and are named from the root's class on."""
-    root = type(model).__name__
-    types = {path: type(module).__name__ for path, module in model.named_modules()}
-    names = {path: f"{root}.{path}" if path else root for path in types}
-    own = {path: by_module.get(name, 0) for path, name in names.items()}
-    for path in list(types):
-        if path:
-            parent = path.rpartition(".")[0]
-            while parent not in types:
-                parent = parent.rpartition(".")[0]
-            own[parent] -= by_module.get(names[path], 0)
-    return (Row(path, types[path], flops) for path, flops in own.items() if flops)
+    return Reading(raw={"total_flops": total}, count=total, rows=tuple(own_rows(by_module, types)))
 
 
 TOOL = Tool(

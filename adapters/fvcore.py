@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.contract import Reading, Row, Subject, Tool
+from adapters.contract import Reading, Subject, Tool, own_rows
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
@@ -19,27 +19,8 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
         "parameter_count": params[""],
     }
     types = {path: type(module).__name__ for path, module in subject.model.named_modules()}
-    return Reading(raw=raw, count=total, params=params[""], rows=_rows(analysis.by_module(), types))
-
-
-def _rows(by_module: dict[str, int], types: dict[str, str]) -> tuple[Row, ...]:
-    """fvcore's counts hold a module's descendants; a row holds what is left to the module itself.
-
-    `types` has each module once, under the name that fvcore calls canonical.
-    """
-    own = {path: by_module[path] for path in types}
-    for path in types:
-        if path:
-            parent = _parent(path, types)
-            own[parent] -= by_module[path]
-    return tuple(Row(path, types[path], count) for path, count in own.items())
-
-
-def _parent(path: str, types: dict[str, str]) -> str:
-    parent = path.rpartition(".")[0]
-    while parent not in types:
-        parent = parent.rpartition(".")[0]
-    return parent
+    rows = tuple(own_rows(analysis.by_module_and_operator(), types))
+    return Reading(raw=raw, count=total, params=params[""], rows=rows)
 
 
 TOOL = Tool(

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from adapters.contract import Reading, Row, Subject, Tool
+from adapters.contract import Reading, Row, Subject, Tool, own_rows
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
@@ -107,19 +107,21 @@ def _names(name: str) -> list[str]:
 
 
 def _aten_rows(printed: str, model: Any) -> Iterator[Row]:
-    """The children of the root, and the root with what is left to it."""
-    totals: dict[str, int] = {}
+    """The children of the root, and the root with what is left to it, by operator."""
+    totals: dict[str, dict[str, int]] = {}
     module = ""
     for line in printed.splitlines():
         if line.startswith("Module:"):
             module = line.removeprefix("Module:").strip()
-            totals[module] = 0
+            totals[module] = {}
         elif module and line.endswith(" Mac"):
-            totals[module] += int(line.split(": ")[1].removesuffix(" Mac"))
-    types = {name: type(child).__name__ for name, child in model.named_children()}
-    everything = totals.pop("Global", 0)
-    yield Row("", type(model).__name__, everything - sum(totals.values()))
-    yield from (Row(name, types[name], macs) for name, macs in totals.items())
+            operator, _, macs = line.removesuffix(" Mac").rpartition(": ")
+            totals[module][operator] = int(macs)
+    types = {"": type(model).__name__}
+    types |= {name: type(child).__name__ for name, child in model.named_children()}
+    totals[""] = totals.pop("Global", {})
+    # A child that did nothing is not printed; the row that is missing for it would be 0.
+    return own_rows(totals, {name: types[name] for name in types})
 
 
 TOOL = Tool(

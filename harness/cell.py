@@ -60,6 +60,7 @@ def _outcome(reading: Reading) -> dict[str, Any]:
                     "type": row.type,
                     "count": _whole(row.macs),
                     "params": None if row.params is None else _whole(row.params),
+                    "operator": row.operator,
                 }
                 for row in reading.rows
             ],

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 from harness import formulas
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, ModuleEntry, OperatorRow, Shape
-from harness.work import Work
+from harness.work import NOTHING, Work
 
 Device = Literal["auto", "meta", "own"]
 
@@ -195,9 +195,14 @@ class _Operators(TorchDispatchMode):
         return out
 
 
+def _nothing(_call: Call) -> Work:
+    """Moves data and computes nothing."""
+    return NOTHING
+
+
 def _unknown(_call: Call) -> Work:
     """Stands for an operator without a formula; it is named in `uncounted_ops`."""
-    return Work()
+    return NOTHING
 
 
 def _plan(operator: Any) -> tuple[str, Formula] | None:
@@ -210,7 +215,7 @@ def _plan(operator: Any) -> tuple[str, Formula] | None:
     if found:
         return found
     if base.rstrip("_") in formulas.DATA_MOVEMENT or base in formulas.DATA_MOVEMENT:
-        return None
+        return (formulas.MOVE, _nothing)
     # A view returns an alias of its input that it does not write to.
     if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
         return None
@@ -225,6 +230,8 @@ def _kind(kind: str, form: str) -> str:
         if form in _ATTENTION_FORMS:
             return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
         return formulas.MATMUL
+    if "_pool" in form:  # torch computes a global average pool as a mean
+        return formulas.POOLING
     return kind
 
 

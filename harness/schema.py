@@ -72,12 +72,16 @@ class Environment(Record):
 
 
 class ModuleRow(Record):
-    """What the tool attributes to one module; `count` in the unit of the measurement."""
+    """What the tool attributes to one module; `count` in the unit of the measurement.
+
+    `operator` is set where the tool tells a module's operators apart.
+    """
 
     path: str
     type: str
     count: int
     params: int | None = None
+    operator: str = ""
 
 
 class Measurement(Record):

@@ -1,0 +1,124 @@
+"""How a tool's number arises from the ledger: a target and the parts it may be made of come in.
+
+Pure integer arithmetic. A scope is the part of the ledger that one row of a tool speaks of; the
+question is always which parts of the scope add up to what the tool said, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from harness.schema import OperatorTotal
+
+MAX_PARTS = 14  # 2^14 sums at the most
+MAX_COEFFICIENT = 9
+
+
+@dataclass(frozen=True)
+class Part:
+    """A quantity of the ledger that a tool may or may not count.
+
+    Attributes:
+        cause: what it is called when the tool differs from the reference by it.
+        amount: how much of it there is, in the tool's unit.
+        usual: whether the reference counts it.
+        what: the operator it comes from, for the evidence.
+    """
+
+    cause: str
+    amount: int
+    usual: bool
+    what: str
+
+
+def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
+    """The products, bias adds and elements of a scope, grouped by what asked for them.
+
+    `factor` is what a multiply-accumulate counts in the tool's unit, 1 or 2.
+    """
+    groups: dict[tuple[str, str], list[OperatorTotal]] = {}
+    for total in scope:
+        groups.setdefault((total.kind, short(total)), []).append(total)
+    found = []
+    for (kind, what), totals in groups.items():
+        macs = sum(total.macs for total in totals)
+        bias = sum(total.bias_adds for total in totals)
+        elements = sum(total.output_elements for total in totals)
+        executions = sum(total.executions for total in totals)
+        if macs:
+            found.append(Part("unseen", factor * macs, usual=True, what=what))
+        if bias:
+            found.append(Part("bias", bias, usual=False, what=what))
+        if not macs and elements:
+            found.append(Part(kind, elements, usual=False, what=what))
+            if executions > 1 and elements % executions == 0:
+                one = elements // executions
+                found.append(Part(kind, one, usual=False, what=f"one of {executions} {what}"))
+    return found
+
+
+def short(total: OperatorTotal) -> str:
+    """The call form without its home, or the operator where torch itself called it."""
+    return (total.form or total.operator.removesuffix(".default")).rpartition(".")[2]
+
+
+def departures(target: int, available: Sequence[Part]) -> list[Part] | None:
+    """The fewest parts in which a tool departs from the reference so that it says `target`.
+
+    Returns:
+        The usual parts that it leaves out and the unusual ones that it adds; None if no choice of
+        parts gives the target.
+    """
+    usual = sum(part.amount for part in available if part.usual)
+    wanted = target - usual
+    signed = [(-part.amount if part.usual else part.amount, part) for part in available]
+    if len(signed) > MAX_PARTS:
+        signed = sorted(signed, key=lambda pair: -abs(pair[0]))[:MAX_PARTS]
+    for size in range(len(signed) + 1):
+        for chosen in combinations(signed, size):
+            if sum(amount for amount, _ in chosen) == wanted:
+                return [part for _, part in chosen]
+    return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A count as a combination of input elements, output elements and multiply-accumulates."""
+
+    inputs: int = 0
+    outputs: int = 0
+    macs: int = 0
+
+    def __call__(self, inputs: int, outputs: int, macs: int = 0) -> int:
+        return self.inputs * inputs + self.outputs * outputs + self.macs * macs
+
+    def __str__(self) -> str:
+        named = ((self.macs, "multiply-accumulate"), (self.inputs, "input"), (self.outputs, "output"))
+        terms = [f"{count} per {name}" for count, name in named if count]
+        return " and ".join(terms) or "nothing"
+
+
+def rules() -> Iterator[Rule]:
+    """All rules worth trying, the simplest first."""
+    yield Rule()
+    span = range(1, MAX_COEFFICIENT + 1)
+    singles = [Rule(outputs=c) for c in span] + [Rule(inputs=c) for c in span]
+    yield from (Rule(macs=c) for c in (1, 2))
+    yield from singles
+    yield from (Rule(outputs=c, macs=1) for c in (1, 2))
+    pairs = [Rule(inputs=a, outputs=b) for a in span for b in span]
+    yield from sorted(pairs, key=lambda rule: rule.inputs + rule.outputs)
+
+
+def fit(samples: Sequence[tuple[int, int, int, int]]) -> Rule | None:
+    """The simplest rule that gives every sample exactly.
+
+    Args:
+        samples: (input elements, output elements, multiply-accumulates, what the tool said).
+    """
+    for rule in rules():
+        if all(rule(ins, outs, macs) == said for ins, outs, macs, said in samples):
+            return rule
+    return None

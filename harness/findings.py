@@ -1,0 +1,342 @@
+"""A measurement and the reference come in; findings go out: where they differ, by how much, and why.
+
+The tool's own rows say where its number comes from; the ledger says what ran there. Each row is
+compared with the part of the ledger it speaks of, and what it has too much or too little is named
+by what ran. What the rows leave out of the tool's total was counted outside of modules, and is
+explained by call forms, from rules measured on probes (`harness.probes`). All amounts of one
+measurement add up to reported - reference; what is left over is `unexplained`, and comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, product
+from typing import Literal
+
+from harness.explain import Rule, departures, fit, parts, short
+from harness.schema import Finding, Measurement, ModuleRow, OperatorTotal, Reference, Status, Unit
+
+UNEXPLAINED = "unexplained"
+UNIT = "unit"
+UNSEEN = "unseen"
+PER_SAMPLE = "per sample"
+COUNTED_AGAIN = "shared module counted again"
+COUNTED_ONCE = "reused module counted once"
+PARAMS_UNSEEN = "parameters unseen"
+PARAMS_FROZEN = "frozen parameters unseen"
+PARAMS_AGAIN = "parameters counted again"
+
+FormRules = Mapping[str, Sequence[Rule]]
+"""For each call form, the ways in which a tool was measured to count it outside of modules."""
+
+MAX_CHOICES = 4096
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row's departure, before those of a kind are put together.
+
+    `label` is what stands behind it, a module's class or a call form; `inputs` and `outputs` are
+    elements, from which a formula can be found that fits all of a label.
+    """
+
+    cause: str
+    amount: int
+    label: str
+    path: str = ""
+    inputs: int = 0
+    outputs: int = 0
+    last_inputs: int = 0
+    note: str = ""
+
+
+@dataclass
+class Scope:
+    """A module's rows in the tool, one or one for each operator, and what the ledger has there."""
+
+    row: ModuleRow
+    others: list[ModuleRow] = field(default_factory=list)
+    operators: list[OperatorTotal] = field(default_factory=list)
+    params: int = 0
+
+
+def explain(
+    measurement: Measurement, reference: Reference, forms: FormRules | None = None
+) -> list[Finding]:
+    """All findings of one counted measurement; none for one that is not counted.
+
+    Args:
+        measurement: what a tool said.
+        reference: the reference for the same model and inputs.
+        forms: rules by call form for this tool, if they have been measured.
+    """
+    if measurement.status is not Status.COUNTED or measurement.reported is None:
+        return []
+    if reference.macs is None:
+        return []
+    found = _counts(measurement, reference, forms or {})
+    findings = _as_findings(measurement, found, measurement.reported - reference.macs)
+    if measurement.params is not None and reference.params is not None:
+        params = list(_params(measurement, reference))
+        total = measurement.params - reference.params
+        findings += _as_findings(measurement, params, total, quantity="params")
+    return findings
+
+
+def _as_findings(
+    measurement: Measurement,
+    differences: Iterable[Difference],
+    total: int,
+    quantity: Literal["macs", "flops", "params"] | None = None,
+) -> list[Finding]:
+    """Put differences of a kind together, and what they do not account for at the head."""
+    if quantity is None:
+        quantity = "macs" if measurement.unit is Unit.MAC else "flops"
+    groups: dict[tuple[str, str], list[Difference]] = {}
+    for difference in differences:
+        groups.setdefault((difference.cause, difference.label), []).append(difference)
+    named = [
+        (cause, sum(d.amount for d in group), _evidence(label, group))
+        for (cause, label), group in groups.items()
+    ]
+    known = [entry for entry in named if entry[0] != UNEXPLAINED and entry[1]]
+    rest = total - sum(amount for _, amount, _ in known)
+    where = "; ".join(text for cause, _, text in named if cause == UNEXPLAINED)
+    leftover = (UNEXPLAINED, rest, where if rest else "nothing is left over")
+    known.sort(key=lambda entry: (-abs(entry[1]), entry))
+    return [
+        Finding(
+            tool=measurement.tool, variant=measurement.variant, model=measurement.model,
+            inputs=measurement.inputs, quantity=quantity,
+            cause=cause, amount=amount, evidence=evidence,
+        )
+        for cause, amount, evidence in (leftover, *known)
+    ]
+
+
+def _evidence(label: str, group: list[Difference]) -> str:
+    first = group[0]
+    formula = _formula(group)
+    where = f"{len(group)} {label}" if len(group) > 1 else label
+    first_path = f", first {first.path}" if first.path else ""
+    return f"{formula}{where}{first.note}{first_path}"
+
+
+def _formula(group: list[Difference]) -> str:
+    """What all of a group have in common: so much for each element, if that is so."""
+    if not any(d.inputs or d.outputs for d in group):
+        return ""
+    rule = fit([(d.inputs, d.outputs, 0, d.amount) for d in group])
+    if rule:
+        return f"{rule} in "
+    rule = fit([(d.last_inputs, d.last_inputs, 0, d.amount) for d in group])
+    return f"{rule} of the last call in " if rule else "no simple formula in "
+
+
+# -- counts ----------------------------------------------------------------------------------------
+
+
+def _counts(
+    measurement: Measurement, reference: Reference, forms: FormRules
+) -> Iterator[Difference]:
+    factor = 1 if measurement.unit is Unit.MAC else 2
+    macs = reference.macs or 0
+    if factor != 1:
+        note = ": two FLOPs for each multiply-accumulate"
+        yield Difference(UNIT, (factor - 1) * macs, "the tool counts FLOPs", note=note)
+    scopes, again, elsewhere = _scopes(measurement, reference)
+    yield from again
+    for scope in scopes:
+        yield from _row(scope, factor, reference.batch)
+    if measurement.modules:
+        yield from _not_in_rows(elsewhere, factor)
+        outside = (measurement.reported or 0) - sum(row.count for row in measurement.modules)
+        yield from _outside_modules(outside, reference.operators, forms)
+    else:
+        whole = ModuleRow(path="", type="model", count=measurement.reported or 0)
+        yield from _row(Scope(whole, list(reference.operators)), factor, reference.batch)
+
+
+def _scopes(
+    measurement: Measurement, reference: Reference
+) -> tuple[list[Scope], list[Difference], list[OperatorTotal]]:
+    """Each row with its part of the ledger; rows for a module that has one; operators in no row."""
+    canonical = {alias: m.path for m in reference.modules for alias in (m.path, *m.aliases)}
+    scopes: dict[str, Scope] = {}
+    again = []
+    for row in measurement.modules:
+        path = canonical.get(row.path, row.path)
+        if path in scopes and scopes[path].row.path == row.path and row.operator:
+            scopes[path].others.append(row)
+        elif path in scopes:
+            again.append(Difference(COUNTED_AGAIN, row.count, row.type, row.path))
+        else:
+            scopes[path] = Scope(row)
+    elsewhere = []
+    for total in reference.operators:
+        home = _home(total.path, scopes)
+        (elsewhere if home is None else scopes[home].operators).append(total)
+    for module in reference.modules:
+        home = _home(module.path, scopes)
+        if home is not None:
+            scopes[home].params += module.params
+    return list(scopes.values()), again, elsewhere
+
+
+def _home(path: str, scopes: Mapping[str, Scope]) -> str | None:
+    """The module itself, or the nearest one around it, that has a row."""
+    while path not in scopes:
+        if not path:
+            return None
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _row(scope: Scope, factor: int, batch: int) -> Iterator[Difference]:
+    """What one row has too much or too little."""
+    ran = scope.operators
+    said = 0
+    for row in (scope.row, *scope.others):
+        named = [total for total in ran if row.operator and _is_of(total, row.operator)]
+        if row.count and named and not any(total.macs for total in named):
+            yield _extra(row, named)
+        else:
+            said += row.count
+    macs = factor * sum(total.macs for total in ran)
+    if not macs:
+        if said:
+            yield _extra(scope.row.model_copy(update={"count": said}), ran)
+        return
+    if said == 0:
+        yield from _not_in_rows(ran, factor, f" in {scope.row.type}", scope.row.path)
+        return
+    for cause, scaled, note in ((None, said, ""), (PER_SAMPLE, said * batch, f": 1/{batch}")):
+        chosen = departures(scaled, parts(ran, factor))
+        if chosen is None:
+            continue
+        for part in chosen:
+            amount = -part.amount if part.usual else part.amount
+            yield Difference(
+                part.cause, amount, f"{part.what} in {scope.row.type}", scope.row.path
+            )
+        if cause:
+            yield Difference(cause, said - scaled, scope.row.type, scope.row.path, note=note)
+        return
+    yield _reused(scope, said, factor) or Difference(
+        UNEXPLAINED, said - macs, scope.row.type, scope.row.path
+    )
+
+
+def _is_of(total: OperatorTotal, name: str) -> bool:
+    """Whether an operator of the ledger is what a tool calls by that name."""
+    wanted = name.rpartition(".")[2].strip("_")
+    known = (total.form.rpartition(".")[2], total.operator.split(".")[1])
+    return any(each.strip("_").startswith(wanted) for each in known if each)
+
+
+def _extra(row: ModuleRow, ran: Sequence[OperatorTotal]) -> Difference:
+    """A count where the reference has no products: named by the kind of what ran most there."""
+    if not ran:
+        return Difference(UNEXPLAINED, row.count, f"{row.type}, in which nothing ran", row.path)
+    main = max(ran, key=lambda total: (total.flops_all, total.output_elements))
+    last = main.input_elements_by_call[-1] if main.input_elements_by_call else main.input_elements
+    label = f"{row.operator} in {row.type}" if row.operator else row.type
+    return Difference(
+        main.kind, row.count, label, row.path, main.input_elements, main.output_elements, last
+    )
+
+
+def _reused(scope: Scope, said: int, factor: int) -> Difference | None:
+    """A row that holds just one call of a module that was called several times."""
+    called_often = [total for total in scope.operators if total.macs_by_call]
+    if len(called_often) != len([total for total in scope.operators if total.macs]):
+        return None
+    macs = factor * sum(total.macs for total in called_often)
+    for bias in (0, 1):
+        last = sum(
+            factor * total.macs_by_call[-1] + bias * total.bias_adds_by_call[-1]
+            for total in called_often
+        )
+        if last == said:
+            note = ": its last call" + (" with bias" if bias else "")
+            return Difference(COUNTED_ONCE, said - macs, scope.row.type, scope.row.path, note=note)
+    return None
+
+
+def _not_in_rows(
+    operators: Iterable[OperatorTotal], factor: int, where: str = "", path: str = ""
+) -> Iterator[Difference]:
+    for total in operators:
+        if total.macs:
+            label = f"{short(total)}{where or f' in {total.type}'}"
+            yield Difference(UNSEEN, -factor * total.macs, label, path or total.path)
+
+
+def _outside_modules(
+    outside: int, operators: Sequence[OperatorTotal], forms: FormRules
+) -> Iterator[Difference]:
+    """What the total holds beyond the rows, by call form."""
+    if not outside:
+        return
+    sums = _by_form(operators)
+    choices = [[(form, rule) for rule in forms[form]] for form in sums if form in forms]
+    for chosen in islice(product(*choices), MAX_CHOICES):
+        amounts = [(form, rule, rule(*sums[form][1:])) for form, rule in chosen]
+        if sum(amount for _, _, amount in amounts) == outside:
+            for form, rule, amount in amounts:
+                if amount:
+                    kind = sums[form][0]
+                    label = f"{form} called as a function"
+                    yield Difference(kind, amount, label, note=f": {rule}, measured on probes")
+            return
+    yield Difference(UNEXPLAINED, outside, "counted outside of modules")
+
+
+def _by_form(operators: Iterable[OperatorTotal]) -> dict[str, tuple[str, int, int, int]]:
+    """Kind, input elements, output elements and products of each call form."""
+    sums: dict[str, tuple[str, int, int, int]] = {}
+    for total in operators:
+        kind, ins, outs, macs = sums.get(total.form, (total.kind, 0, 0, 0))
+        sums[total.form] = (
+            kind, ins + total.input_elements, outs + total.output_elements, macs + total.macs
+        )
+    return sums
+
+
+# -- parameters ------------------------------------------------------------------------------------
+
+
+def _params(measurement: Measurement, reference: Reference) -> Iterator[Difference]:
+    said, trainable = measurement.params or 0, reference.trainable_params
+    if said == reference.params:
+        return
+    rows = [row for row in measurement.modules if row.params is not None]
+    if rows and sum(row.params or 0 for row in rows) == said:
+        yield from _params_by_row(measurement, reference)
+    elif said == trainable and reference.params is not None:
+        yield Difference(PARAMS_FROZEN, said - reference.params, "parameters without gradient")
+
+
+def _params_by_row(measurement: Measurement, reference: Reference) -> Iterator[Difference]:
+    scopes, _, _ = _scopes(measurement, reference)
+    with_row = {id(scope.row) for scope in scopes}
+    for row in measurement.modules:
+        if id(row) not in with_row and row.params:
+            yield Difference(PARAMS_AGAIN, row.params, row.type, row.path)
+    homes = {_canonical(scope.row.path, reference): scope for scope in scopes}
+    for module in reference.modules:
+        if module.params and _home(module.path, homes) is None:
+            yield Difference(PARAMS_UNSEEN, -module.params, module.type, module.path)
+    for scope in scopes:
+        more = (scope.row.params or 0) - scope.params
+        if more:
+            cause = PARAMS_UNSEEN if more < 0 else PARAMS_AGAIN
+            yield Difference(cause, more, scope.row.type, scope.row.path)
+
+
+def _canonical(path: str, reference: Reference) -> str:
+    for module in reference.modules:
+        if path in module.aliases:
+            return module.path
+    return path

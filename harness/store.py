@@ -1,0 +1,115 @@
+"""Files of a run: append-only lines of JSON that survive a kill, and whole files written at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from harness.errors import UsageError
+from harness.schema import Record, load
+
+
+class Journal:
+    """A file to which finished records are appended, one line each.
+
+    A kill can leave half a line at the end; it is taken off when the file is next opened here, and
+    `read` passes over it. Each line is on the disk before `append` returns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: IO[bytes] = path.open("ab")
+        whole = _whole_lines(path.read_bytes())
+        if whole < path.stat().st_size:
+            self._file.truncate(whole)
+
+    def append(self, record: Record) -> None:
+        """Write one record, whole."""
+        self._file.write(record.line().encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _whole_lines(data: bytes) -> int:
+    """Bytes up to and with the last line end."""
+    return data.rfind(b"\n") + 1
+
+
+def read(path: Path, kind: type[Record]) -> list[Record]:
+    """The records in a file; none if there is no such file; half a line at its end is left out.
+
+    Raises:
+        UsageError: a line is not such a record, or is of another version of the schema.
+    """
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    lines = data[: _whole_lines(data)].decode().splitlines()
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(load(kind, line))
+        except (ValueError, json.JSONDecodeError) as error:
+            raise UsageError(
+                f"Line {number} of {path} is not a {kind.__name__.lower()}: "
+                f"{str(error).splitlines()[0]}.",
+                "Repair or remove that line, or use another --out.",
+            ) from error
+    return records
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file at once: readers see the old one or the new one, never a part."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline="\n"
+    ) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def write_records(path: Path, records: list[Record]) -> None:
+    """Replace a file by these records, one line each."""
+    write_whole(path, "".join(record.line() + "\n" for record in records))
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a directory against other runs.
+
+    Raises:
+        UsageError: it cannot be made or written to, or another run holds it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write to {directory}: {error.strerror}.", "Give another --out."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"Another run is writing to {directory}.", "Wait for it, or give another --out."
+            ) from error
+        try:
+            yield
+        finally:
+            (directory / ".lock").unlink(missing_ok=True)

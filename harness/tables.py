@@ -1,0 +1,172 @@
+"""Records and findings come in, table.csv and table.md go out; knows nothing of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.findings import UNEXPLAINED, UNIT
+from harness.schema import Finding, Measurement, Reference, Status
+from harness.store import write_whole
+
+MARKS = {
+    Status.UNSUPPORTED: "unsupported",
+    Status.ERRORED: "errored",
+    Status.CRASHED: "crashed",
+    Status.TIMED_OUT: "timed out",
+    Status.UNAVAILABLE: "unavailable",
+}
+
+LEGEND = (
+    "In GMACs (10⁹ multiply-accumulates; a tool's FLOPs halved). "
+    "= is the reference to the last operation; * differs from it, explained; "
+    "! differs by more than 1 %; ? is not explained to the end."
+)
+
+ODD_PERCENT = 1
+
+
+def grid(
+    measurements: Sequence[Measurement],
+    references: Sequence[Reference],
+    findings: Sequence[Finding],
+) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows: models down, the reference and the tools across, flagged GMACs in cells."""
+    known = {reference.key: reference for reference in references}
+    left = {
+        _cell(finding) for finding in findings if finding.cause == UNEXPLAINED and finding.amount
+    }
+    names = list(dict.fromkeys(sorted(measurement.column for measurement in measurements)))
+    table: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+    for measurement in measurements:
+        key = (measurement.model, measurement.inputs)
+        text = cell_text(measurement, known.get(key), unexplained=_cell(measurement) in left)
+        table.setdefault(key, {})[measurement.column] = text
+    rows = [
+        [short_model(model), "+".join(inputs), _gmacs_of(known.get((model, inputs)))]
+        + [cells.get(name, "") for name in names]
+        for (model, inputs), cells in sorted(table.items())
+    ]
+    return ["model", "input", "reference", *names], rows
+
+
+def cell_text(
+    measurement: Measurement, reference: Reference | None, *, unexplained: bool
+) -> str:
+    """GMACs with a flag, or how the cell ended."""
+    if measurement.status is not Status.COUNTED:
+        return MARKS[measurement.status]
+    if measurement.macs is None:
+        return f"{measurement.reported} FLOPs"
+    return gmacs(measurement.macs) + flag(measurement.macs, reference, unexplained=unexplained)
+
+
+def flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
+    """= * ! or ?, as the legend says; nothing where there is no reference."""
+    if reference is None or reference.macs is None:
+        return ""
+    if unexplained:
+        return " ?"
+    if macs == reference.macs:
+        return " ="
+    odd = abs(macs - reference.macs) * 100 > ODD_PERCENT * reference.macs
+    return " !" if odd else " *"
+
+
+def gmacs(macs: int) -> str:
+    """Billions with three decimals, rounded half up, from the exact integer."""
+    thousandths = (macs + 500_000) // 1_000_000
+    return f"{thousandths // 1000:,}.{thousandths % 1000:03d}"
+
+
+def short_model(model: str) -> str:
+    """The spec without the prefix that may be left out."""
+    return model.removeprefix("torchvision:")
+
+
+def _gmacs_of(reference: Reference | None) -> str:
+    return gmacs(reference.macs) if reference and reference.macs is not None else "none"
+
+
+def _cell(record: Measurement | Finding) -> tuple[Any, ...]:
+    return (record.tool, record.variant, record.model, record.inputs)
+
+
+def summaries(findings: Sequence[Finding]) -> list[list[str]]:
+    """Per tool and cause: in how many cells, and the largest amount with where it is."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        if finding.amount:
+            tool = f"{finding.tool} {finding.variant or ''}".strip()
+            groups.setdefault((tool, finding.quantity, finding.cause), []).append(finding)
+    # What is unexplained stands first.
+    ordered = sorted(groups.items(), key=lambda item: (item[0][2] != UNEXPLAINED, item[0]))
+    return [
+        [tool, cause, quantity, str(len(group)), f"{most.amount:+,}", short_model(most.model),
+         most.evidence]
+        for (tool, quantity, cause), group in ordered
+        if cause != UNIT
+        for most in [max(group, key=lambda finding: abs(finding.amount))]
+    ]
+
+
+SUMMARY_HEADERS = ["tool", "cause", "of", "cells", "largest", "on", "evidence there"]
+
+
+def write(
+    out: Path,
+    measurements: Sequence[Measurement],
+    references: Sequence[Reference],
+    findings: Sequence[Finding],
+) -> None:
+    """Write table.csv and table.md into a directory."""
+    import pandas as pd
+    from tabulate import tabulate
+
+    frame = pd.DataFrame(list(_csv_rows(measurements, references, findings)))
+    write_whole(out / "table.csv", frame.to_csv(index=False, lineterminator="\n"))
+    headers, rows = grid(measurements, references, findings)
+    align = ("left", "left", *("right",) * (len(headers) - 2))
+    text = [
+        "# What the counters say", "", LEGEND, "",
+        tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True), "",
+        "## Why they differ", "",
+        tabulate(summaries(findings), SUMMARY_HEADERS, tablefmt="github", disable_numparse=True),
+        "",
+    ]
+    write_whole(out / "table.md", "\n".join(text))
+
+
+def _csv_rows(
+    measurements: Sequence[Measurement],
+    references: Sequence[Reference],
+    findings: Sequence[Finding],
+) -> Iterator[dict[str, Any]]:
+    known = {reference.key: reference for reference in references}
+    left = {
+        _cell(f): f.amount for f in findings if f.cause == UNEXPLAINED and f.quantity != "params"
+    }
+    for measurement in measurements:
+        reference = known.get((measurement.model, measurement.inputs))
+        yield {
+            "model": measurement.model,
+            "inputs": "+".join(measurement.inputs),
+            "tool": measurement.tool,
+            "variant": measurement.variant or "",
+            "tool_version": measurement.tool_version or "",
+            "status": measurement.status.value,
+            "unit": measurement.unit.value,
+            # As text: a missing count would turn a column of exact integers into floats.
+            "reported": _text(measurement.reported),
+            "macs": _text(measurement.macs),
+            "params": _text(measurement.params),
+            "reference_macs": _text(reference.macs if reference else None),
+            "reference_params": _text(reference.params if reference else None),
+            "unexplained": _text(left.get(_cell(measurement))),
+            "error": measurement.error or "",
+        }
+
+
+def _text(count: int | None) -> str:
+    return "" if count is None else str(count)
