@@ -99,14 +99,15 @@ def own_rows(
     """Rows from counts by module and operator in which a module holds its descendants' too.
 
     Args:
-        counts: by qualified name, then by operator.
+        counts: by qualified name, then by operator; of the modules that the tool saw.
         types: the class name of every module, by the same names, each module once.
     """
     own = {path: dict(counts.get(path, {})) for path in types}
     for path in types:
         if path:
             parent = path.rpartition(".")[0]
-            while parent not in types:
+            # A container that is not itself called, such as a ModuleList, may have no counts.
+            while parent and parent not in counts:
                 parent = parent.rpartition(".")[0]
             for operator, count in counts.get(path, {}).items():
                 own[parent][operator] = own[parent].get(operator, 0) - count

@@ -18,8 +18,9 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
     root = type(subject.model).__name__
     counted = counter.get_flop_counts()
     by_module = {
-        path: {str(op): flops for op, flops in counted.get(name, {}).items()}
+        path: {str(op): flops for op, flops in counted[name].items()}
         for path, name in ((path, f"{root}.{path}" if path else root) for path in types)
+        if name in counted
     }
     return Reading(raw={"total_flops": total}, count=total, rows=tuple(own_rows(by_module, types)))
 

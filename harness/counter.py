@@ -2,12 +2,13 @@
 
 Three things watch one forward pass: a TorchDispatchMode sees every operator that is executed, a
 TorchFunctionMode the function or method it was called by, and hooks on all modules the module that
-is running. The model is run on meta tensors, through `functional_call` and so without touching it,
-or, where that fails, as it is. Gradients are off; eval or training mode is left as it is found.
+is running. A copy of the model is run on meta tensors or, where that fails, the model as it is.
+Gradients are off; eval or training mode is left as it is found.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -64,17 +65,25 @@ def count(model: torch.nn.Module, *args: Any, device: Device = "auto", **kwargs:
 
 
 def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any) -> Ledger:
-    def to_meta(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.detach().to("meta")
+    """Run a copy whose parameters and buffers are on meta.
 
-    state = {
-        **{name: to_meta(tensor) for name, tensor in model.named_parameters()},
-        **{name: to_meta(tensor) for name, tensor in model.named_buffers()},
-    }
-    args, kwargs = tree_map_only(torch.Tensor, to_meta, (args, kwargs))
-    return _count(
-        model, lambda: torch.func.functional_call(model, state, args, kwargs), "meta"
-    )
+    A forward pass may change attributes of its modules, such as cached tensors, so the model itself
+    is not run on meta unless that is where it lives.
+    """
+    args, kwargs = tree_map_only(torch.Tensor, _to_meta, (args, kwargs))
+    tensors = [*model.parameters(), *model.buffers()]
+    if not tensors or any(not tensor.is_meta for tensor in tensors):
+        # Entered in the memo beforehand, the tensors are replaced and their storage never copied.
+        memo: dict[int, Any] = {id(tensor): _to_meta(tensor) for tensor in tensors}
+        model = copy.deepcopy(model, memo)
+    return _count(model, lambda: model(*args, **kwargs), "meta")
+
+
+def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
+    moved = tensor.detach().to("meta")
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
+    return moved
 
 
 def _count(model: torch.nn.Module, run: Callable[[], object], device: str) -> Ledger:
@@ -206,7 +215,7 @@ def _unknown(_call: Call) -> Work:
 
 
 def _plan(operator: Any) -> tuple[str, Formula] | None:
-    """Kind and formula of an operator, None where it computes nothing."""
+    """Kind and formula of an operator, None where it only makes a view."""
     schema = getattr(operator, "_schema", None)
     if schema is None:
         return ("unknown", _unknown)
@@ -214,11 +223,12 @@ def _plan(operator: Any) -> tuple[str, Formula] | None:
     found = formulas.FORMULAS.get(base) or formulas.FORMULAS.get(base.rstrip("_"))
     if found:
         return found
+    # A view returns an alias of its input that it does not write to.
+    aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
+    if aliases or base.rstrip("_") in formulas.VIEWS or base in formulas.VIEWS:
+        return None
     if base.rstrip("_") in formulas.DATA_MOVEMENT or base in formulas.DATA_MOVEMENT:
         return (formulas.MOVE, _nothing)
-    # A view returns an alias of its input that it does not write to.
-    if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
-        return None
     return ("unknown", _unknown)
 
 
@@ -230,7 +240,7 @@ def _kind(kind: str, form: str) -> str:
         if form in _ATTENTION_FORMS:
             return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
         return formulas.MATMUL
-    if "_pool" in form:  # torch computes a global average pool as a mean
+    if "_pool" in form and kind == formulas.REDUCTION:  # torch computes a global average pool as a mean
         return formulas.POOLING
     return kind
 

@@ -6,13 +6,17 @@ question is always which parts of the scope add up to what the tool said, exactl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 from harness.schema import OperatorTotal
 
-MAX_PARTS = 14  # 2^14 sums at the most
+# These bound the search: 2^12 sums of products and biases, 174,437 of up to 5 among 30 parts.
+MAX_PRODUCTS = 12
+MAX_PARTS = 30
+MAX_CHOSEN = 5
 MAX_COEFFICIENT = 9
 
 
@@ -40,7 +44,7 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
     """
     groups: dict[tuple[str, str], list[OperatorTotal]] = {}
     for total in scope:
-        groups.setdefault((total.kind, short(total)), []).append(total)
+        groups.setdefault((total.kind, work_of(total)), []).append(total)
     found = []
     for (kind, what), totals in groups.items():
         macs = sum(total.macs for total in totals)
@@ -59,6 +63,12 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
     return found
 
 
+def work_of(total: OperatorTotal) -> str:
+    """What kind of work it is and what asked for it: `attention by multi_head_attention_forward`."""
+    form = short(total)
+    return form if total.kind in form else f"{total.kind} by {form}"
+
+
 def short(total: OperatorTotal) -> str:
     """The call form without its home, or the operator where torch itself called it."""
     return (total.form or total.operator.removesuffix(".default")).rpartition(".")[2]
@@ -67,16 +77,22 @@ def short(total: OperatorTotal) -> str:
 def departures(target: int, available: Sequence[Part]) -> list[Part] | None:
     """The fewest parts in which a tool departs from the reference so that it says `target`.
 
+    Products and biases alone are tried first, then other work with them.
+
     Returns:
         The usual parts that it leaves out and the unusual ones that it adds; None if no choice of
         parts gives the target.
     """
-    usual = sum(part.amount for part in available if part.usual)
-    wanted = target - usual
+    wanted = target - sum(part.amount for part in available if part.usual)
+    products = [part for part in available if part.usual or part.cause == "bias"]
+    return _choose(wanted, products[:MAX_PRODUCTS], MAX_PRODUCTS) or _choose(
+        wanted, available[:MAX_PARTS], MAX_CHOSEN
+    )
+
+
+def _choose(wanted: int, available: Sequence[Part], most: int) -> list[Part] | None:
     signed = [(-part.amount if part.usual else part.amount, part) for part in available]
-    if len(signed) > MAX_PARTS:
-        signed = sorted(signed, key=lambda pair: -abs(pair[0]))[:MAX_PARTS]
-    for size in range(len(signed) + 1):
+    for size in range(min(most, len(signed)) + 1):
         for chosen in combinations(signed, size):
             if sum(amount for amount, _ in chosen) == wanted:
                 return [part for _, part in chosen]
@@ -100,16 +116,12 @@ class Rule:
         return " and ".join(terms) or "nothing"
 
 
-def rules() -> Iterator[Rule]:
+@lru_cache(maxsize=1)
+def rules() -> list[Rule]:
     """All rules worth trying, the simplest first."""
-    yield Rule()
-    span = range(1, MAX_COEFFICIENT + 1)
-    singles = [Rule(outputs=c) for c in span] + [Rule(inputs=c) for c in span]
-    yield from (Rule(macs=c) for c in (1, 2))
-    yield from singles
-    yield from (Rule(outputs=c, macs=1) for c in (1, 2))
-    pairs = [Rule(inputs=a, outputs=b) for a in span for b in span]
-    yield from sorted(pairs, key=lambda rule: rule.inputs + rule.outputs)
+    span = range(MAX_COEFFICIENT + 1)
+    every = [Rule(a, b, c) for a in span for b in span for c in range(3) if not (a and c)]
+    return sorted(every, key=lambda rule: (rule.inputs + rule.outputs + rule.macs, rule.inputs))
 
 
 def fit(samples: Sequence[tuple[int, int, int, int]]) -> Rule | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import islice, product
 from typing import Literal
 
-from harness.explain import Rule, departures, fit, parts, short
+from harness.explain import Rule, departures, fit, parts, work_of
 from harness.schema import Finding, Measurement, ModuleRow, OperatorTotal, Reference, Status, Unit
 
 UNEXPLAINED = "unexplained"
@@ -118,7 +118,8 @@ def _as_findings(
 def _evidence(label: str, group: list[Difference]) -> str:
     first = group[0]
     formula = _formula(group)
-    where = f"{len(group)} {label}" if len(group) > 1 else label
+    places = len({difference.path for difference in group})
+    where = f"{places} {label}" if places > 1 else label
     first_path = f", first {first.path}" if first.path else ""
     return f"{formula}{where}{first.note}{first_path}"
 
@@ -127,11 +128,21 @@ def _formula(group: list[Difference]) -> str:
     """What all of a group have in common: so much for each element, if that is so."""
     if not any(d.inputs or d.outputs for d in group):
         return ""
+    if all(d.inputs == d.outputs for d in group):
+        for elements, note in ((_all_calls, ""), (_last_call, " of the last call")):
+            rule = fit([(0, elements(d), 0, d.amount) for d in group])
+            if rule:
+                return f"{rule.outputs} per element{note} in "
     rule = fit([(d.inputs, d.outputs, 0, d.amount) for d in group])
-    if rule:
-        return f"{rule} in "
-    rule = fit([(d.last_inputs, d.last_inputs, 0, d.amount) for d in group])
-    return f"{rule} of the last call in " if rule else "no simple formula in "
+    return f"{rule} in " if rule else "no simple formula in "
+
+
+def _all_calls(difference: Difference) -> int:
+    return difference.outputs
+
+
+def _last_call(difference: Difference) -> int:
+    return difference.last_inputs
 
 
 # -- counts ----------------------------------------------------------------------------------------
@@ -209,7 +220,7 @@ def _row(scope: Scope, factor: int, batch: int) -> Iterator[Difference]:
             yield _extra(scope.row.model_copy(update={"count": said}), ran)
         return
     if said == 0:
-        yield from _not_in_rows(ran, factor, f" in {scope.row.type}", scope.row.path)
+        yield from _not_in_rows(ran, factor, scope.row.type, scope.row.path)
         return
     for cause, scaled, note in ((None, said, ""), (PER_SAMPLE, said * batch, f": 1/{batch}")):
         chosen = departures(scaled, parts(ran, factor))
@@ -269,7 +280,7 @@ def _not_in_rows(
 ) -> Iterator[Difference]:
     for total in operators:
         if total.macs:
-            label = f"{short(total)}{where or f' in {total.type}'}"
+            label = f"{work_of(total)} in {where or total.type}"
             yield Difference(UNSEEN, -factor * total.macs, label, path or total.path)
 
 
@@ -279,29 +290,37 @@ def _outside_modules(
     """What the total holds beyond the rows, by call form."""
     if not outside:
         return
-    sums = _by_form(operators)
-    choices = [[(form, rule) for rule in forms[form]] for form in sums if form in forms]
+    by_form: dict[str, list[OperatorTotal]] = {}
+    for total in operators:
+        by_form.setdefault(total.form, []).append(total)
+    choices = [[(form, rule) for rule in forms[form]] for form in by_form if form in forms]
     for chosen in islice(product(*choices), MAX_CHOICES):
-        amounts = [(form, rule, rule(*sums[form][1:])) for form, rule in chosen]
-        if sum(amount for _, _, amount in amounts) == outside:
-            for form, rule, amount in amounts:
-                if amount:
-                    kind = sums[form][0]
-                    label = f"{form} called as a function"
-                    yield Difference(kind, amount, label, note=f": {rule}, measured on probes")
+        if sum(_by_rule(rule, by_form[form]) for form, rule in chosen) == outside:
+            for form, rule in chosen:
+                yield from _counted_as_function(form, rule, by_form[form])
             return
     yield Difference(UNEXPLAINED, outside, "counted outside of modules")
 
 
-def _by_form(operators: Iterable[OperatorTotal]) -> dict[str, tuple[str, int, int, int]]:
-    """Kind, input elements, output elements and products of each call form."""
-    sums: dict[str, tuple[str, int, int, int]] = {}
-    for total in operators:
-        kind, ins, outs, macs = sums.get(total.form, (total.kind, 0, 0, 0))
-        sums[total.form] = (
-            kind, ins + total.input_elements, outs + total.output_elements, macs + total.macs
-        )
-    return sums
+def _by_rule(rule: Rule, totals: Sequence[OperatorTotal]) -> int:
+    return sum(rule(t.input_elements, t.output_elements, t.macs) for t in totals)
+
+
+def _counted_as_function(
+    form: str, rule: Rule, totals: Sequence[OperatorTotal]
+) -> Iterator[Difference]:
+    """Products seen by their function after all, or work that the reference has no products for."""
+    for total in totals:
+        if total.macs and rule.macs:
+            # Cancels what stands as unseen for the rows, under the same label.
+            label = f"{work_of(total)} in {total.type}"
+            yield Difference(UNSEEN, rule.macs * total.macs, label, total.path)
+    rest = Rule(rule.inputs, rule.outputs)
+    amount = _by_rule(rest, totals)
+    main = max(totals, key=lambda total: (total.flops_all, total.output_elements))
+    if amount:
+        note = f": {rest}, measured on probes"
+        yield Difference(main.kind, amount, f"{form} called as a function", note=note)
 
 
 # -- parameters ------------------------------------------------------------------------------------

@@ -515,21 +515,27 @@ FORMULAS: dict[str, tuple[str, Formula]] = {
     "roi_align": (SAMPLING, roi_align),
 }
 
-# Operators whose product kind is plain from the operator itself, whoever calls it.
+# Views that their schema does not show as such: results that share memory with what they come from.
+VIEWS = frozenset(
+    """
+    _reshape_alias _unsafe_view alias as_strided detach lift lift_fresh resize set unsafe_split
+    _assert_async _assert_scalar _local_scalar_dense is_same_size item sym_size
+    """.split()
+)
+
+# They read and write memory and compute nothing.
 DATA_MOVEMENT = frozenset(
     """
-    _to_copy _unsafe_view arange as_strided bernoulli bitwise_and bitwise_not bitwise_or cat clone
-    constant_pad_nd contiguous copy detach embedding empty empty_like empty_strided expand fill flip
-    full full_like gather index index_add index_copy index_put index_select is_same_size isin
-    linspace logical_and logical_not logical_or logical_xor masked_fill masked_select meshgrid
-    native_dropout new_empty new_empty_strided new_full new_ones new_zeros nonzero normal ones
-    ones_like permute pixel_shuffle pixel_unshuffle rand rand_like randint randn randn_like
-    randperm reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave
-    replication_pad1d replication_pad2d replication_pad3d resize roll scalar_tensor scatter select
-    select_scatter set slice_scatter sort split stack topk tril triu unique_dim _unique2 uniform
-    unsafe_split upsample_nearest1d upsample_nearest2d upsample_nearest3d where zero zeros
-    zeros_like _local_scalar_dense channel_shuffle native_channel_shuffle alias lift_fresh lift
-    _reshape_alias unfold im2col exponential eye _assert_async _assert_scalar item sym_size
-    any all nms _upsample_nearest_exact2d split_with_sizes_copy copysign _efficientzerotensor
+    _efficientzerotensor _to_copy _unique2 _upsample_nearest_exact2d all any arange bernoulli
+    bitwise_and bitwise_not bitwise_or cat channel_shuffle clone constant_pad_nd contiguous copy
+    copysign embedding empty empty_like empty_strided exponential eye fill flip full full_like
+    gather im2col index index_add index_copy index_put index_select isin linspace logical_and
+    logical_not logical_or logical_xor masked_fill masked_select meshgrid native_channel_shuffle
+    native_dropout new_empty new_empty_strided new_full new_ones new_zeros nms nonzero normal ones
+    ones_like pixel_shuffle pixel_unshuffle rand rand_like randint randn randn_like randperm
+    reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d
+    replication_pad2d replication_pad3d roll scalar_tensor scatter select_scatter slice_scatter sort
+    split_with_sizes_copy stack topk tril triu uniform unique_dim upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d where zero zeros zeros_like
     """.split()
 )

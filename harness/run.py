@@ -256,8 +256,8 @@ def run(  # noqa: PLR0913 - what a run is given
         probe_files = Files(out / PROBES, out / PROBE_REFERENCES)
         with Scheduler(slots, limits) as scheduler:
             _measure(scheduler, subjects, tools, files, notice)
-            asked = _to_be_probed(files, tools)
-            _measure(scheduler, _probe_subjects() if asked else [], asked, probe_files, notice)
+            for column, asked in _to_be_probed(files, tools):
+                _measure(scheduler, asked, [column], probe_files, notice)
         return publish(out)
 
 
@@ -330,21 +330,30 @@ def _references(path: Path) -> list[Reference]:
 # -- probes ----------------------------------------------------------------------------------------
 
 
-def _to_be_probed(files: Files, tools: Sequence[Column]) -> list[Column]:
-    """The tools whose totals hold more than their rows: they count outside of modules too."""
-    outside = {
-        (record.tool, record.variant)
-        for record in _measurements(files.measurements)
-        if record.modules and sum(row.count for row in record.modules) != record.reported
+def _to_be_probed(files: Files, tools: Sequence[Column]) -> list[tuple[Column, list[Subject]]]:
+    """Tools whose totals hold more than their rows, with probes for the forms their models call."""
+    forms = {
+        record.key: {total.form for total in record.operators}
+        for record in _references(files.references)
     }
-    return [column for column in tools if (column.tool.name, column.variant) in outside]
+    called: dict[tuple[str, str | None], set[str]] = {}
+    for record in _measurements(files.measurements):
+        if record.modules and sum(row.count for row in record.modules) != record.reported:
+            seen = forms.get((record.model, record.inputs), set())
+            called.setdefault((record.tool, record.variant), set()).update(seen)
+    return [
+        (column, _probes_of(called[key]))
+        for column in tools
+        if (key := (column.tool.name, column.variant)) in called
+    ]
 
 
-def _probe_subjects() -> list[Subject]:
+def _probes_of(forms: set[str]) -> list[Subject]:
     return [
         Subject(ModelSpec("module", probes.__name__, name), (shape,))
-        for name, shapes in probes.SHAPES.items()
-        for shape in shapes
+        for name, probe in probes.PROBES.items()
+        if probe.form in forms
+        for shape in probe.inputs
     ]
 
 
