@@ -247,7 +247,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **threads, "PYTHONPATH": path}
 
 
-def default_limits_bytes(slots: int) -> int:
+def default_memory_bytes(slots: int) -> int:
     """A cell's share of four fifths of the machine's memory."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return total * 4 // 5 // slots

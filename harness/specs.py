@@ -86,3 +86,19 @@ def parse_model(text: str) -> ModelSpec:
 def split_list(text: str) -> list[str]:
     """The parts of a comma-separated list, stripped, empty ones left out, each once, in order."""
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+_BYTES = re.compile(r"^(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?$", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Read `8G`, `512M` or a plain number of bytes; the units are powers of 1024.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    match = _BYTES.match(text.strip())
+    if not match:
+        raise UsageError(f"'{text}' is not an amount of memory.", "Write it as 8G or 512M.")
+    power = " KMGT".index(match[2].upper() or " ")
+    return int(float(match[1]) * 1024**power)

@@ -1,0 +1,168 @@
+"""What a user names, found: specs and names come in, tools and models ready to be run go out.
+
+Imports neither torch nor a tool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters import NAMES, find
+from adapters.contract import Tool
+from harness.errors import UsageError
+from harness.scheduler import Cell, Job
+from harness.specs import ModelSpec, parse_input, parse_model, split_list
+
+
+@dataclass(frozen=True)
+class Column:
+    """A tool with one of its variants; `name` is what `adapters.find` knows the tool by."""
+
+    name: str
+    tool: Tool
+    variant: str | None
+
+    @property
+    def cell(self) -> Cell:
+        """What the scheduler is told."""
+        return Cell(self.name, self.variant)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and the inputs it is to be run on."""
+
+    spec: ModelSpec
+    inputs: tuple[str, ...]
+
+    def job(self, cells: Iterable[Cell]) -> Job:
+        """What the scheduler is told."""
+        return Job(self.spec, self.inputs, tuple(cells))
+
+
+def columns(names: str) -> list[Column]:
+    """The tools of a comma-separated list, each with all its variants, or `NAME:VARIANT` alone.
+
+    Raises:
+        UsageError: there is no such tool or variant.
+    """
+    return [column for name in split_list(names) for column in _columns(name)]
+
+
+def _columns(name: str) -> Iterator[Column]:
+    base, _, variant = name.rpartition(":")
+    try:
+        known = _find(base)
+    except LookupError:
+        known = None
+    if known and variant in known.variants:
+        yield Column(base, known, variant)
+        return
+    try:
+        tool = find(name)
+    except LookupError as error:
+        raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them.") from error
+    yield from (Column(name, tool, variant) for variant in tool.variants or (None,))
+
+
+def _find(name: str) -> Tool | None:
+    return find(name) if name else None
+
+
+def subject(text: str, inputs: Sequence[str] = ()) -> Subject:
+    """A model by its spec; without inputs, those of the zoo.
+
+    Raises:
+        UsageError: the spec or an input cannot be read, the zoo has no such model, or a model from
+            elsewhere comes without inputs.
+    """
+    spec = parse_model(text)
+    given = tuple(str(parse_input(each)) for each in inputs)
+    if spec.source == "torchvision":
+        from harness.zoo import CatalogueError, matching, torchvision_models
+
+        try:
+            catalogue = torchvision_models()
+        except CatalogueError as error:
+            raise UsageError(str(error), "") from error
+        if spec.location not in catalogue:
+            near = [model.name for model in matching(spec.location)][:5]
+            hint = f"Did you mean {', '.join(near)}?" if near else "`flopaudit models` lists them."
+            raise UsageError(f"There is no torchvision model '{spec.location}'.", hint)
+        given = given or catalogue[spec.location].inputs
+    if not given:
+        raise UsageError(f"'{text}' comes without an input.", "Add --input 1x3x224x224.")
+    if spec.source == "file" and not Path(spec.location).is_file():
+        raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
+    return Subject(spec, given)
+
+
+def subjects(names: str, preset: str, inputs: Sequence[str]) -> list[Subject]:
+    """The models of a comma-separated list, or of a preset.
+
+    Raises:
+        UsageError: neither or both are given, or one of them is not known.
+    """
+    from harness import zoo
+
+    if bool(names) == bool(preset):
+        raise UsageError(
+            "A run needs models." if not names else "Both --models and --preset are given.",
+            "Give --models resnet50,vit_b_16 or --preset quick.",
+        )
+    if preset and inputs:
+        raise UsageError("--input cannot be given with --preset.", "Give it with --models.")
+    try:
+        listed = split_list(names) if names else zoo.preset(preset)
+    except (ValueError, zoo.CatalogueError) as error:
+        raise UsageError(str(error), "") from error
+    return list(dict.fromkeys(subject(name, inputs) for name in listed))
+
+
+def tool_lines() -> list[dict[str, Any]]:
+    """One entry for each tool: name, variants, version, unit and how it counts."""
+    from harness.records import environment
+
+    return [
+        {
+            "tool": tool.name,
+            "variants": ", ".join(tool.variants),
+            "version": environment(tool.distribution).tool,
+            "unit": tool.unit,
+            "how": tool.summary,
+            "url": tool.url,
+        }
+        for tool in map(find, NAMES)
+    ]
+
+
+def model_lines(pattern: str) -> list[dict[str, Any]]:
+    """One entry for each torchvision model that the pattern fits.
+
+    Raises:
+        UsageError: there is none, or no torchvision.
+    """
+    from harness import zoo
+
+    try:
+        found = zoo.matching(pattern)
+    except zoo.CatalogueError as error:
+        raise UsageError(str(error), "") from error
+    if not found:
+        raise UsageError(f"No model fits '{pattern}'.", "`flopaudit models` lists all.")
+    return [
+        {
+            "model": model.name,
+            "family": model.family,
+            "inputs": list(model.inputs),
+            "weights": model.weights.name if model.weights else None,
+            "published_gmacs": str(model.weights.published_gmacs)
+            if model.weights and model.weights.published_gmacs is not None
+            else None,
+            "published_params": model.weights.published_params if model.weights else None,
+        }
+        for model in found
+    ]

@@ -1,0 +1,207 @@
+"""The command line: reads what the user asks for, calls what does it, prints what came of it.
+
+Whatever needs torch, pandas or pydantic is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.errors import UsageError
+
+app = typer.Typer(
+    name="flopaudit",
+    help="Run the counters of neural-network complexity side by side, compare them with a proven "
+    "reference, and say where each differs and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="Shape of an input, such as 1x3x224x224 or int64:1x128; once for each."
+    ),
+]
+
+_options = {"traceback": False}
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Options of all commands."""
+    _options["traceback"] = traceback
+    if version:
+        from importlib import metadata
+
+        print(metadata.version("flopaudit"))
+        raise typer.Exit
+    del context
+
+
+@app.command()
+def tools(as_json: Json = False) -> None:
+    """List the tools under audit, with the versions installed here."""
+    from harness.catalogue import tool_lines
+
+    lines = tool_lines()
+    if as_json:
+        _print_json(lines)
+        return
+    from harness.render import table
+
+    headers = ["tool", "variants", "version", "unit", "how it counts"]
+    table(headers, [[line[header.split()[0]] or "-" for header in headers] for line in lines], left=5)
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="A name, a part of one, or res*50.")] = "*",
+    as_json: Json = False,
+) -> None:
+    """List torchvision's models, with the input that their weights imply."""
+    from harness.catalogue import model_lines
+
+    lines = model_lines(pattern)
+    if as_json:
+        _print_json(lines)
+        return
+    from harness.render import say, table
+
+    headers = ["model", "family", "input", "published GMACs", "published params"]
+    rows = [[line["model"], line["family"], "+".join(line["inputs"]),
+             line["published_gmacs"] or "-", _grouped(line["published_params"])] for line in lines]
+    table(headers, rows, left=3)
+    say(f"{len(lines)} models")
+
+
+@app.command()
+def count(
+    model: Annotated[str, typer.Argument(help="resnet50, package.module:factory or file.py:factory.")],
+    inputs: Inputs = None,
+    by: Annotated[str, typer.Option(help="Also list by module, op or kind.")] = "",
+    depth: Annotated[int, typer.Option(help="With --by module: levels of modules to show.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Count a model with the reference: multiply-accumulates and everything else, exactly."""
+    from harness.catalogue import subject
+    from harness.counting import GROUPS, counted, listing
+
+    if by and by not in GROUPS:
+        raise UsageError(f"Cannot list by '{by}'.", f"--by takes {', '.join(GROUPS)}.")
+    result = counted(subject(model, inputs or ()))
+    if as_json:
+        _print_json(result.to_json())
+        return
+    from harness.render import say, table
+
+    for line in result.lines():
+        say(line)
+    if by:
+        say()
+        table([by, "MACs", "bias adds", "all FLOPs"], listing(result.ledger, by, depth))
+
+
+@app.command()
+def run(  # noqa: PLR0913 - the options of the main command
+    model_list: Annotated[
+        str, typer.Option("--models", help="Comma-separated models, as for `count`.")
+    ] = "",
+    tool_list: Annotated[
+        str, typer.Option("--tools", help="Comma-separated tools; all if left out.")
+    ] = "",
+    preset: Annotated[str, typer.Option(help="quick or torchvision.")] = "",
+    inputs: Inputs = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory for the records; results/PRESET or results/models."),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells at a time; the number of processors if left out.")
+    ] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a cell.")] = 600,
+    memory: Annotated[
+        str, typer.Option(help="Memory for a cell, such as 8G; a share of this machine's if left out.")
+    ] = "",
+    again: Annotated[bool, typer.Option("--again", help="Measure anew what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the tools on models, each in a process of its own, and say where they differ and why."""
+    from adapters import NAMES
+    from harness import catalogue, report
+    from harness.progress import Bar
+    from harness.run import discard, run_all
+    from harness.scheduler import Limits, default_memory_bytes
+    from harness.specs import parse_bytes
+
+    subjects = catalogue.subjects(model_list, preset, inputs or ())
+    columns = catalogue.columns(tool_list or ",".join(NAMES))
+    where = out or Path("results") / (preset or "models")
+    limits = Limits(timeout, parse_bytes(memory) if memory else default_memory_bytes(jobs))
+    if again:
+        discard(where)
+    try:
+        with Bar() as notice:
+            results = run_all(subjects, columns, where, jobs, limits, notice)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\nStopped. What is finished is in {where}; the same command goes on from there.\n"
+        )
+        raise typer.Exit(130) from None
+    chosen = results.only(subjects, columns)
+    failed = report.failures(chosen.measurements, chosen.references)
+    if as_json:
+        _print_json(chosen.to_json(where))
+    else:
+        report.show(chosen.measurements, chosen.references, chosen.findings)
+        print(f"\nRecords and tables are in {where}.")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _grouped(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run the command line; the entry point of `flopaudit`."""
+    try:
+        app()
+    except UsageError as error:
+        if _options["traceback"]:
+            raise
+        sys.stderr.write(f"flopaudit: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wants.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if _options["traceback"]:
+            raise
+        sys.stderr.write(
+            f"flopaudit: {type(error).__name__}: {error}. "
+            "`flopaudit --traceback …` shows where.\n"
+        )
+        sys.exit(1)

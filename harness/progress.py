@@ -1,0 +1,81 @@
+"""Shows a run as it goes: on a terminal a bar with the cell in flight, else a line for each cell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from harness.scheduler import Event
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+
+class Bar:
+    """A context manager; call it with each event."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._flying: list[str] = []
+
+    def __enter__(self) -> Callable[[Event, int, int], None]:
+        if not sys.stderr.isatty():
+            return _line
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn
+
+        self._progress = Progress(
+            BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
+            console=_stderr(), transient=True,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("starting torch", total=None)
+        return self._update
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def _update(self, event: Event, done: int, total: int) -> None:
+        name = describe(event)
+        if event.outcome is None:
+            self._flying.append(name)
+        elif name in self._flying:
+            self._flying.remove(name)
+        if event.cell is not None:
+            building = f"{event.job.model.location}: building"
+            self._flying = [flying for flying in self._flying if flying != building]
+        if self._progress and self._task is not None:
+            self._progress.update(
+                self._task, completed=done, total=total, description=", ".join(self._flying[-2:])
+            )
+
+
+def describe(event: Event) -> str:
+    """Model and tool of an event, in words."""
+    model = event.job.model.factory or event.job.model.location
+    if event.cell is None:
+        return f"{event.job.model.location}: building"
+    return f"{model}: {event.cell.tool} {event.cell.variant or ''}".strip()
+
+
+def _line(event: Event, done: int, total: int) -> None:
+    if event.outcome is not None:
+        status = event.outcome["status"]
+        error = f", {event.outcome['error']}" if event.outcome.get("error") else ""
+        print(f"[{done}/{total}] {describe(event)} {status}{error}", file=sys.stderr)
+
+
+def _stderr():  # type: ignore[no-untyped-def]
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,111 @@
+"""A run's results come in, what is said of them goes to standard output, the unexplained first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness import tables
+from harness.findings import UNEXPLAINED
+from harness.render import say, table
+from harness.schema import Finding, Measurement, Reference, Status
+
+FEW_MODELS = 2
+MATTERS = (Status.CRASHED, Status.TIMED_OUT, Status.UNAVAILABLE)
+"""Outcomes that make a run fail: not the tool's say on a model, but no say at all."""
+
+
+def show(
+    measurements: Sequence[Measurement],
+    references: Sequence[Reference],
+    findings: Sequence[Finding],
+) -> None:
+    """The table, how to read it, what failed, and the findings."""
+    headers, rows = tables.grid(measurements, references, findings)
+    table(headers, rows, left=2, keep=1)
+    say(tables.LEGEND)
+    _failures(measurements, references)
+    say()
+    _unexplained(findings)
+    if len({finding.model for finding in findings}) <= FEW_MODELS:
+        _each_cell(measurements, findings)
+    else:
+        _by_tool(findings)
+
+
+def failures(measurements: Iterable[Measurement], references: Iterable[Reference]) -> list[str]:
+    """What makes a run fail: cells that gave no outcome of the tool's own, models not counted."""
+    return [
+        f"{tables.short_model(m.model)}: {m.column} {m.status.value}: {m.error}"
+        for m in measurements
+        if m.status in MATTERS
+    ] + [
+        f"{tables.short_model(r.model)}: no reference: {r.error}"
+        for r in references
+        if r.macs is None
+    ]
+
+
+def _failures(measurements: Sequence[Measurement], references: Sequence[Reference]) -> None:
+    failed = failures(measurements, references)
+    if failed:
+        say()
+        say("Failed:")
+        for line in failed:
+            say(f"  {line}")
+    refused = Counter(
+        (m.column, m.status.value, m.error or "")
+        for m in measurements
+        if m.status in (Status.ERRORED, Status.UNSUPPORTED)
+    )
+    if refused:
+        say()
+        say("Not counted:")
+        for (tool, status, error), times in sorted(refused.items()):
+            models = "1 model" if times == 1 else f"{times} models"
+            say(f"  {tool} {status} on {models}: {error}")
+
+
+def _unexplained(findings: Sequence[Finding]) -> None:
+    open_ = [finding for finding in findings if finding.cause == UNEXPLAINED and finding.amount]
+    cells = len({(f.tool, f.variant, f.model, f.inputs) for f in findings})
+    if not open_:
+        say(f"Unexplained: nothing, in {cells} counted cells.")
+        return
+    say(f"Unexplained, in {len(open_)} places of {cells} counted cells:")
+    for finding in open_:
+        tool = f"{finding.tool} {finding.variant or ''}".strip()
+        model = tables.short_model(finding.model)
+        say(f"  {model}: {tool} {finding.amount:+,} {finding.quantity}: {finding.evidence}")
+
+
+def _each_cell(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> None:
+    for measurement in measurements:
+        if measurement.status is not Status.COUNTED:
+            continue
+        mine = [
+            f for f in findings
+            if (f.tool, f.variant, f.model, f.inputs)
+            == (measurement.tool, measurement.variant, measurement.model, measurement.inputs)
+        ]
+        model = tables.short_model(measurement.model)
+        say()
+        say(f"{measurement.column} on {model}: {measurement.reported:,} {measurement.unit.value}s")
+        for f in mine:
+            if f.amount or f.cause == UNEXPLAINED:
+                of = " (params)" if f.quantity == "params" else ""
+                say(f"  {f.amount:>+20,}  {f.cause}{of}: {f.evidence}")
+
+
+def _by_tool(findings: Sequence[Finding]) -> None:
+    say()
+    say("Why they differ (cells, and the largest of them):")
+    last = ""
+    for tool, cause, quantity, cells, amount, model, evidence in tables.summaries(findings):
+        if cause == UNEXPLAINED:
+            continue
+        if tool != last:
+            say(f"  {tool}")
+            last = tool
+        of = " (params)" if quantity == "params" else ""
+        say(f"    {cause}{of} in {cells}: {amount} on {model}: {evidence}")
