@@ -34,7 +34,9 @@ def find(name: str) -> Tool:
 def _checked(module: Any, attribute: str, name: str) -> Tool:
     tool = getattr(module, attribute, None)
     if not isinstance(tool, Tool):
-        raise LookupError(f"'{name}' is not an adapters.contract.Tool")
+        raise LookupError(  # noqa: TRY004 - for the caller it is a tool that was not found
+            f"'{name}' is not an adapters.contract.Tool"
+        )
     return tool
 
 

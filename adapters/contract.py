@@ -93,9 +93,7 @@ class Tool:
     variants: tuple[str, ...] = ()
 
 
-def own_rows(
-    counts: Mapping[str, Mapping[str, Any]], types: Mapping[str, str]
-) -> Iterator[Row]:
+def own_rows(counts: Mapping[str, Mapping[str, Any]], types: Mapping[str, str]) -> Iterator[Row]:
     """Rows from counts by module and operator in which a module holds its descendants' too.
 
     Args:

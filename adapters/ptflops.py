@@ -45,19 +45,19 @@ def _input_constructor(subject: Subject) -> Callable[[Any], Any] | None:
     import torch
 
     first = subject.inputs[0]
-    if len(subject.inputs) == 1 and first.shape[:1] == (1,) and first.ndim > 1:
-        if first.dtype == torch.float32:
-            return None
-    if len(subject.inputs) == 1:
+    alone = len(subject.inputs) == 1
+    if alone and first.shape[:1] == (1,) and first.ndim > 1 and first.dtype == torch.float32:
+        return None
+    if alone:
         return lambda _resolution: first
     names = list(inspect.signature(subject.model.forward).parameters)
     return lambda _resolution: dict(zip(names, subject.inputs, strict=False))
 
 
-_HEADER = re.compile(r"^(?P<indent> *)\((?P<name>[^()]+)\): (?:\d+ x )?(?P<type>\w+)\((?P<rest>.*)$")
-_COUNTS = re.compile(
-    r"(?P<params>\d+), [\d.]+% Params, (?P<macs>[\d.e+]+) Mac, [\d.]+% MACs"
+_HEADER = re.compile(
+    r"^(?P<indent> *)\((?P<name>[^()]+)\): (?:\d+ x )?(?P<type>\w+)\((?P<rest>.*)$"
 )
+_COUNTS = re.compile(r"(?P<params>\d+), [\d.]+% Params, (?P<macs>[\d.e+]+) Mac, [\d.]+% MACs")
 
 
 def _pytorch_rows(printed: str, model: Any) -> Iterator[Row]:
@@ -99,7 +99,7 @@ def _module_counts(printed: str) -> Iterator[tuple[str, tuple[float, int]]]:
 
 
 def _names(name: str) -> list[str]:
-    """torch prints equal neighbours in a ModuleList as one, such as (0-3): 4 x Linear(…)."""
+    """Torch prints equal neighbours in a ModuleList as one, such as (0-3): 4 x Linear(…)."""
     first, dash, last = name.partition("-")
     if dash and first.isdigit() and last.isdigit():
         return [str(index) for index in range(int(first), int(last) + 1)]

@@ -42,12 +42,12 @@ def _image_shape(subject: Subject) -> tuple[int, ...]:
     """`stat` takes a C, H, W tuple and feeds one image of it."""
     import torch
 
-    shapes = [tuple(tensor.shape) for tensor in subject.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][0] != 1:
+    image = subject.inputs[0]
+    if len(subject.inputs) != 1 or image.ndim != len("NCHW") or image.shape[0] != 1:
         raise Unsupported("torchstat takes one image of shape 1xCxHxW and nothing else")
-    if subject.inputs[0].dtype != torch.float32:
+    if image.dtype != torch.float32:
         raise Unsupported("torchstat feeds float32 and nothing else")
-    return shapes[0][1:]
+    return tuple(image.shape[1:])
 
 
 TOOL = Tool(

@@ -64,7 +64,9 @@ def _columns(name: str) -> Iterator[Column]:
     try:
         tool = find(name)
     except LookupError as error:
-        raise UsageError(f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them.") from error
+        raise UsageError(
+            f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them."
+        ) from error
     yield from (Column(name, tool, variant) for variant in tool.variants or (None,))
 
 
@@ -124,7 +126,7 @@ def subjects(names: str, preset: str, inputs: Sequence[str]) -> list[Subject]:
 
 def tool_lines() -> list[dict[str, Any]]:
     """One entry for each tool: name, variants, version, unit and how it counts."""
-    from harness.records import environment
+    from harness.environment import environment
 
     return [
         {

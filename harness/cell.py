@@ -1,4 +1,4 @@
-"""What runs inside a cell's own process: one tool, or the reference, on one model; a dict comes out.
+"""What runs inside a cell's process: one tool, or the reference, on one model; a dict comes out.
 
 The model and its inputs are already in memory, inherited by the fork. Whatever the tool does to
 this process is gone with it.
@@ -36,7 +36,7 @@ def _measure(tool: Tool, variant: str | None, subject: Subject) -> dict[str, Any
     try:
         reading = tool.measure(subject, variant)
     except Unsupported as reason:
-        outcome = {"status": "unsupported", "error": str(reason)}
+        outcome: dict[str, Any] = {"status": "unsupported", "error": str(reason)}
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
         traceback.print_exc()
         outcome = {"status": "errored", "error": one_line(error)}
@@ -86,7 +86,9 @@ def _whole(value: object, name: str = "count") -> int:
     if callable(item) and not isinstance(value, (int, float)):
         value = item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"the tool returned {name} {value!r}, which is not a number")
+        raise ValueError(  # noqa: TRY004 - a wrong value of the tool's, not a wrong call of ours
+            f"the tool returned {name} {value!r}, which is not a number"
+        )
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"the tool returned {name} {value!r}, which is not a whole number")
     return int(value)

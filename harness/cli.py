@@ -65,7 +65,9 @@ def tools(as_json: Json = False) -> None:
     from harness.render import table
 
     headers = ["tool", "variants", "version", "unit", "how it counts"]
-    table(headers, [[line[header.split()[0]] or "-" for header in headers] for line in lines], left=5)
+    table(
+        headers, [[line[header.split()[0]] or "-" for header in headers] for line in lines], left=5
+    )
 
 
 @app.command()
@@ -83,15 +85,25 @@ def models(
     from harness.render import say, table
 
     headers = ["model", "family", "input", "published GMACs", "published params"]
-    rows = [[line["model"], line["family"], "+".join(line["inputs"]),
-             line["published_gmacs"] or "-", _grouped(line["published_params"])] for line in lines]
+    rows = [
+        [
+            line["model"],
+            line["family"],
+            "+".join(line["inputs"]),
+            line["published_gmacs"] or "-",
+            _grouped(line["published_params"]),
+        ]
+        for line in lines
+    ]
     table(headers, rows, left=3)
     say(f"{len(lines)} models")
 
 
 @app.command()
 def count(
-    model: Annotated[str, typer.Argument(help="resnet50, package.module:factory or file.py:factory.")],
+    model: Annotated[
+        str, typer.Argument(help="resnet50, package.module:factory or file.py:factory.")
+    ],
     inputs: Inputs = None,
     by: Annotated[str, typer.Option(help="Also list by module, op or kind.")] = "",
     depth: Annotated[int, typer.Option(help="With --by module: levels of modules to show.")] = 0,
@@ -117,7 +129,7 @@ def count(
 
 
 @app.command()
-def run(  # noqa: PLR0913 - the options of the main command
+def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     model_list: Annotated[
         str, typer.Option("--models", help="Comma-separated models, as for `count`.")
     ] = "",
@@ -135,7 +147,8 @@ def run(  # noqa: PLR0913 - the options of the main command
     ] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a cell.")] = 600,
     memory: Annotated[
-        str, typer.Option(help="Memory for a cell, such as 8G; a share of this machine's if left out.")
+        str,
+        typer.Option(help="Memory for a cell, such as 8G; a share of this machine's if left out."),
     ] = "",
     again: Annotated[bool, typer.Option("--again", help="Measure anew what is there.")] = False,
     as_json: Json = False,
@@ -201,7 +214,6 @@ def main() -> None:
         if _options["traceback"]:
             raise
         sys.stderr.write(
-            f"flopaudit: {type(error).__name__}: {error}. "
-            "`flopaudit --traceback …` shows where.\n"
+            f"flopaudit: {type(error).__name__}: {error}. `flopaudit --traceback …` shows where.\n"
         )
         sys.exit(1)

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from harness import formulas
+from harness import formulas, operators
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, ModuleEntry, OperatorRow, Shape
 from harness.work import NOTHING, Work
@@ -57,9 +57,11 @@ def count(model: torch.nn.Module, *args: Any, device: Device = "auto", **kwargs:
     except Exception as error:
         if device == "meta":
             raise
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(
-            error
-        ).strip() else type(error).__name__
+        reason = (
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+            if str(error).strip()
+            else type(error).__name__
+        )
     ledger = _count(model, lambda: model(*args, **kwargs), "own")
     return Ledger(ledger.rows, ledger.modules, ledger.device, reason, ledger.uncounted_ops)
 
@@ -177,9 +179,7 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         outer = self._recorder.form
         self._recorder.form = outer or func
         try:
@@ -192,12 +192,10 @@ class _Operators(TorchDispatchMode):
     """Hands every executed operator to the recorder."""
 
     def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch's own
         self._recorder = recorder
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         self._recorder.record(func, args, kwargs, out)
@@ -220,14 +218,14 @@ def _plan(operator: Any) -> tuple[str, Formula] | None:
     if schema is None:
         return ("unknown", _unknown)
     base = schema.name.partition("::")[2]
-    found = formulas.FORMULAS.get(base) or formulas.FORMULAS.get(base.rstrip("_"))
+    found = operators.known(base, operators.FORMULAS)
     if found:
         return found
     # A view returns an alias of its input that it does not write to.
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
-    if aliases or base.rstrip("_") in formulas.VIEWS or base in formulas.VIEWS:
+    if aliases or operators.listed(base, operators.VIEWS):
         return None
-    if base.rstrip("_") in formulas.DATA_MOVEMENT or base in formulas.DATA_MOVEMENT:
+    if operators.listed(base, operators.DATA_MOVEMENT):
         return (formulas.MOVE, _nothing)
     return ("unknown", _unknown)
 
@@ -240,7 +238,9 @@ def _kind(kind: str, form: str) -> str:
         if form in _ATTENTION_FORMS:
             return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
         return formulas.MATMUL
-    if "_pool" in form and kind == formulas.REDUCTION:  # torch computes a global average pool as a mean
+    if (
+        "_pool" in form and kind == formulas.REDUCTION
+    ):  # torch computes a global average pool as a mean
         return formulas.POOLING
     return kind
 
@@ -267,7 +267,7 @@ def _shape(tensor: torch.Tensor) -> Shape:
 
 
 def _modules(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntry]:
-    """Every module once, with its other names; each parameter booked with the first that holds it."""
+    """Every module once; each parameter is booked with the first module that holds it."""
     aliases: dict[int, list[str]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         aliases.setdefault(id(module), []).append(path)

@@ -128,7 +128,7 @@ def _by_module(ledger: Ledger, depth: int) -> Iterator[list[str]]:
     for module in ledger.modules:
         level = module.path.count(".") + 1 if module.path else 0
         if module.path in inside and (not depth or level <= depth):
-            name = '  ' * level + f"{module.path.rpartition('.')[2]} {module.type}".strip()
+            name = "  " * level + f"{module.path.rpartition('.')[2]} {module.type}".strip()
             yield _texts(name, sum_work(inside[module.path]))
 
 

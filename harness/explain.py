@@ -64,7 +64,7 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
 
 
 def work_of(total: OperatorTotal) -> str:
-    """What kind of work it is and what asked for it: `attention by multi_head_attention_forward`."""
+    """What kind of work it is and what asked for it: `attention by scaled_dot_product`."""
     form = short(total)
     return form if total.kind in form else f"{total.kind} by {form}"
 
@@ -108,10 +108,15 @@ class Rule:
     macs: int = 0
 
     def __call__(self, inputs: int, outputs: int, macs: int = 0) -> int:
+        """What this rule makes of so many elements and products."""
         return self.inputs * inputs + self.outputs * outputs + self.macs * macs
 
     def __str__(self) -> str:
-        named = ((self.macs, "multiply-accumulate"), (self.inputs, "input"), (self.outputs, "output"))
+        named = (
+            (self.macs, "multiply-accumulate"),
+            (self.inputs, "input"),
+            (self.outputs, "output"),
+        )
         terms = [f"{count} per {name}" for count, name in named if count]
         return " and ".join(terms) or "nothing"
 

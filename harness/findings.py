@@ -1,4 +1,4 @@
-"""A measurement and the reference come in; findings go out: where they differ, by how much, and why.
+"""A measurement and the reference come in; findings go out: where they differ, how much, and why.
 
 The tool's own rows say where its number comes from; the ledger says what ran there. Each row is
 compared with the part of the ledger it speaks of, and what it has too much or too little is named
@@ -107,9 +107,14 @@ def _as_findings(
     known.sort(key=lambda entry: (-abs(entry[1]), entry))
     return [
         Finding(
-            tool=measurement.tool, variant=measurement.variant, model=measurement.model,
-            inputs=measurement.inputs, quantity=quantity,
-            cause=cause, amount=amount, evidence=evidence,
+            tool=measurement.tool,
+            variant=measurement.variant,
+            model=measurement.model,
+            inputs=measurement.inputs,
+            quantity=quantity,
+            cause=cause,
+            amount=amount,
+            evidence=evidence,
         )
         for cause, amount, evidence in (leftover, *known)
     ]
@@ -166,7 +171,7 @@ def _counts(
         yield from _outside_modules(outside, reference.operators, forms)
     else:
         whole = ModuleRow(path="", type="model", count=measurement.reported or 0)
-        yield from _row(Scope(whole, list(reference.operators)), factor, reference.batch)
+        yield from _row(Scope(whole, operators=list(reference.operators)), factor, reference.batch)
 
 
 def _scopes(
@@ -175,7 +180,7 @@ def _scopes(
     """Each row with its part of the ledger; rows for a module that has one; operators in no row."""
     canonical = {alias: m.path for m in reference.modules for alias in (m.path, *m.aliases)}
     scopes: dict[str, Scope] = {}
-    again = []
+    again: list[Difference] = []
     for row in measurement.modules:
         path = canonical.get(row.path, row.path)
         if path in scopes and scopes[path].row.path == row.path and row.operator:
@@ -184,7 +189,7 @@ def _scopes(
             again.append(Difference(COUNTED_AGAIN, row.count, row.type, row.path))
         else:
             scopes[path] = Scope(row)
-    elsewhere = []
+    elsewhere: list[OperatorTotal] = []
     for total in reference.operators:
         home = _home(total.path, scopes)
         (elsewhere if home is None else scopes[home].operators).append(total)
@@ -228,9 +233,7 @@ def _row(scope: Scope, factor: int, batch: int) -> Iterator[Difference]:
             continue
         for part in chosen:
             amount = -part.amount if part.usual else part.amount
-            yield Difference(
-                part.cause, amount, f"{part.what} in {scope.row.type}", scope.row.path
-            )
+            yield Difference(part.cause, amount, f"{part.what} in {scope.row.type}", scope.row.path)
         if cause:
             yield Difference(cause, said - scaled, scope.row.type, scope.row.path, note=note)
         return

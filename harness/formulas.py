@@ -1,12 +1,8 @@
 """One small pure function for each operator: arguments and result in, `Work` out.
 
 A formula gets a `Call`: the operator's arguments by position and name, and its result. Tensors
-are only asked for their shape and dtype, so meta, fake and real ones serve alike. `FORMULAS` maps
-the operator's base name (`add` for aten::add, aten::add_ and all their overloads) to its kind and
-formula. Operators that move data and compute nothing are `DATA_MOVEMENT`; views are recognised by
-their schema. An operator in neither is reported as uncounted, never taken as zero.
-
-Only floating-point and complex work is counted: index arithmetic on integers is free.
+are only asked for their shape and dtype, so meta, fake and real ones serve alike. Which operator
+has which formula stands in `operators.py`.
 """
 
 from __future__ import annotations
@@ -88,9 +84,7 @@ def addmm(call: Call) -> Work:
     """Product of the last two plus the first: n·k·m MACs, n·m additions of the bias."""
     left, right = call.args[1:3]
     beta = call.kwargs.get("beta", 1)
-    return Work(
-        macs=numel(left) * right.shape[-1], bias_adds=numel(call.first_out) if beta else 0
-    )
+    return Work(macs=numel(left) * right.shape[-1], bias_adds=numel(call.first_out) if beta else 0)
 
 
 def mv(call: Call) -> Work:
@@ -104,14 +98,13 @@ def addmv(call: Call) -> Work:
 
 
 def dot(call: Call) -> Work:
-    """k MACs."""
+    """K MACs."""
     return Work(macs=numel(call.args[0]))
 
 
 def linear(call: Call) -> Work:
     """x·Wᵀ + b on the last dimension: numel(x)·out MACs."""
-    inputs, weight = call.args[:2]
-    out = numel(call.first_out)
+    inputs, out = call.args[0], numel(call.first_out)
     has_bias = call.arg(2, "bias") is not None
     return Work(macs=out * inputs.shape[-1], bias_adds=out if has_bias else 0)
 
@@ -153,12 +146,9 @@ def native_multi_head_attention(call: Call) -> Work:
 
 def transformer_encoder_layer(call: Call) -> Work:
     """The fused encoder layer: self-attention, two additions, two layer norms, feed-forward."""
-    source, embed, heads = call.args[0], call.args[1], call.args[2]
-    hidden = call.args[15].shape[0]
-    tokens = prod(source.shape[:-1])
-    attended = native_multi_head_attention(
-        Call((source, source, source, embed, heads), {}, source)
-    )
+    source, embed, heads = call.args[0], int(call.args[1]), call.args[2]
+    hidden, tokens = int(call.args[15].shape[0]), int(prod(source.shape[:-1]))
+    attended = native_multi_head_attention(Call((source, source, source, embed, heads), {}, source))
     gelu = bool(call.args[8])
     return (
         attended
@@ -200,14 +190,14 @@ def batch_norm(call: Call) -> Work:
 
 
 def layer_norm(call: Call) -> Work:
-    """Over the last dimensions, given by the normalised shape. (Ba et al., arXiv:1607.06450.)"""
+    """Over the last dimensions, given by the normalised shape; Ba et al., arXiv:1607.06450."""
     image, shape, weight = call.args[0], call.args[1], call.arg(2, "weight")
     elements = numel(image)
     return _normalised(elements, elements // prod(shape), affine=weight is not None)
 
 
 def group_norm(call: Call) -> Work:
-    """Over each group of channels of each sample. (Wu & He 2018, arXiv:1803.08494.)"""
+    """Over each group of channels of each sample; Wu & He 2018, arXiv:1803.08494."""
     image, weight = call.args[0], call.args[1]
     batch, groups = call.args[3], call.args[6]
     return _normalised(numel(image), batch * groups, affine=weight is not None)
@@ -229,7 +219,7 @@ def softmax(call: Call) -> Work:
 
 
 def log_softmax(call: Call) -> Work:
-    """x - max - log(sum(exp(x - max))), over one dimension."""
+    """X - max - log(sum(exp(x - max))), over one dimension."""
     elements, length = _along(call)
     rows = elements // length if length else 0
     return Work(
@@ -249,25 +239,27 @@ def _window(call: Call, dims: int) -> int:
     return int(prod(kernel * dims if len(kernel) == 1 else kernel))
 
 
-def _max_pool(dims: int) -> Formula:
+def max_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: kernel - 1 comparisons an output, padding counted."""
+
     def formula(call: Call) -> Work:
         return Work(comparisons=(_window(call, dims) - 1) * numel(call.first_out))
 
-    formula.__doc__ = f"{dims}-D: kernel - 1 comparisons for each output, padding counted."
     return formula
 
 
-def _avg_pool(dims: int) -> Formula:
+def avg_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: kernel - 1 additions and a division an output."""
+
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
         return Work(adds=(_window(call, dims) - 1) * out, divs=out)
 
-    formula.__doc__ = f"{dims}-D: kernel - 1 additions and a division for each output."
     return formula
 
 
 def _adaptive_windows(call: Call, dims: int) -> int:
-    """Input elements read over all outputs; window i of O over I is floor(iI/O) to ceil((i+1)I/O)."""
+    """Input elements read over all outputs: window i of O over I is floor(iI/O):ceil((i+1)I/O)."""
     image, out = call.args[0], call.first_out
     read = prod(out.shape[:-dims])
     for size, windows in zip(image.shape[-dims:], out.shape[-dims:], strict=True):
@@ -276,20 +268,22 @@ def _adaptive_windows(call: Call, dims: int) -> int:
     return int(read)
 
 
-def _adaptive_avg_pool(dims: int) -> Formula:
+def adaptive_avg_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: the additions of each window, and a division."""
+
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
         return Work(adds=_adaptive_windows(call, dims) - out, divs=out)
 
-    formula.__doc__ = f"{dims}-D: the additions of each window, and a division."
     return formula
 
 
-def _adaptive_max_pool(dims: int) -> Formula:
+def adaptive_max_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: the comparisons of each window."""
+
     def formula(call: Call) -> Work:
         return Work(comparisons=_adaptive_windows(call, dims) - numel(call.first_out))
 
-    formula.__doc__ = f"{dims}-D: the comparisons of each window."
     return formula
 
 
@@ -333,7 +327,7 @@ GELU_TANH = Work(muls=6, adds=2, elementary=1)
 
 
 def gelu(call: Call) -> Work:
-    """x/2·(1 + erf(x/√2)), or the tanh approximation. (Hendrycks & Gimpel, arXiv:1606.08415.)"""
+    """x/2·(1 + erf(x/√2)), or the tanh approximation; Hendrycks & Gimpel, arXiv:1606.08415."""
     approximate = call.arg(1, "approximate", "none")
     return (GELU_TANH if approximate == "tanh" else GELU_ERF) * numel(call.first_out)
 
@@ -375,12 +369,13 @@ def cumulative(call: Call) -> Work:
     return Work(adds=elements - (elements // length if length else 0))
 
 
-def _interpolate(points: int) -> Formula:
+def interpolate(points: int) -> Formula:
+    """The formula for so many neighbours: their weighted sum for each output; weights are free."""
+
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
         return Work(muls=points * out, adds=(points - 1) * out)
 
-    formula.__doc__ = f"A weighted sum of {points} neighbours for each output; weights are free."
     return formula
 
 
@@ -402,140 +397,3 @@ def roi_align(call: Call) -> Work:
     samples = ratio * ratio if ratio > 0 else 1
     out = numel(call.first_out)
     return Work(muls=4 * samples * out, adds=(4 * samples - 1) * out, divs=out)
-
-
-# -- the table -------------------------------------------------------------------------------------
-
-_ADD, _MUL, _DIV = per_output(adds=1), per_output(muls=1), per_output(divs=1)
-_COMPARE, _FUNCTION = per_output(comparisons=1), per_output(elementary=1)
-
-FORMULAS: dict[str, tuple[str, Formula]] = {
-    "convolution": (CONV, convolution),
-    "_convolution": (CONV, convolution),
-    "convolution_overrideable": (CONV, convolution),
-    "mm": (MATMUL, mm),
-    "bmm": (MATMUL, mm),
-    "addmm": (LINEAR, addmm),
-    "baddbmm": (MATMUL, addmm),
-    "linear": (LINEAR, linear),
-    "mv": (MATMUL, mv),
-    "addmv": (LINEAR, addmv),
-    "dot": (MATMUL, dot),
-    "vdot": (MATMUL, dot),
-    "_scaled_dot_product_flash_attention": (ATTENTION, attention),
-    "_scaled_dot_product_flash_attention_for_cpu": (ATTENTION, attention),
-    "_scaled_dot_product_efficient_attention": (ATTENTION, attention),
-    "_scaled_dot_product_cudnn_attention": (ATTENTION, attention),
-    "_scaled_dot_product_fused_attention_overrideable": (ATTENTION, attention),
-    "_native_multi_head_attention": (ATTENTION, native_multi_head_attention),
-    "_transformer_encoder_layer_fwd": (ATTENTION, transformer_encoder_layer),
-    "native_batch_norm": (NORM, batch_norm),
-    "_native_batch_norm_legit": (NORM, batch_norm),
-    "_native_batch_norm_legit_no_training": (NORM, batch_norm),
-    "_batch_norm_no_update": (NORM, batch_norm),
-    "cudnn_batch_norm": (NORM, batch_norm),
-    "native_layer_norm": (NORM, layer_norm),
-    "native_group_norm": (NORM, group_norm),
-    "_softmax": (ACTIVATION, softmax),
-    "_safe_softmax": (ACTIVATION, softmax),
-    "_log_softmax": (ACTIVATION, log_softmax),
-    "relu": (ACTIVATION, _COMPARE),
-    "threshold": (ACTIVATION, _COMPARE),
-    "leaky_relu": (ACTIVATION, per_output(comparisons=1, muls=1)),
-    "_prelu_kernel": (ACTIVATION, per_output(comparisons=1, muls=1)),
-    "elu": (ACTIVATION, per_output(comparisons=1, elementary=1, adds=1, muls=1)),
-    "hardtanh": (ACTIVATION, per_output(comparisons=2)),
-    "hardsigmoid": (ACTIVATION, per_output(adds=1, comparisons=2, divs=1)),
-    "hardswish": (ACTIVATION, per_output(adds=1, comparisons=2, divs=1, muls=1)),
-    "sigmoid": (ACTIVATION, per_output(adds=2, elementary=1, divs=1)),
-    "silu": (ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1)),
-    "mish": (ACTIVATION, per_output(adds=1, elementary=3, muls=1)),
-    "softplus": (ACTIVATION, per_output(adds=1, elementary=2, comparisons=1)),
-    "tanh": (ACTIVATION, _FUNCTION),
-    "gelu": (ACTIVATION, gelu),
-    "glu": (ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1)),
-    "max_pool2d_with_indices": (POOLING, _max_pool(2)),
-    "max_pool3d_with_indices": (POOLING, _max_pool(3)),
-    "avg_pool1d": (POOLING, _avg_pool(1)),
-    "avg_pool2d": (POOLING, _avg_pool(2)),
-    "avg_pool3d": (POOLING, _avg_pool(3)),
-    "_adaptive_avg_pool2d": (POOLING, _adaptive_avg_pool(2)),
-    "_adaptive_avg_pool3d": (POOLING, _adaptive_avg_pool(3)),
-    "adaptive_max_pool2d": (POOLING, _adaptive_max_pool(2)),
-    "adaptive_max_pool3d": (POOLING, _adaptive_max_pool(3)),
-    "add": (ELEMENTWISE, add),
-    "sub": (ELEMENTWISE, add),
-    "rsub": (ELEMENTWISE, add),
-    "neg": (ELEMENTWISE, _ADD),
-    "mul": (ELEMENTWISE, _MUL),
-    "div": (ELEMENTWISE, _DIV),
-    "reciprocal": (ELEMENTWISE, _DIV),
-    "addcmul": (ELEMENTWISE, per_output(adds=1, muls=2)),
-    "addcdiv": (ELEMENTWISE, per_output(adds=1, muls=1, divs=1)),
-    "lerp": (ELEMENTWISE, per_output(adds=2, muls=1)),
-    "pow": (ELEMENTWISE, power),
-    "clamp": (ELEMENTWISE, clamp),
-    "clamp_min": (ELEMENTWISE, _COMPARE),
-    "clamp_max": (ELEMENTWISE, _COMPARE),
-    "maximum": (ELEMENTWISE, _COMPARE),
-    "minimum": (ELEMENTWISE, _COMPARE),
-    "abs": (ELEMENTWISE, _COMPARE),
-    "sign": (ELEMENTWISE, _COMPARE),
-    "rsqrt": (ELEMENTWISE, per_output(elementary=1, divs=1)),
-    "floor": (ELEMENTWISE, _FUNCTION),
-    "ceil": (ELEMENTWISE, _FUNCTION),
-    "round": (ELEMENTWISE, _FUNCTION),
-    "trunc": (ELEMENTWISE, _FUNCTION),
-    **{
-        name: (ELEMENTWISE, _FUNCTION)
-        for name in ("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sqrt", "erf", "erfc",
-                     "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh")
-    },
-    **{name: (ELEMENTWISE, _COMPARE) for name in ("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf")},
-    "sum": (REDUCTION, reduction),
-    "mean": (REDUCTION, mean),
-    "var": (REDUCTION, variance),
-    "std": (REDUCTION, variance),
-    "var_mean": (REDUCTION, variance),
-    "linalg_vector_norm": (REDUCTION, vector_norm),
-    "max": (REDUCTION, extremum),
-    "min": (REDUCTION, extremum),
-    "amax": (REDUCTION, extremum),
-    "amin": (REDUCTION, extremum),
-    "argmax": (REDUCTION, extremum),
-    "argmin": (REDUCTION, extremum),
-    "cumsum": (REDUCTION, cumulative),
-    "upsample_linear1d": (INTERPOLATION, _interpolate(2)),
-    "upsample_bilinear2d": (INTERPOLATION, _interpolate(4)),
-    "upsample_trilinear3d": (INTERPOLATION, _interpolate(8)),
-    "upsample_bicubic2d": (INTERPOLATION, _interpolate(16)),
-    "_upsample_bilinear2d_aa": (INTERPOLATION, _interpolate(4)),
-    "grid_sampler_2d": (SAMPLING, grid_sampler),
-    "grid_sampler_3d": (SAMPLING, grid_sampler),
-    "roi_align": (SAMPLING, roi_align),
-}
-
-# Views that their schema does not show as such: results that share memory with what they come from.
-VIEWS = frozenset(
-    """
-    _reshape_alias _unsafe_view alias as_strided detach lift lift_fresh resize set unsafe_split
-    _assert_async _assert_scalar _local_scalar_dense is_same_size item sym_size
-    """.split()
-)
-
-# They read and write memory and compute nothing.
-DATA_MOVEMENT = frozenset(
-    """
-    _efficientzerotensor _to_copy _unique2 _upsample_nearest_exact2d all any arange bernoulli
-    bitwise_and bitwise_not bitwise_or cat channel_shuffle clone constant_pad_nd contiguous copy
-    copysign embedding empty empty_like empty_strided exponential eye fill flip full full_like
-    gather im2col index index_add index_copy index_put index_select isin linspace logical_and
-    logical_not logical_or logical_xor masked_fill masked_select meshgrid native_channel_shuffle
-    native_dropout new_empty new_empty_strided new_full new_ones new_zeros nms nonzero normal ones
-    ones_like pixel_shuffle pixel_unshuffle rand rand_like randint randn randn_like randperm
-    reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d
-    replication_pad2d replication_pad3d roll scalar_tensor scatter select_scatter slice_scatter sort
-    split_with_sizes_copy stack topk tril triu uniform unique_dim upsample_nearest1d
-    upsample_nearest2d upsample_nearest3d where zero zeros zeros_like
-    """.split()
-)

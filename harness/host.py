@@ -92,8 +92,10 @@ class Host:
         # A cell that has handed over its result is about to end.
         ending = any(cell.result < 0 for cell in self._running.values())
         wait = (TICK_SECONDS / 10 if ending else TICK_SECONDS) if self._running else None
-        ready = select.select([self._channel, *(fd for fd in pipes if fd >= 0)], [], [], wait)[0]
-        if self._channel not in ready:
+        ready = select.select(
+            [self._channel.fileno(), *(fd for fd in pipes if fd >= 0)], [], [], wait
+        )[0]
+        if self._channel.fileno() not in ready:
             return True
         messages = self._channel.receive()
         for message in messages or ():
@@ -131,8 +133,12 @@ class Host:
         os.set_blocking(output_read, False)
         os.set_blocking(result_read, False)
         self._running[pid] = Running(
-            message["cell"], pid, output_read, result_read,
-            message["timeout_seconds"], message["memory_bytes"],
+            message["cell"],
+            pid,
+            output_read,
+            result_read,
+            message["timeout_seconds"],
+            message["memory_bytes"],
         )
 
     def _run(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +205,7 @@ def _become_cell(
         sys.stdout.flush()
         sys.stderr.flush()
         while data:
-            data = data[os.write(result, data):]
+            data = data[os.write(result, data) :]
     finally:
         os._exit(0)
 

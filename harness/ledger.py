@@ -126,7 +126,8 @@ class Ledger:
         """One line for each row, the work's components as columns."""
         import pandas as pd
 
-        return pd.DataFrame(list(self._flat()))
+        frame: pd.DataFrame = pd.DataFrame(list(self._flat()))
+        return frame
 
     def _flat(self) -> Iterator[dict[str, object]]:
         for row in self.rows:
@@ -136,8 +137,12 @@ class Ledger:
 
 
 # Scaling and softmax inside fused attention are the activation's share of it.
-_OTHER = {"attention": "activation", "conv": "elementwise", "linear": "elementwise",
-          "matmul": "elementwise"}
+_OTHER = {
+    "attention": "activation",
+    "conv": "elementwise",
+    "linear": "elementwise",
+    "matmul": "elementwise",
+}
 
 
 def sum_work(rows: Iterable[OperatorRow]) -> Work:

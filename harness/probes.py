@@ -1,7 +1,8 @@
 """Small models that each call one function, and what a tool's numbers for them say of it.
 
-`PROBES` names the probes; a probe's name is also the name of the factory in this module that builds it, so that a worker can build it like any other model. `rules`
-turns what a tool said of them into rules by call form. Torch is imported only when one is built.
+`PROBES` names the probes; a probe's name is also the name of the factory in this module that builds
+it, so that a worker can build it like any other model. `rules` turns what a tool said of them into
+rules by call form. Torch is imported only when one is built.
 """
 
 from __future__ import annotations
@@ -38,55 +39,76 @@ class Probe:
 
 PROBES: dict[str, Probe] = {
     "function_relu": Probe(
-        "torch.nn.functional.relu",_IMAGES, lambda torch, x: torch.nn.functional.relu(x)),
-    "torch_relu": Probe(
-        "torch.relu",_IMAGES, lambda torch, x: torch.relu(x)),
+        "torch.nn.functional.relu", _IMAGES, lambda torch, x: torch.nn.functional.relu(x)
+    ),
+    "torch_relu": Probe("torch.relu", _IMAGES, lambda torch, x: torch.relu(x)),
     "function_relu6": Probe(
-        "torch.nn.functional.relu6",_IMAGES, lambda torch, x: torch.nn.functional.relu6(x)),
+        "torch.nn.functional.relu6", _IMAGES, lambda torch, x: torch.nn.functional.relu6(x)
+    ),
     "function_hardtanh": Probe(
-        "torch.nn.functional.hardtanh",_IMAGES, lambda torch, x: torch.nn.functional.hardtanh(x)),
+        "torch.nn.functional.hardtanh", _IMAGES, lambda torch, x: torch.nn.functional.hardtanh(x)
+    ),
     "function_leaky_relu": Probe(
-        "torch.nn.functional.leaky_relu",_IMAGES, lambda torch, x: torch.nn.functional.leaky_relu(x)),
+        "torch.nn.functional.leaky_relu",
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.leaky_relu(x),
+    ),
     "function_elu": Probe(
-        "torch.nn.functional.elu",_IMAGES, lambda torch, x: torch.nn.functional.elu(x)),
+        "torch.nn.functional.elu", _IMAGES, lambda torch, x: torch.nn.functional.elu(x)
+    ),
     "function_gelu": Probe(
-        "torch.nn.functional.gelu",_IMAGES, lambda torch, x: torch.nn.functional.gelu(x)),
+        "torch.nn.functional.gelu", _IMAGES, lambda torch, x: torch.nn.functional.gelu(x)
+    ),
     "function_silu": Probe(
-        "torch.nn.functional.silu",_IMAGES, lambda torch, x: torch.nn.functional.silu(x)),
+        "torch.nn.functional.silu", _IMAGES, lambda torch, x: torch.nn.functional.silu(x)
+    ),
     "function_hardswish": Probe(
-        "torch.nn.functional.hardswish",_IMAGES, lambda torch, x: torch.nn.functional.hardswish(x)),
+        "torch.nn.functional.hardswish", _IMAGES, lambda torch, x: torch.nn.functional.hardswish(x)
+    ),
     "function_hardsigmoid": Probe(
-        "torch.nn.functional.hardsigmoid",_IMAGES, lambda torch, x: torch.nn.functional.hardsigmoid(x)),
-    "torch_sigmoid": Probe(
-        "torch.sigmoid",_IMAGES, lambda torch, x: torch.sigmoid(x)),
-    "torch_tanh": Probe(
-        "torch.tanh",_IMAGES, lambda torch, x: torch.tanh(x)),
+        "torch.nn.functional.hardsigmoid",
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.hardsigmoid(x),
+    ),
+    "torch_sigmoid": Probe("torch.sigmoid", _IMAGES, lambda torch, x: torch.sigmoid(x)),
+    "torch_tanh": Probe("torch.tanh", _IMAGES, lambda torch, x: torch.tanh(x)),
     "function_softmax": Probe(
-        "torch.nn.functional.softmax",_IMAGES, lambda torch, x: torch.nn.functional.softmax(x, dim=-1)),
-    "method_softmax": Probe(
-        "torch.Tensor.softmax",_IMAGES, lambda torch, x: x.softmax(dim=-1)),
+        "torch.nn.functional.softmax",
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.softmax(x, dim=-1),
+    ),
+    "method_softmax": Probe("torch.Tensor.softmax", _IMAGES, lambda torch, x: x.softmax(dim=-1)),
     "function_max_pool2d": Probe(
-        "torch.nn.functional.max_pool2d",_IMAGES, lambda torch, x: torch.nn.functional.max_pool2d(x, 3)),
+        "torch.nn.functional.max_pool2d",
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.max_pool2d(x, 3),
+    ),
     "function_avg_pool2d": Probe(
-        "torch.nn.functional.avg_pool2d",_IMAGES, lambda torch, x: torch.nn.functional.avg_pool2d(x, 3)),
+        "torch.nn.functional.avg_pool2d",
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.avg_pool2d(x, 3),
+    ),
     "function_adaptive_avg_pool2d": Probe(
         "torch.nn.functional.adaptive_avg_pool2d",
-        _IMAGES, lambda torch, x: torch.nn.functional.adaptive_avg_pool2d(x, 1)
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.adaptive_avg_pool2d(x, 1),
     ),
     "function_max_pool3d": Probe(
         "torch.nn.functional.max_pool3d",
-        ("1x4x4x6x6", "1x2x6x4x8"), lambda torch, x: torch.nn.functional.max_pool3d(x, 2)
+        ("1x4x4x6x6", "1x2x6x4x8"),
+        lambda torch, x: torch.nn.functional.max_pool3d(x, 2),
     ),
     "function_avg_pool3d": Probe(
         "torch.nn.functional.avg_pool3d",
-        ("1x4x4x6x6", "1x2x6x4x8"), lambda torch, x: torch.nn.functional.avg_pool3d(x, 2)
+        ("1x4x4x6x6", "1x2x6x4x8"),
+        lambda torch, x: torch.nn.functional.avg_pool3d(x, 2),
     ),
     "function_adaptive_avg_pool3d": Probe(
         "torch.nn.functional.adaptive_avg_pool3d",
-        ("1x4x4x6x6", "1x2x6x4x8"), lambda torch, x: torch.nn.functional.adaptive_avg_pool3d(x, 1)
+        ("1x4x4x6x6", "1x2x6x4x8"),
+        lambda torch, x: torch.nn.functional.adaptive_avg_pool3d(x, 1),
     ),
-    "method_mean": Probe(
-        "torch.Tensor.mean",_IMAGES, lambda torch, x: x.mean([2, 3])),
+    "method_mean": Probe("torch.Tensor.mean", _IMAGES, lambda torch, x: x.mean([2, 3])),
     "function_interpolate_nearest": Probe(
         "torch.nn.functional.interpolate",
         _IMAGES,
@@ -101,46 +123,40 @@ PROBES: dict[str, Probe] = {
     ),
     "function_layer_norm": Probe(
         "torch.nn.functional.layer_norm",
-        _IMAGES, lambda torch, x: torch.nn.functional.layer_norm(x, x.shape[-1:])
+        _IMAGES,
+        lambda torch, x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
     ),
-    "operator_add": Probe(
-        "torch.Tensor.add",_IMAGES, lambda torch, x: x + x),
+    "operator_add": Probe("torch.Tensor.add", _IMAGES, lambda torch, x: x + x),
     "operator_add_in_place": Probe(
-        "torch.Tensor.add_",_IMAGES, lambda torch, x: x.clone().__iadd__(x)),
-    "method_add": Probe(
-        "torch.Tensor.add",_IMAGES, lambda torch, x: x.add(x)),
-    "torch_add": Probe(
-        "torch.add",_IMAGES, lambda torch, x: torch.add(x, x)),
-    "operator_mul": Probe(
-        "torch.Tensor.mul",_IMAGES, lambda torch, x: x * x),
-    "method_mul": Probe(
-        "torch.Tensor.mul",_IMAGES, lambda torch, x: x.mul(x)),
-    "torch_mul": Probe(
-        "torch.mul",_IMAGES, lambda torch, x: torch.mul(x, x)),
-    "operator_sub": Probe(
-        "torch.Tensor.sub",_IMAGES, lambda torch, x: x - x),
-    "operator_div": Probe(
-        "torch.Tensor.div",_IMAGES, lambda torch, x: x / x),
-    "operator_matmul": Probe(
-        "torch.Tensor.matmul",_MATRICES, lambda torch, x: x @ x),
-    "method_matmul": Probe(
-        "torch.Tensor.matmul",_MATRICES, lambda torch, x: x.matmul(x)),
-    "torch_matmul": Probe(
-        "torch.matmul",_MATRICES, lambda torch, x: torch.matmul(x, x)),
-    "torch_bmm": Probe(
-        "torch.bmm",_MATRICES, lambda torch, x: torch.bmm(x, x)),
-    "torch_mm": Probe(
-        "torch.spmm",_MATRICES, lambda torch, x: torch.mm(x[0], x[0])),
+        "torch.Tensor.add_", _IMAGES, lambda torch, x: x.clone().__iadd__(x)
+    ),
+    "method_add": Probe("torch.Tensor.add", _IMAGES, lambda torch, x: x.add(x)),
+    "torch_add": Probe("torch.add", _IMAGES, lambda torch, x: torch.add(x, x)),
+    "operator_mul": Probe("torch.Tensor.mul", _IMAGES, lambda torch, x: x * x),
+    "method_mul": Probe("torch.Tensor.mul", _IMAGES, lambda torch, x: x.mul(x)),
+    "torch_mul": Probe("torch.mul", _IMAGES, lambda torch, x: torch.mul(x, x)),
+    "operator_sub": Probe("torch.Tensor.sub", _IMAGES, lambda torch, x: x - x),
+    "operator_div": Probe("torch.Tensor.div", _IMAGES, lambda torch, x: x / x),
+    "operator_matmul": Probe("torch.Tensor.matmul", _MATRICES, lambda torch, x: x @ x),
+    "method_matmul": Probe("torch.Tensor.matmul", _MATRICES, lambda torch, x: x.matmul(x)),
+    "torch_matmul": Probe("torch.matmul", _MATRICES, lambda torch, x: torch.matmul(x, x)),
+    "torch_bmm": Probe("torch.bmm", _MATRICES, lambda torch, x: torch.bmm(x, x)),
+    "torch_mm": Probe("torch.spmm", _MATRICES, lambda torch, x: torch.mm(x[0], x[0])),
     "torch_einsum": Probe(
-        "torch.functional.einsum",_MATRICES, lambda torch, x: torch.einsum("bij,bjk->bik", x, x)),
+        "torch.functional.einsum", _MATRICES, lambda torch, x: torch.einsum("bij,bjk->bik", x, x)
+    ),
     "function_linear": Probe(
-        "torch.nn.functional.linear",_MATRICES, lambda torch, x: torch.nn.functional.linear(x, x[0])),
+        "torch.nn.functional.linear",
+        _MATRICES,
+        lambda torch, x: torch.nn.functional.linear(x, x[0]),
+    ),
     "function_scaled_dot_product_attention": Probe(
         "torch.nn.functional.scaled_dot_product_attention",
         ("1x2x5x4", "1x3x7x6"),
         lambda torch, x: torch.nn.functional.scaled_dot_product_attention(x, x, x),
     ),
 }
+
 
 def __getattr__(name: str) -> Callable[[], torch.nn.Module]:
     """The factory of the probe of that name."""
@@ -160,7 +176,7 @@ def _build(call: Callable[[Any, Any], Any]) -> torch.nn.Module:
 
 
 def rules(
-    measurements: Iterable[Measurement], references: Mapping[object, Reference]
+    measurements: Iterable[Measurement], references: Mapping[tuple[str, tuple[str, ...]], Reference]
 ) -> dict[str, list[Rule]]:
     """How a tool counts each call form outside of modules, as its probes show.
 

@@ -1,4 +1,4 @@
-"""Shows a run as it goes: on a terminal a bar with the cell in flight, else a line for each cell."""
+"""Shows a run as it goes: on a terminal a bar with the cell in flight, else a line a cell."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from harness.render import console
 from harness.scheduler import Event
 
 if TYPE_CHECKING:
@@ -25,12 +26,21 @@ class Bar:
     def __enter__(self) -> Callable[[Event, int, int], None]:
         if not sys.stderr.isatty():
             return _line
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._progress = Progress(
-            BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"),
-            console=_stderr(), transient=True,
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=console(sys.stderr),
+            transient=True,
         )
         self._progress.start()
         self._task = self._progress.add_task("starting torch", total=None)
@@ -73,9 +83,3 @@ def _line(event: Event, done: int, total: int) -> None:
         status = event.outcome["status"]
         error = f", {event.outcome['error']}" if event.outcome.get("error") else ""
         print(f"[{done}/{total}] {describe(event)} {status}{error}", file=sys.stderr)
-
-
-def _stderr():  # type: ignore[no-untyped-def]
-    from rich.console import Console
-
-    return Console(stderr=True)

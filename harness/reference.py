@@ -1,4 +1,4 @@
-"""A ledger comes in, what findings and tables need of it goes out: totals by module and operator."""
+"""A ledger comes in, what findings need of it goes out: totals by module and operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees: rows of text come in, tables that fit the terminal go out; plain when piped."""
+"""What a person sees: rows of text come in, tables that fit the terminal go out."""
 
 from __future__ import annotations
 

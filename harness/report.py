@@ -84,7 +84,8 @@ def _each_cell(measurements: Sequence[Measurement], findings: Sequence[Finding])
         if measurement.status is not Status.COUNTED:
             continue
         mine = [
-            f for f in findings
+            f
+            for f in findings
             if (f.tool, f.variant, f.model, f.inputs)
             == (measurement.tool, measurement.variant, measurement.model, measurement.inputs)
         ]

@@ -33,12 +33,14 @@ class Results:
         tools = {(column.tool.name, column.variant) for column in columns}
         return Results(
             tuple(
-                m for m in self.measurements
+                m
+                for m in self.measurements
                 if (m.model, m.inputs) in models and (m.tool, m.variant) in tools
             ),
             tuple(r for r in self.references if r.key in models),
             tuple(
-                f for f in self.findings
+                f
+                for f in self.findings
                 if (f.model, f.inputs) in models and (f.tool, f.variant) in tools
             ),
         )
@@ -51,18 +53,19 @@ class Results:
                 m.model_dump(mode="json", exclude={"modules"}) for m in self.measurements
             ],
             "references": [
-                r.model_dump(mode="json", exclude={"operators", "modules"})
-                for r in self.references
+                r.model_dump(mode="json", exclude={"operators", "modules"}) for r in self.references
             ],
             "findings": [f.model_dump(mode="json") for f in self.findings],
         }
 
 
 def measurements_in(path: Path) -> list[Measurement]:
+    """The measurements in a file, none if there is no such file."""
     return [record for record in store.read(path, Measurement) if isinstance(record, Measurement)]
 
 
 def references_in(path: Path) -> list[Reference]:
+    """The references in a file, none if there is no such file."""
     return [record for record in store.read(path, Reference) if isinstance(record, Reference)]
 
 
@@ -73,7 +76,8 @@ def form_rules(out: Path) -> dict[tuple[str, str | None], FormRules]:
     for record in measurements_in(out / PROBES):
         by_tool.setdefault((record.tool, record.variant), []).append(record)
     return {
-        tool: probes.rules(records, references) for tool, records in sorted(by_tool.items(), key=str)
+        tool: probes.rules(records, references)
+        for tool, records in sorted(by_tool.items(), key=str)
     }
 
 

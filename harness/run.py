@@ -13,7 +13,8 @@ from pathlib import Path
 
 from harness import probes, store
 from harness.catalogue import Column, Subject
-from harness.records import environment, measurement, reference
+from harness.environment import environment
+from harness.records import measurement, reference
 from harness.results import (
     MEASUREMENTS,
     PROBE_REFERENCES,
@@ -42,7 +43,7 @@ Notice = Callable[[Event, int, int], None]
 """Told of each event, how many cells are done, and how many there are."""
 
 
-def run_all(  # noqa: PLR0913 - what a run is given
+def run_all(  # noqa: PLR0913, PLR0917 - what a run is given
     subjects: Sequence[Subject],
     tools: Sequence[Column],
     out: Path,
@@ -99,13 +100,9 @@ def _measure(
         referred.close()
 
 
-def _open_jobs(
-    subjects: Sequence[Subject], tools: Sequence[Column], files: Files
-) -> list[Job]:
+def _open_jobs(subjects: Sequence[Subject], tools: Sequence[Column], files: Files) -> list[Job]:
     """What is still to be done: all cells without a record from this environment."""
-    measured = {
-        (record.key, record.environment) for record in measurements_in(files.measurements)
-    }
+    measured = {(record.key, record.environment) for record in measurements_in(files.measurements)}
     referred = {(record.key, record.environment) for record in references_in(files.references)}
     jobs = []
     for where in subjects:

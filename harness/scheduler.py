@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import Self
+
 from harness.specs import ModelSpec
 from harness.wire import Channel, kill_group, resident_bytes
 
@@ -92,7 +94,7 @@ class Scheduler:
         )
         theirs.close()
 
-    def __enter__(self) -> Scheduler:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -92,7 +92,7 @@ class Measurement(Record):
     numbers that JSON has no form for (nan, inf) written as strings.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     tool: str
     tool_version: str | None
     variant: str | None = None
@@ -168,7 +168,7 @@ class ModuleParams(Record):
 class Reference(Record):
     """The reference count of one model: totals, and the ledger added up by module and operator."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     model: str
     inputs: tuple[str, ...]
     device: str
@@ -199,7 +199,7 @@ class Finding(Record):
     reported - reference, exactly. `quantity` is what is counted: the measurement's unit or params.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     tool: str
     variant: str | None
     model: str

@@ -62,7 +62,7 @@ def parse_input(text: str) -> InputSpec:
 
 
 def parse_model(text: str) -> ModelSpec:
-    """Read `torchvision:resnet50`, `resnet50`, `package.module:factory` or `path/to/file.py:factory`.
+    """Read `torchvision:resnet50`, `resnet50`, `a.module:factory` or `path/to/file.py:factory`.
 
     Raises:
         UsageError: it is none of them.

@@ -1,9 +1,8 @@
-"""Files of a run: append-only lines of JSON that survive a kill, and whole files written at once."""
+"""Files of a run: lines of JSON, appended, that survive a kill, and files written whole."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -54,17 +53,18 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
         return []
     data = path.read_bytes()
     lines = data[: _whole_lines(data)].decode().splitlines()
-    records = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(load(kind, line))
-        except (ValueError, json.JSONDecodeError) as error:
-            raise UsageError(
-                f"Line {number} of {path} is not a {kind.__name__.lower()}: "
-                f"{str(error).splitlines()[0]}.",
-                "Repair or remove that line, or use another --out.",
-            ) from error
-    return records
+    return [_record(kind, line, f"Line {n} of {path}") for n, line in enumerate(lines, start=1)]
+
+
+def _record(kind: type[Record], line: str, where: str) -> Record:
+    try:
+        record: Record = load(kind, line)
+    except ValueError as error:
+        raise UsageError(
+            f"{where} is not a {kind.__name__.lower()}: {str(error).splitlines()[0]}.",
+            "Repair or remove that line, or use another --out.",
+        ) from error
+    return record
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -76,10 +76,10 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
         except BaseException:
-            os.unlink(file.name)
+            Path(file.name).unlink()
             raise
 
 

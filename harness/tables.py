@@ -51,9 +51,7 @@ def grid(
     return ["model", "input", "reference", *names], rows
 
 
-def cell_text(
-    measurement: Measurement, reference: Reference | None, *, unexplained: bool
-) -> str:
+def cell_text(measurement: Measurement, reference: Reference | None, *, unexplained: bool) -> str:
     """GMACs with a flag, or how the cell ended."""
     if measurement.status is not Status.COUNTED:
         return MARKS[measurement.status]
@@ -103,8 +101,15 @@ def summaries(findings: Sequence[Finding]) -> list[list[str]]:
     # What is unexplained stands first.
     ordered = sorted(groups.items(), key=lambda item: (item[0][2] != UNEXPLAINED, item[0]))
     return [
-        [tool, cause, quantity, str(len(group)), f"{most.amount:+,}", short_model(most.model),
-         most.evidence]
+        [
+            tool,
+            cause,
+            quantity,
+            str(len(group)),
+            f"{most.amount:+,}",
+            short_model(most.model),
+            most.evidence,
+        ]
         for (tool, quantity, cause), group in ordered
         if cause != UNIT
         for most in [max(group, key=lambda finding: abs(finding.amount))]
@@ -129,9 +134,14 @@ def write(
     headers, rows = grid(measurements, references, findings)
     align = ("left", "left", *("right",) * (len(headers) - 2))
     text = [
-        "# What the counters say", "", LEGEND, "",
-        tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True), "",
-        "## Why they differ", "",
+        "# What the counters say",
+        "",
+        LEGEND,
+        "",
+        tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True),
+        "",
+        "## Why they differ",
+        "",
         tabulate(summaries(findings), SUMMARY_HEADERS, tablefmt="github", disable_numparse=True),
         "",
     ]

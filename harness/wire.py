@@ -1,4 +1,4 @@
-"""Lines of JSON over a socket: how the scheduler, the zygote and the hosts talk; and process ties."""
+"""Lines of JSON over a socket: how scheduler, zygote and hosts talk; and what ties processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Channel:
         self.sock.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived, waiting for some bytes; None when the other end is gone."""
+        """The messages that have arrived, waiting for some; None when the other end is gone."""
         try:
             data = self.sock.recv(1 << 16)
         except ConnectionError:
