@@ -24,6 +24,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Inputs = Annotated[
     list[str] | None,
@@ -144,7 +146,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Cells at a time; the number of processors if left out.")
-    ] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    ] = PROCESSORS,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a cell.")] = 600,
     memory: Annotated[
         str,
@@ -183,6 +185,26 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
         report.show(chosen.measurements, chosen.references, chosen.findings)
         print(f"\nRecords and tables are in {where}.")
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def bench(
+    preset: Annotated[str, typer.Option(help="quick or torchvision.")] = "quick",
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each way, in turn.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time.")] = PROCESSORS,
+    out: Annotated[Path, typer.Option(help="Directory for the table.")] = Path("results/bench"),
+) -> None:
+    """Time the isolated run against a plain script that runs the tools in one process."""
+    from harness.bench import bench as run_bench
+    from harness.render import table
+
+    try:
+        headers, *rows = run_bench(
+            preset, repeats, jobs, out, lambda text: typer.echo(text, err=True)
+        )
+    except ValueError as error:
+        raise UsageError(f"{error}.", "Give --preset quick.") from error
+    table(headers, rows)
 
 
 def _grouped(number: int | None) -> str:

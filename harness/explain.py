@@ -55,7 +55,8 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
             found.append(Part("unseen", factor * macs, usual=True, what=what))
         if bias:
             found.append(Part("bias", bias, usual=False, what=what))
-        if not macs and elements:
+        # Copies are no work that a tool would count; taking them in would only fit by chance.
+        if not macs and elements and kind != "data movement":
             found.append(Part(kind, elements, usual=False, what=what))
             if executions > 1 and elements % executions == 0:
                 one = elements // executions

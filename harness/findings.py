@@ -59,6 +59,7 @@ class Scope:
     others: list[ModuleRow] = field(default_factory=list)
     operators: list[OperatorTotal] = field(default_factory=list)
     params: int = 0
+    trainable: int = 0
 
 
 def explain(
@@ -197,6 +198,7 @@ def _scopes(
         home = _home(module.path, scopes)
         if home is not None:
             scopes[home].params += module.params
+            scopes[home].trainable += module.trainable
     return list(scopes.values()), again, elsewhere
 
 
@@ -338,6 +340,8 @@ def _params(measurement: Measurement, reference: Reference) -> Iterator[Differen
         yield from _params_by_row(measurement, reference)
     elif said == trainable and reference.params is not None:
         yield Difference(PARAMS_FROZEN, said - reference.params, "parameters without gradient")
+    elif said == 0 and reference.params is not None:
+        yield Difference(PARAMS_UNSEEN, -reference.params, "all parameters")
 
 
 def _params_by_row(measurement: Measurement, reference: Reference) -> Iterator[Difference]:
@@ -354,6 +358,8 @@ def _params_by_row(measurement: Measurement, reference: Reference) -> Iterator[D
         more = (scope.row.params or 0) - scope.params
         if more:
             cause = PARAMS_UNSEEN if more < 0 else PARAMS_AGAIN
+            if scope.row.params == scope.trainable:
+                cause = PARAMS_FROZEN
             yield Difference(cause, more, scope.row.type, scope.row.path)
 
 

@@ -23,7 +23,7 @@ def show(
     """The table, how to read it, what failed, and the findings."""
     headers, rows = tables.grid(measurements, references, findings)
     table(headers, rows, left=2, keep=1)
-    say(tables.LEGEND)
+    say(tables.legend(references))
     _failures(measurements, references)
     say()
     _unexplained(findings)

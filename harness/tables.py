@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,46 @@ MARKS = {
 }
 
 LEGEND = (
-    "In GMACs (10⁹ multiply-accumulates; a tool's FLOPs halved). "
     "= is the reference to the last operation; * differs from it, explained; "
     "! differs by more than 1 %; ? is not explained to the end."
 )
 
 ODD_PERCENT = 1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The unit of a table: its name, how many MACs it is, and what it is said to be."""
+
+    name: str
+    macs: int
+    meaning: str
+
+    def text(self, macs: int) -> str:
+        """An exact count in this unit, with three decimals rounded half up; MACs as they are."""
+        if self.macs == 1:
+            return f"{macs:,}"
+        thousandths = (macs * 1000 + self.macs // 2) // self.macs
+        return f"{thousandths // 1000:,}.{thousandths % 1000:03d}"
+
+
+SCALES = (
+    Scale("GMACs", 10**9, "10⁹ multiply-accumulates"),
+    Scale("MMACs", 10**6, "10⁶ multiply-accumulates"),
+    Scale("MACs", 1, "multiply-accumulates"),
+)
+
+
+def scale(references: Sequence[Reference]) -> Scale:
+    """The largest unit in which the smallest model still shows a few digits."""
+    smallest = min((r.macs for r in references if r.macs), default=0)
+    return next(unit for unit in SCALES if unit.macs == 1 or 100 * smallest >= unit.macs)
+
+
+def legend(references: Sequence[Reference]) -> str:
+    """How to read the grid."""
+    unit = scale(references)
+    return f"In {unit.name} ({unit.meaning}; a tool's FLOPs halved). {LEGEND}"
 
 
 def grid(
@@ -37,27 +72,30 @@ def grid(
     left = {
         _cell(finding) for finding in findings if finding.cause == UNEXPLAINED and finding.amount
     }
+    unit = scale(references)
     names = list(dict.fromkeys(sorted(measurement.column for measurement in measurements)))
     table: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     for measurement in measurements:
         key = (measurement.model, measurement.inputs)
-        text = cell_text(measurement, known.get(key), unexplained=_cell(measurement) in left)
+        text = cell_text(measurement, known.get(key), unit, unexplained=_cell(measurement) in left)
         table.setdefault(key, {})[measurement.column] = text
     rows = [
-        [short_model(model), "+".join(inputs), _gmacs_of(known.get((model, inputs)))]
+        [short_model(model), "+".join(inputs), _reference_text(known.get((model, inputs)), unit)]
         + [cells.get(name, "") for name in names]
         for (model, inputs), cells in sorted(table.items())
     ]
     return ["model", "input", "reference", *names], rows
 
 
-def cell_text(measurement: Measurement, reference: Reference | None, *, unexplained: bool) -> str:
-    """GMACs with a flag, or how the cell ended."""
+def cell_text(
+    measurement: Measurement, reference: Reference | None, unit: Scale, *, unexplained: bool
+) -> str:
+    """The count with a flag, or how the cell ended."""
     if measurement.status is not Status.COUNTED:
         return MARKS[measurement.status]
     if measurement.macs is None:
         return f"{measurement.reported} FLOPs"
-    return gmacs(measurement.macs) + flag(measurement.macs, reference, unexplained=unexplained)
+    return unit.text(measurement.macs) + flag(measurement.macs, reference, unexplained=unexplained)
 
 
 def flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
@@ -72,19 +110,13 @@ def flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
     return " !" if odd else " *"
 
 
-def gmacs(macs: int) -> str:
-    """Billions with three decimals, rounded half up, from the exact integer."""
-    thousandths = (macs + 500_000) // 1_000_000
-    return f"{thousandths // 1000:,}.{thousandths % 1000:03d}"
-
-
 def short_model(model: str) -> str:
     """The spec without the prefix that may be left out."""
     return model.removeprefix("torchvision:")
 
 
-def _gmacs_of(reference: Reference | None) -> str:
-    return gmacs(reference.macs) if reference and reference.macs is not None else "none"
+def _reference_text(reference: Reference | None, unit: Scale) -> str:
+    return unit.text(reference.macs) if reference and reference.macs is not None else "none"
 
 
 def _cell(record: Measurement | Finding) -> tuple[Any, ...]:
@@ -136,7 +168,7 @@ def write(
     text = [
         "# What the counters say",
         "",
-        LEGEND,
+        legend(references),
         "",
         tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True),
         "",

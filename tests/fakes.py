@@ -1,0 +1,328 @@
+"""Tools and models that misbehave, each in one way, named on the command line as `fakes.py:NAME`.
+
+With FLOPAUDIT_TEST_LOG set, whatever runs writes its name and process id to that file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from adapters.contract import Reading, Subject, Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
+AGES = 600
+REALTIME_SIGNAL = 40
+"""A signal that Python's `signal.Signals` has no name for."""
+
+
+def log(name: str, pid: int | None = None) -> None:
+    """Leave a line that says this ran, and in which process."""
+    if "FLOPAUDIT_TEST_LOG" in os.environ:
+        with Path(os.environ["FLOPAUDIT_TEST_LOG"]).open("a") as file:
+            file.write(f"{name} {pid or os.getpid()}\n")
+
+
+def fake(measure: Callable[[], Reading], package: str = "torch") -> Tool:
+    """A tool that does this instead of counting; its name is the function's."""
+    name = measure.__name__.strip("_")
+
+    def logged(_subject: Subject, _variant: str | None) -> Reading:
+        log(name)
+        return measure()
+
+    summary = measure.__doc__ or ""
+    return Tool(name, "torch", package, "MAC", logged, summary, "https://example.org")
+
+
+def returning(name: str, count: object) -> Tool:
+    """A tool that returns this for a count."""
+
+    def measure() -> Reading:
+        return Reading({"count": count}, count)
+
+    measure.__name__ = name
+    return fake(measure)
+
+
+def _hangs() -> Reading:
+    """Never returns, and cannot be told to."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    time.sleep(AGES)
+    return Reading({}, 0)
+
+
+def _segfaults() -> Reading:
+    """Reads memory that is not there."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.string_at(0)
+    return Reading({}, 0)
+
+
+def _exits_at_once() -> Reading:
+    """Ends the process without a word."""
+    os._exit(3)
+
+
+def _calls_sys_exit() -> Reading:
+    """Ends the process politely."""
+    sys.exit("bye")
+
+
+def _kills_itself() -> Reading:
+    """Is killed, as by the kernel when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Reading({}, 0)
+
+
+def _eats_memory() -> Reading:
+    """Takes memory until there is no more."""
+    eaten = []
+    while True:
+        eaten.append(b"x" * (32 << 20))
+
+
+def _floods() -> Reading:
+    """Prints 100 MB; returns by how much that made the watching process grow."""
+
+    def kibibytes(field: str) -> int:
+        lines = Path(f"/proc/{os.getppid()}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+    before = kibibytes("VmRSS")
+    for _ in range(100):
+        print("spam" * 250_000)
+    sys.stdout.flush()
+    return Reading({"grew_kibibytes": kibibytes("VmHWM") - before}, 7)
+
+
+def _raises() -> Reading:
+    """Raises."""
+    raise ZeroDivisionError("no such luck\nand more")
+
+
+def _leaves_a_child() -> Reading:
+    """Leaves a process running."""
+    return Reading({"child": _sleeper(apart=False)}, 7)
+
+
+def _leaves_a_daemon() -> Reading:
+    """Leaves a process running that has a session of its own."""
+    return Reading({"child": _sleeper(apart=True)}, 7)
+
+
+def _sleeper(*, apart: bool) -> int:
+    child = subprocess.Popen(["sleep", str(AGES)], start_new_session=apart)  # noqa: S607
+    child.returncode = 0  # it is left behind on purpose, which Popen would warn of
+    log("child", child.pid)
+    return child.pid
+
+
+def _hangs_with_a_child() -> Reading:
+    """Starts a process and waits for it."""
+    _sleeper(apart=False)
+    time.sleep(AGES)
+    return Reading({}, 0)
+
+
+def _patches_torch() -> Reading:
+    """Breaks every module and several functions, as far as it reaches."""
+    import torch
+
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("patched")
+
+    for owner, name in (
+        (torch.nn.Module, "__call__"),
+        (torch.nn.Linear, "forward"),
+        (torch.nn.functional, "linear"),
+        (torch.nn.functional, "relu"),
+        (torch.Tensor, "__add__"),
+    ):
+        setattr(owner, name, broken)
+    for held in gc.get_objects():
+        if isinstance(held, torch.nn.Linear):
+            held.weight.data.resize_(0)
+    return Reading({}, 7)
+
+
+def _not_importable() -> Reading:
+    """Is of a package that is not installed."""
+    return Reading({}, 7)
+
+
+def _breaks_on_import() -> Reading:
+    """Is of a package that raises when it is imported."""
+    return Reading({}, 7)
+
+
+def _returns_no_reading() -> Reading:
+    """Returns None in place of a reading."""
+    return cast("Reading", None)
+
+
+def _returns_a_tensor() -> Reading:
+    """Returns a tensor of several numbers for a count."""
+    import torch
+
+    return Reading({}, torch.tensor([1, 2, 3]))
+
+
+def _returns_a_list() -> Reading:
+    """Returns a list where a reading has a dict of totals."""
+    return Reading(cast("dict[str, Any]", [7]), 7)
+
+
+def _raises_a_surrogate() -> Reading:
+    """Raises with a file's name that UTF-8 has no form for."""
+    raise FileNotFoundError(os.fsdecode(b"weights-\xff.pt"))
+
+
+def _returns_a_surrogate() -> Reading:
+    """Returns totals under a name that UTF-8 has no form for."""
+    return Reading({os.fsdecode(b"\xff"): os.fsdecode(b"\xfe")}, 7)
+
+
+def _prints_line_separators() -> Reading:
+    """Prints what Unicode takes for ends of lines, and JSON does not."""
+    print("one\u2028two\u2029three\x85four\x0bfive\x1csix")
+    return Reading({"a\u2028b": "c\x85d"}, 7)
+
+
+def _closes_stdout() -> Reading:
+    """Closes standard output behind it."""
+    sys.stdout.close()
+    return Reading({}, 7)
+
+
+def _raises_keyboard_interrupt() -> Reading:
+    """Raises what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
+def _forks_in_two() -> Reading:
+    """Returns twice, in two processes."""
+    os.fork()
+    return Reading({}, 7)
+
+
+def _dies_of_a_realtime_signal() -> Reading:
+    """Is ended by a signal without a name."""
+    os.kill(os.getpid(), REALTIME_SIGNAL)
+    time.sleep(AGES)
+    return Reading({}, 0)
+
+
+def _kills_its_parent() -> Reading:
+    """Ends the process that holds the model."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(AGES)
+    return Reading({}, 0)
+
+
+def _waits() -> Reading:
+    """Counts well, after a while."""
+    time.sleep(2)
+    return Reading({}, 7)
+
+
+def _sleeps(number: int) -> Tool:
+    """One of several tools that count well, slowly."""
+
+    def measure() -> Reading:
+        time.sleep(0.3)
+        return Reading({}, number)
+
+    measure.__name__ = f"sleeps_{number}"
+    return fake(measure)
+
+
+HANGS = fake(_hangs)
+SEGFAULTS = fake(_segfaults)
+EXITS_AT_ONCE = fake(_exits_at_once)
+CALLS_SYS_EXIT = fake(_calls_sys_exit)
+KILLS_ITSELF = fake(_kills_itself)
+EATS_MEMORY = fake(_eats_memory)
+FLOODS = fake(_floods)
+RAISES = fake(_raises)
+LEAVES_A_CHILD = fake(_leaves_a_child)
+LEAVES_A_DAEMON = fake(_leaves_a_daemon)
+HANGS_WITH_A_CHILD = fake(_hangs_with_a_child)
+PATCHES_TORCH = fake(_patches_torch)
+NOT_IMPORTABLE = fake(_not_importable, package="no_such_package")
+BREAKS_ON_IMPORT = fake(_breaks_on_import, package="breaks_on_import")
+RETURNS_NAN = returning("returns_nan", float("nan"))
+RETURNS_INF = returning("returns_inf", float("inf"))
+RETURNS_NEGATIVE = returning("returns_negative", -1)
+RETURNS_TEXT = returning("returns_text", "many")
+RETURNS_NONE = returning("returns_none", None)
+RETURNS_A_FRACTION = returning("returns_a_fraction", 3.5)
+RETURNS_TRUE = returning("returns_true", True)  # noqa: FBT003 - the value is the point
+RETURNS_NO_READING = fake(_returns_no_reading)
+RETURNS_A_TENSOR = fake(_returns_a_tensor)
+RETURNS_A_LIST = fake(_returns_a_list)
+RAISES_A_SURROGATE = fake(_raises_a_surrogate)
+RETURNS_A_SURROGATE = fake(_returns_a_surrogate)
+PRINTS_LINE_SEPARATORS = fake(_prints_line_separators)
+CLOSES_STDOUT = fake(_closes_stdout)
+RAISES_KEYBOARD_INTERRUPT = fake(_raises_keyboard_interrupt)
+FORKS_IN_TWO = fake(_forks_in_two)
+DIES_OF_A_REALTIME_SIGNAL = fake(_dies_of_a_realtime_signal)
+KILLS_ITS_PARENT = fake(_kills_its_parent)
+WAITS = fake(_waits)
+SLEEPS_1, SLEEPS_2, SLEEPS_3, SLEEPS_4, SLEEPS_5, SLEEPS_6 = map(_sleeps, range(1, 7))
+
+
+def small() -> torch.nn.Module:
+    """A model that is in order: 8 * 4 multiply-accumulates on a 1x8 input."""
+    import torch
+
+    log("small")
+    return torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU())
+
+
+def raises() -> torch.nn.Module:
+    """A factory that raises."""
+    raise ValueError("no such weights")
+
+
+def exits() -> torch.nn.Module:
+    """A factory that ends the process."""
+    os._exit(5)
+
+
+def hangs() -> torch.nn.Module:
+    """A factory that never returns."""
+    log("building")
+    time.sleep(AGES)
+    return small()
+
+
+def returns_none() -> None:
+    """A factory that forgets to return its model."""
+
+
+def eats_memory() -> torch.nn.Module:
+    """A factory that takes memory until there is no more."""
+    eaten = []
+    while True:
+        eaten.append(b"x" * (32 << 20))
+
+
+def leaves_a_child() -> torch.nn.Module:
+    """A factory that leaves a process running."""
+    _sleeper(apart=False)
+    return small()
