@@ -233,9 +233,14 @@ def _kills_its_parent() -> Reading:
     return Reading({}, 0)
 
 
+def _tells_its_parent() -> Reading:
+    """Returns the process that holds the model."""
+    return Reading({"parent": os.getppid()}, 7)
+
+
 def _waits() -> Reading:
     """Counts well, after a while."""
-    time.sleep(2)
+    time.sleep(0.7)
     return Reading({}, 7)
 
 
@@ -282,6 +287,7 @@ RAISES_KEYBOARD_INTERRUPT = fake(_raises_keyboard_interrupt)
 FORKS_IN_TWO = fake(_forks_in_two)
 DIES_OF_A_REALTIME_SIGNAL = fake(_dies_of_a_realtime_signal)
 KILLS_ITS_PARENT = fake(_kills_its_parent)
+TELLS_ITS_PARENT = fake(_tells_its_parent)
 WAITS = fake(_waits)
 SLEEPS_1, SLEEPS_2, SLEEPS_3, SLEEPS_4, SLEEPS_5, SLEEPS_6 = map(_sleeps, range(1, 7))
 
