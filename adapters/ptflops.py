@@ -40,16 +40,13 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
     return Reading(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
 
 
-def _input_constructor(subject: Subject) -> Callable[[Any], Any] | None:
-    """None where ptflops makes the input itself: one float32 tensor of batch 1."""
-    import torch
+def _input_constructor(subject: Subject) -> Callable[[Any], Any]:
+    """Gives ptflops the inputs that all tools get: a tensor, or tensors by the names of forward.
 
-    first = subject.inputs[0]
-    alone = len(subject.inputs) == 1
-    if alone and first.shape[:1] == (1,) and first.ndim > 1 and first.dtype == torch.float32:
-        return None
-    if alone:
-        return lambda _resolution: first
+    By itself ptflops would feed uninitialised memory, on which some models run otherwise.
+    """
+    if len(subject.inputs) == 1:
+        return lambda _resolution: subject.inputs[0]
     names = list(inspect.signature(subject.model.forward).parameters)
     return lambda _resolution: dict(zip(names, subject.inputs, strict=False))
 
@@ -62,26 +59,37 @@ _COUNTS = re.compile(r"(?P<params>\d+), [\d.]+% Params, (?P<macs>[\d.e+]+) Mac, 
 
 def _pytorch_rows(printed: str, model: Any) -> Iterator[Row]:
     """The modules whose own count is not the sum of their children's."""
-    counts = dict(_module_counts(printed))
+    counts, children = _module_counts(printed)
     types = {path: type(module).__name__ for path, module in model.named_modules()}
-    children: dict[str, list[str]] = {path: [] for path in counts}
-    for path in counts:
-        if path:
-            children.setdefault(path.rpartition(".")[0], []).append(path)
     waiting = [""]
     while waiting:
         path = waiting.pop()
-        inside = children[path]
-        macs, params = counts[path]
-        if inside and sum(counts[child][0] for child in inside) == macs:
+        inside = children.get(path, [])
+        if inside and sum(_total(child, counts, children) for child in inside) == _total(
+            path, counts, children
+        ):
             waiting.extend(reversed(inside))
-        else:
+        elif path in counts:
             # Where a module with children has a count of its own, ptflops takes nothing from them.
+            macs, params = counts[path]
             yield Row(path, types.get(path, "?"), macs, params)
 
 
-def _module_counts(printed: str) -> Iterator[tuple[str, tuple[float, int]]]:
-    """Path to (macs, params) of every module in the print, descendants held in ancestors."""
+def _total(
+    path: str, counts: dict[str, tuple[float, int]], children: dict[str, list[str]]
+) -> float:
+    """A module's count; a ModuleList prints none, and has that of its children."""
+    if path in counts:
+        return counts[path][0]
+    return sum(_total(child, counts, children) for child in children.get(path, []))
+
+
+def _module_counts(
+    printed: str,
+) -> tuple[dict[str, tuple[float, int]], dict[str, list[str]]]:
+    """Path to (macs, params), descendants held in ancestors; and path to the paths of children."""
+    counts: dict[str, tuple[float, int]] = {}
+    children: dict[str, list[str]] = {}
     stack: list[tuple[int, list[str]]] = [(-1, [""])]
     for line in printed.splitlines():
         header = _HEADER.match(line)
@@ -89,13 +97,16 @@ def _module_counts(printed: str) -> Iterator[tuple[str, tuple[float, int]]]:
             indent = len(header["indent"])
             while stack[-1][0] >= indent:
                 stack.pop()
-            parents = stack[-1][1]
-            names = _names(header["name"])
-            stack.append((indent, [f"{p}.{n}" if p else n for p in parents for n in names]))
+            named = {parent: _names(header["name"]) for parent in stack[-1][1]}
+            paths = [f"{p}.{name}" if p else name for p, names in named.items() for name in names]
+            for path in paths:
+                children.setdefault(path.rpartition(".")[0], []).append(path)
+            stack.append((indent, paths))
         found = _COUNTS.search(header["rest"] if header else line)
         if found:
             for path in stack[-1][1]:
-                yield path, (float(found["macs"]), int(found["params"]))
+                counts[path] = (float(found["macs"]), int(found["params"]))
+    return counts, children
 
 
 def _names(name: str) -> list[str]:
@@ -117,11 +128,11 @@ def _aten_rows(printed: str, model: Any) -> Iterator[Row]:
         elif module and line.endswith(" Mac"):
             operator, _, macs = line.removesuffix(" Mac").rpartition(": ")
             totals[module][operator] = int(macs)
+    totals[""] = totals.pop("Global", {})
     types = {"": type(model).__name__}
     types |= {name: type(child).__name__ for name, child in model.named_children()}
-    totals[""] = totals.pop("Global", {})
-    # A child that did nothing is not printed; the row that is missing for it would be 0.
-    return own_rows(totals, {name: types[name] for name in types})
+    # A child without counts is not printed; what ran there, if anything, stands with the root.
+    return own_rows(totals, {name: types[name] for name in types if name in totals})
 
 
 TOOL = Tool(

@@ -9,6 +9,7 @@ Gradients are off; eval or training mode is left as it is found.
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,11 +17,12 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from harness import formulas, operators
+from harness.forms import form_name
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, ModuleEntry, OperatorRow, Shape
 from harness.work import NOTHING, Work
@@ -109,7 +111,7 @@ class _Recorder:
         self.rows: list[OperatorRow] = []
         self.uncounted: Counter[str] = Counter()
         self.calls: Counter[int] = Counter()
-        self.form: Any = None
+        self.form: str | None = None
         self._thread = threading.get_ident()
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
@@ -155,7 +157,7 @@ class _Recorder:
         if formula is _unknown:
             self.uncounted[str(operator)] += 1
         path, kind_of_module, call = self._stack[-1]
-        form = "" if self.form is None else _form_name(self.form)
+        form = self.form or ""
         self.rows.append(
             OperatorRow(
                 operator=str(operator),
@@ -181,7 +183,8 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         outer = self._recorder.form
-        self._recorder.form = outer or func
+        if outer is None:
+            self._recorder.form = form_name(func, sys._getframe(1))  # noqa: SLF001 - the only way
         try:
             return func(*args, **(kwargs or {}))
         finally:
@@ -243,15 +246,6 @@ def _kind(kind: str, form: str) -> str:
     ):  # torch computes a global average pool as a mean
         return formulas.POOLING
     return kind
-
-
-_FORM_NAMES: dict[Any, str] = {}
-
-
-def _form_name(func: Any) -> str:
-    if func not in _FORM_NAMES:
-        _FORM_NAMES[func] = resolve_name(func) or getattr(func, "__name__", str(func))
-    return _FORM_NAMES[func]
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:

@@ -19,6 +19,8 @@ MAX_PARTS = 30
 MAX_CHOSEN = 5
 MAX_COEFFICIENT = 9
 
+BY_OUTPUT = "transposed convolution counted by output"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -53,6 +55,9 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
         executions = sum(total.executions for total in totals)
         if macs:
             found.append(Part("unseen", factor * macs, usual=True, what=what))
+        by_output = sum(total.macs_by_output for total in totals)
+        if by_output:
+            found.append(Part(BY_OUTPUT, factor * (by_output - macs), usual=False, what=what))
         if bias:
             found.append(Part("bias", bias, usual=False, what=what))
         # Copies are no work that a tool would count; taking them in would only fit by chance.
@@ -85,7 +90,7 @@ def departures(target: int, available: Sequence[Part]) -> list[Part] | None:
         parts gives the target.
     """
     wanted = target - sum(part.amount for part in available if part.usual)
-    products = [part for part in available if part.usual or part.cause == "bias"]
+    products = [part for part in available if part.usual or part.cause in {"bias", BY_OUTPUT}]
     return _choose(wanted, products[:MAX_PRODUCTS], MAX_PRODUCTS) or _choose(
         wanted, available[:MAX_PARTS], MAX_CHOSEN
     )

@@ -30,6 +30,8 @@ PARAMS_AGAIN = "parameters counted again"
 FormRules = Mapping[str, Sequence[Rule]]
 """For each call form, the ways in which a tool was measured to count it outside of modules."""
 
+ROUNDED = "rounded"
+ROUNDED_DIGITS = (3, 4, 5, 6)
 MAX_CHOICES = 4096
 
 
@@ -212,36 +214,48 @@ def _home(path: str, scopes: Mapping[str, Scope]) -> str | None:
 
 
 def _row(scope: Scope, factor: int, batch: int) -> Iterator[Difference]:
-    """What one row has too much or too little."""
-    ran = scope.operators
-    said = 0
-    for row in (scope.row, *scope.others):
-        named = [total for total in ran if row.operator and _is_of(total, row.operator)]
-        if row.count and named and not any(total.macs for total in named):
-            yield _extra(row, named)
-        else:
-            said += row.count
+    """What one module's rows have too much or too little."""
+    ran, row = scope.operators, scope.row
+    apart = [d for each in (row, *scope.others) for d in _operator_apart(each, ran, factor)]
+    yield from apart
+    said = row.count + sum(other.count for other in scope.others) - sum(d.amount for d in apart)
     macs = factor * sum(total.macs for total in ran)
     if not macs:
         if said:
-            yield _extra(scope.row.model_copy(update={"count": said}), ran)
-        return
-    if said == 0:
-        yield from _not_in_rows(ran, factor, scope.row.type, scope.row.path)
-        return
-    for cause, scaled, note in ((None, said, ""), (PER_SAMPLE, said * batch, f": 1/{batch}")):
-        chosen = departures(scaled, parts(ran, factor))
+            yield _extra(row.model_copy(update={"count": said}), ran)
+    elif said == 0:
+        yield from _not_in_rows(ran, factor, row.type, row.path)
+    else:
+        yield from _products(scope, said, factor, batch)
+
+
+def _operator_apart(
+    row: ModuleRow, ran: Sequence[OperatorTotal], factor: int
+) -> Iterator[Difference]:
+    """What a row of one operator says that can be told without the rest of the module."""
+    named = [total for total in ran if row.operator and _is_of(total, row.operator)]
+    if row.count and named and not any(total.macs for total in named):
+        yield _extra(row, named)
+    else:
+        yield from _rounded(row, named, factor)
+
+
+def _products(scope: Scope, said: int, factor: int, batch: int) -> Iterator[Difference]:
+    """Which products a module's rows count, and what beside them."""
+    row = scope.row
+    available = parts(scope.operators, factor)
+    for cause, scaled in ((None, said), (PER_SAMPLE, said * batch)):
+        chosen = departures(scaled, available)
         if chosen is None:
             continue
         for part in chosen:
             amount = -part.amount if part.usual else part.amount
-            yield Difference(part.cause, amount, f"{part.what} in {scope.row.type}", scope.row.path)
+            yield Difference(part.cause, amount, f"{part.what} in {row.type}", row.path)
         if cause:
-            yield Difference(cause, said - scaled, scope.row.type, scope.row.path, note=note)
+            yield Difference(cause, said - scaled, row.type, row.path, note=f": 1/{batch}")
         return
-    yield _reused(scope, said, factor) or Difference(
-        UNEXPLAINED, said - macs, scope.row.type, scope.row.path
-    )
+    macs = factor * sum(total.macs for total in scope.operators)
+    yield _reused(scope, said, factor) or Difference(UNEXPLAINED, said - macs, row.type, row.path)
 
 
 def _is_of(total: OperatorTotal, name: str) -> bool:
@@ -249,6 +263,22 @@ def _is_of(total: OperatorTotal, name: str) -> bool:
     wanted = name.rpartition(".")[2].strip("_")
     known = (total.form.rpartition(".")[2], total.operator.split(".")[1])
     return any(each.strip("_").startswith(wanted) for each in known if each)
+
+
+def _rounded(row: ModuleRow, named: Sequence[OperatorTotal], factor: int) -> Iterator[Difference]:
+    """A tool's number that is the reference's, rounded in each execution to a few digits."""
+    runs = sum(total.executions for total in named if total.macs)
+    macs = factor * sum(total.macs for total in named)
+    if not macs or macs % runs or row.count == macs:
+        return
+    for digits in ROUNDED_DIGITS:
+        for scale in (1, 2):
+            one = int(float(f"{scale * macs // runs:.{digits - 1}e}"))
+            if runs * (one // scale) == row.count:
+                label = f"{row.operator} in {row.type}"
+                note = f": rounded to {digits} digits"
+                yield Difference(ROUNDED, row.count - macs, label, row.path, note=note)
+                return
 
 
 def _extra(row: ModuleRow, ran: Sequence[OperatorTotal]) -> Difference:

@@ -126,18 +126,18 @@ PROBES: dict[str, Probe] = {
         _IMAGES,
         lambda torch, x: torch.nn.functional.layer_norm(x, x.shape[-1:]),
     ),
-    "operator_add": Probe("torch.Tensor.add", _IMAGES, lambda torch, x: x + x),
+    "operator_add": Probe("torch.Tensor.__add__", _IMAGES, lambda torch, x: x + x),
     "operator_add_in_place": Probe(
-        "torch.Tensor.add_", _IMAGES, lambda torch, x: x.clone().__iadd__(x)
+        "torch.Tensor.__iadd__", _IMAGES, lambda torch, x: _add_in_place(x.clone(), x)
     ),
     "method_add": Probe("torch.Tensor.add", _IMAGES, lambda torch, x: x.add(x)),
     "torch_add": Probe("torch.add", _IMAGES, lambda torch, x: torch.add(x, x)),
-    "operator_mul": Probe("torch.Tensor.mul", _IMAGES, lambda torch, x: x * x),
+    "operator_mul": Probe("torch.Tensor.__mul__", _IMAGES, lambda torch, x: x * x),
     "method_mul": Probe("torch.Tensor.mul", _IMAGES, lambda torch, x: x.mul(x)),
     "torch_mul": Probe("torch.mul", _IMAGES, lambda torch, x: torch.mul(x, x)),
-    "operator_sub": Probe("torch.Tensor.sub", _IMAGES, lambda torch, x: x - x),
-    "operator_div": Probe("torch.Tensor.div", _IMAGES, lambda torch, x: x / x),
-    "operator_matmul": Probe("torch.Tensor.matmul", _MATRICES, lambda torch, x: x @ x),
+    "operator_sub": Probe("torch.Tensor.__sub__", _IMAGES, lambda torch, x: x - x),
+    "operator_div": Probe("torch.Tensor.__div__", _IMAGES, lambda torch, x: x / x),
+    "operator_matmul": Probe("torch.Tensor.__matmul__", _MATRICES, lambda torch, x: x @ x),
     "method_matmul": Probe("torch.Tensor.matmul", _MATRICES, lambda torch, x: x.matmul(x)),
     "torch_matmul": Probe("torch.matmul", _MATRICES, lambda torch, x: torch.matmul(x, x)),
     "torch_bmm": Probe("torch.bmm", _MATRICES, lambda torch, x: torch.bmm(x, x)),
@@ -156,6 +156,11 @@ PROBES: dict[str, Probe] = {
         lambda torch, x: torch.nn.functional.scaled_dot_product_attention(x, x, x),
     ),
 }
+
+
+def _add_in_place(x: Any, y: Any) -> Any:
+    x += y
+    return x
 
 
 def __getattr__(name: str) -> Callable[[], torch.nn.Module]:
@@ -180,8 +185,8 @@ def rules(
 ) -> dict[str, list[Rule]]:
     """How a tool counts each call form outside of modules, as its probes show.
 
-    One form can be reached in several ways that torch reports alike (`x + y` and `x.add(y)`), and
-    so can have several rules. A form whose probes fit no rule has none, and stays unexplained.
+    A form that is measured by several probes can have several rules. One whose probes fit no rule
+    has none, and stays unexplained.
     """
     samples: dict[str, list[tuple[str, tuple[int, int, int, int]]]] = {}
     for measured in measurements:

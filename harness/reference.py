@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
+from harness.formulas import CONV
 from harness.ledger import Ledger, ModuleEntry, OperatorRow, sum_work
 
 
@@ -39,12 +40,26 @@ def _operators(ledger: Ledger) -> Iterator[dict[str, Any]]:
             "kind": kind,
             "executions": len(rows),
             "macs": work.macs,
+            "macs_by_output": _by_output(rows, work.macs),
             "bias_adds": work.bias_adds,
             "flops_all": work.flops_all,
             "input_elements": sum(prod(row.inputs[0]) if row.inputs else 0 for row in rows),
             "output_elements": sum(prod(row.outputs[0]) if row.outputs else 0 for row in rows),
             **_by_call(rows),
         }
+
+
+def _by_output(rows: list[OperatorRow], macs: int) -> int:
+    """Products of convolutions if every output met every weight, where that differs."""
+    if rows[0].kind != CONV:
+        return 0
+    count = 0
+    for row in rows:
+        weight, out = row.inputs[1], row.outputs[0]
+        positions = prod(out[-(len(weight) - 2) :])
+        batch = out[0] if len(out) == len(weight) else 1
+        count += batch * positions * prod(weight)
+    return count if count != macs else 0
 
 
 def _by_call(rows: list[OperatorRow]) -> dict[str, list[int]]:

@@ -90,7 +90,7 @@ class Scheduler:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
-            env=_environment(),
+            env=worker_environment(),
         )
         theirs.close()
 
@@ -237,7 +237,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """One thread a process: a process with a pool of threads cannot be forked safely.
 
     The folder that holds `harness` comes first on the path: another package on the index is also

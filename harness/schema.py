@@ -135,7 +135,9 @@ class Measurement(Record):
 class OperatorTotal(Record):
     """The executed operators of one module that are of one operator and one call form, added up.
 
-    `macs_by_call` has one entry for each call of the module, for modules that are called often.
+    `macs_by_output` is what transposed convolutions come to by the other custom, which has every
+    output meet every weight; 0 where there are none. The lists by call have an entry for each call
+    of the module, for modules that are called often.
     """
 
     path: str
@@ -145,6 +147,7 @@ class OperatorTotal(Record):
     kind: str
     executions: int
     macs: Count
+    macs_by_output: Count = 0
     bias_adds: Count
     flops_all: Count
     input_elements: Count

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from adapters.contract import Reading, Subject, Tool
+from adapters.contract import Reading, Row, Subject, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,6 +186,24 @@ def _returns_a_list() -> Reading:
     return Reading(cast("dict[str, Any]", [7]), 7)
 
 
+def _returns_odd_rows() -> Reading:
+    """Returns rows whose names are no text."""
+    row = Row(cast("str", None), cast("str", 3), 7, operator=cast("str", b"mm"))
+    return Reading({}, 7, rows=(row,))
+
+
+def _returns_a_huge_number() -> Reading:
+    """Returns a number of more digits than Python will write out."""
+    return Reading({"count": 10**5000}, 10**5000)
+
+
+def _returns_itself_within() -> Reading:
+    """Returns totals that hold themselves."""
+    raw: dict[str, Any] = {}
+    raw["again"] = raw
+    return Reading(raw, 7)
+
+
 def _raises_a_surrogate() -> Reading:
     """Raises with a file's name that UTF-8 has no form for."""
     raise FileNotFoundError(os.fsdecode(b"weights-\xff.pt"))
@@ -279,6 +297,9 @@ RETURNS_TRUE = returning("returns_true", True)  # noqa: FBT003 - the value is th
 RETURNS_NO_READING = fake(_returns_no_reading)
 RETURNS_A_TENSOR = fake(_returns_a_tensor)
 RETURNS_A_LIST = fake(_returns_a_list)
+RETURNS_ODD_ROWS = fake(_returns_odd_rows)
+RETURNS_A_HUGE_NUMBER = fake(_returns_a_huge_number)
+RETURNS_ITSELF_WITHIN = fake(_returns_itself_within)
 RAISES_A_SURROGATE = fake(_raises_a_surrogate)
 RETURNS_A_SURROGATE = fake(_returns_a_surrogate)
 PRINTS_LINE_SEPARATORS = fake(_prints_line_separators)

@@ -68,6 +68,9 @@ ODD = (
     "RETURNS_NO_READING",
     "RETURNS_A_TENSOR",
     "RETURNS_A_LIST",
+    "RETURNS_ODD_ROWS",
+    "RETURNS_A_HUGE_NUMBER",
+    "RETURNS_ITSELF_WITHIN",
     "RETURNS_A_SURROGATE",
     "RAISES_A_SURROGATE",
     "RAISES_KEYBOARD_INTERRUPT",
@@ -296,6 +299,9 @@ def test_excerpt_holds_both_ends_of_any_stream() -> None:
         ("RETURNS_NO_READING", "errored", "None"),
         ("RETURNS_A_TENSOR", "errored", "3 elements"),
         ("RETURNS_A_LIST", "errored|counted", ""),
+        ("RETURNS_ODD_ROWS", "errored|counted", ""),
+        ("RETURNS_A_HUGE_NUMBER", "errored|crashed", "digits"),
+        ("RETURNS_ITSELF_WITHIN", "errored|crashed", "RecursionError"),
         ("RETURNS_A_SURROGATE", "counted", ""),
         ("RAISES_A_SURROGATE", "errored", "FileNotFoundError: weights-"),
         ("RAISES_KEYBOARD_INTERRUPT", "errored|crashed", "KeyboardInterrupt"),
@@ -319,8 +325,18 @@ def test_odd_tool_harms_none(
     assert (stored[names[2]].status, stored[names[2]].reported) == (Status.COUNTED, 64)
     assert re.fullmatch(status, stored[names[1]].status.value)
     assert re.search(error, stored[names[1]].error or "")
-    if tool == "LEAVES_A_DAEMON":
-        assert not is_running((stored[names[1]].raw or {})["child"])
+
+
+def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
+    job = Job(SMALL, ("1x8",), (Cell(f"{FAKES}:LEAVES_A_DAEMON", None),))
+    (child,) = (event.outcome["raw"]["child"] for event in scheduler.run([job]) if event.outcome)
+    deadline = time.monotonic() + 3
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = is_running(child)
+    if left:
+        os.kill(child, signal.SIGKILL)
+    assert not left
 
 
 def stored_and_read(path: Path, outcomes: Mapping[str, Any]) -> dict[str, Measurement]:
@@ -339,6 +355,7 @@ def test_run_outlives_all_of_them(tmp_path: Path, packages: Path) -> None:
     assert ran.code == 1, ran.stderr
     assert sorted(ran.measurements) == sorted(("small", name.lower()) for name in tools)
     assert ran.of("flop_counter")["reported"] == NEIGHBOURS["flop_counter"]
+    assert not is_running(ran.of("LEAVES_A_DAEMON")["raw"]["child"])
 
 
 def test_host_that_is_killed_takes_no_waiting_cell_along(scheduler: Scheduler) -> None:

@@ -181,7 +181,8 @@ def test_data_dependent_model_falls_back_and_says_so() -> None:
 def test_unknown_operator_is_named() -> None:
     class Rare(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.special.bessel_j0(x)
+            rare: torch.Tensor = torch.special.bessel_j0(x)
+            return rare
 
     found = harness.count(Rare(), torch.rand(4), device="own")
     assert list(found.uncounted_ops) == ["aten.special_bessel_j0.default"]

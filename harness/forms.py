@@ -1,0 +1,52 @@
+"""What a torch function was called by: `torch.nn.functional.relu`, `torch.Tensor.relu` or `+`.
+
+torch reports `x + y` and `x.add(y)` as the same function. The instruction that the calling frame is
+at tells them apart, and tools that patch methods see only one of them.
+"""
+
+from __future__ import annotations
+
+import dis
+from functools import lru_cache
+from types import CodeType, FrameType
+from typing import Any
+
+from torch.overrides import resolve_name
+
+_METHODS = "torch.Tensor."
+
+
+def form_name(func: Any, frame: FrameType) -> str:
+    """The name of the form that called a torch function.
+
+    Args:
+        func: as a TorchFunctionMode is told.
+        frame: of the code that made the call.
+
+    Returns:
+        The function's qualified name; for an operator the method behind it, as
+        torch.Tensor.__add__.
+    """
+    name = _name(func)
+    if name.startswith(_METHODS) and _is_operator(frame.f_code, frame.f_lasti):
+        return _METHODS + _dunder(name.removeprefix(_METHODS))
+    return name
+
+
+@lru_cache(maxsize=4096)
+def _name(func: Any) -> str:
+    return resolve_name(func) or str(getattr(func, "__name__", func))
+
+
+def _dunder(method: str) -> str:
+    if method.startswith("__"):
+        return method
+    return f"__i{method[:-1]}__" if method.endswith("_") else f"__{method}__"
+
+
+@lru_cache(maxsize=65536)
+def _is_operator(code: CodeType, offset: int) -> bool:
+    """Whether the instruction at an offset is an operator rather than a call."""
+    return dis.opname[code.co_code[offset]].startswith(
+        ("BINARY_", "INPLACE_", "COMPARE_", "UNARY_")
+    )
