@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -218,24 +218,41 @@ def _print_json(value: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; the entry point of `flopaudit`."""
+    """Run the command line; the entry point of `flopaudit`.
+
+    Exits with 0; 1 for a run in which something failed that matters; 2 for bad usage; 130 when
+    interrupted.
+    """
     try:
-        app()
-    except UsageError as error:
-        if _options["traceback"]:
-            raise
-        sys.stderr.write(f"flopaudit: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
+        code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
+    except typer.Abort:
         sys.exit(130)
     except BrokenPipeError:
         # The reader, such as `head`, has what it wants.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:
-        if _options["traceback"]:
-            raise
-        sys.stderr.write(
-            f"flopaudit: {type(error).__name__}: {error}. `flopaudit --traceback …` shows where.\n"
-        )
-        sys.exit(1)
+    except UsageError as error:
+        _fail(f"flopaudit: {error}", 2)
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user unasked
+        if hasattr(error, "format_message"):  # what typer says of bad options
+            _fail(_of_options(error), 2)
+        where = "`flopaudit --traceback …` shows where."
+        _fail(f"flopaudit: {type(error).__name__}: {error}. {where}", 1)
+
+
+def _of_options(error: Any) -> str:
+    """What is wrong with the options, in one line; nothing where the help has been shown instead."""
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "flopaudit"
+    return f"flopaudit: {message}. `{command} --help` lists what there is." if message else ""
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    """Say what went wrong and exit; with the traceback, of what is being handled, if asked for."""
+    if _options["traceback"]:
+        raise  # noqa: PLE0704 - called while an exception is handled
+    if text:
+        sys.stderr.write(f"{text}\n")
+    sys.exit(code)

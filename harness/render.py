@@ -73,9 +73,12 @@ def _widths(headers: Sequence[str], rows: Rows) -> list[int]:
 
 def _one_table(headers: Sequence[str], rows: Rows, left: Sequence[bool]) -> None:
     widths = _widths(headers, rows)
+    lines = [(" " * GAP).join(_cells(row, widths, left)).rstrip() for row in [headers, *rows]]
+    if not sys.stdout.isatty():
+        print("\n".join(lines))
+        return
     out = console()
-    for number, row in enumerate([headers, *rows]):
-        line = (" " * GAP).join(_cells(row, widths, left)).rstrip()
+    for number, line in enumerate(lines):
         out.print(line, style="bold" if number == 0 else _style(line), markup=False)
 
 

@@ -135,8 +135,8 @@ def test_tables_fit_the_terminal(columns: int, tmp_path: Path) -> None:
 def test_reader_that_leaves_early(tmp_path: Path) -> None:
     command = f"{sys.executable} -m harness models | head -n 2"
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, capture_output=True, text=True,
-        check=False,
+        ["/bin/bash", "-o", "pipefail", "-c", command],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0
     assert not done.stderr
