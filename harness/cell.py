@@ -108,9 +108,12 @@ def _reference(model: torch.nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any
 
 
 def one_line(error: BaseException) -> str:
-    """Type and first line of an exception's message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    """Type and first line of an exception's message; without one, the line that raised it."""
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    if lines:
+        return f"{name}: {lines[0][:300]}"
+    raised = traceback.extract_tb(error.__traceback__)[-1:]
+    return f"{name} at `{raised[0].line}`" if raised and raised[0].line else name
 
 
 def jsonable(value: object) -> Any:

@@ -159,6 +159,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from adapters import NAMES
     from harness import catalogue, report
     from harness.progress import Bar
+    from harness.render import put
     from harness.run import discard, run_all
     from harness.scheduler import Limits, default_memory_bytes
     from harness.specs import parse_bytes
@@ -183,7 +184,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
         _print_json(chosen.to_json(where))
     else:
         report.show(chosen.measurements, chosen.references, chosen.findings)
-        print(f"\nRecords and tables are in {where}.")
+        put(f"\nRecords and tables are in {where}.")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -214,7 +215,9 @@ def _grouped(number: int | None) -> str:
 def _print_json(value: Any) -> None:
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    from harness.render import put
+
+    put(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def main() -> None:
@@ -224,15 +227,9 @@ def main() -> None:
     interrupted.
     """
     try:
-        code = app(standalone_mode=False) or 0
-        sys.stdout.flush()
-        sys.exit(code)
+        sys.exit(app(standalone_mode=False) or 0)
     except typer.Abort:
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader, such as `head`, has what it wants.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except UsageError as error:
         _fail(f"flopaudit: {error}", 2)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user unasked
@@ -243,7 +240,7 @@ def main() -> None:
 
 
 def _of_options(error: Any) -> str:
-    """What is wrong with the options, in one line; nothing where the help has been shown instead."""
+    """What is wrong with the options, in a line; nothing where the help was shown instead."""
     message = error.format_message().rstrip(".")
     command = error.ctx.command_path if error.ctx else "flopaudit"
     return f"flopaudit: {message}. `{command} --help` lists what there is." if message else ""

@@ -216,7 +216,7 @@ def _home(path: str, scopes: Mapping[str, Scope]) -> str | None:
 def _row(scope: Scope, factor: int, batch: int) -> Iterator[Difference]:
     """What one module's rows have too much or too little."""
     ran, row = scope.operators, scope.row
-    apart = [d for each in (row, *scope.others) for d in _operator_apart(each, ran, factor)]
+    apart = [d for each in (row, *scope.others) for d in _without_products(each, ran)]
     yield from apart
     said = row.count + sum(other.count for other in scope.others) - sum(d.amount for d in apart)
     macs = factor * sum(total.macs for total in ran)
@@ -229,31 +229,31 @@ def _row(scope: Scope, factor: int, batch: int) -> Iterator[Difference]:
         yield from _products(scope, said, factor, batch)
 
 
-def _operator_apart(
-    row: ModuleRow, ran: Sequence[OperatorTotal], factor: int
-) -> Iterator[Difference]:
-    """What a row of one operator says that can be told without the rest of the module."""
-    named = [total for total in ran if row.operator and _is_of(total, row.operator)]
+def _without_products(row: ModuleRow, ran: Sequence[OperatorTotal]) -> Iterator[Difference]:
+    """What a row of one operator says, where the reference has no products of that operator."""
+    named = _named(row, ran)
     if row.count and named and not any(total.macs for total in named):
         yield _extra(row, named)
-    else:
-        yield from _rounded(row, named, factor)
+
+
+def _named(row: ModuleRow, ran: Sequence[OperatorTotal]) -> list[OperatorTotal]:
+    return [total for total in ran if row.operator and _is_of(total, row.operator)]
 
 
 def _products(scope: Scope, said: int, factor: int, batch: int) -> Iterator[Difference]:
-    """Which products a module's rows count, and what beside them."""
+    """Which products a module's rows count, and what beside them; the simplest reading first."""
     row = scope.row
-    available = parts(scope.operators, factor)
-    for cause, scaled in ((None, said), (PER_SAMPLE, said * batch)):
-        chosen = departures(scaled, available)
-        if chosen is None:
-            continue
-        for part in chosen:
-            amount = -part.amount if part.usual else part.amount
-            yield Difference(part.cause, amount, f"{part.what} in {row.type}", row.path)
-        if cause:
-            yield Difference(cause, said - scaled, row.type, row.path, note=f": 1/{batch}")
-        return
+    rounded = [d for each in (row, *scope.others) for d in _rounded(each, scope.operators, factor)]
+    sample = Difference(PER_SAMPLE, said - said * batch, row.type, row.path, note=f": 1/{batch}")
+    for aside in ([], [sample], rounded):
+        rest = said - sum(difference.amount for difference in aside)
+        chosen = departures(rest, parts(scope.operators, factor))
+        if chosen is not None:
+            yield from aside
+            for part in chosen:
+                amount = -part.amount if part.usual else part.amount
+                yield Difference(part.cause, amount, f"{part.what} in {row.type}", row.path)
+            return
     macs = factor * sum(total.macs for total in scope.operators)
     yield _reused(scope, said, factor) or Difference(UNEXPLAINED, said - macs, row.type, row.path)
 
@@ -265,8 +265,9 @@ def _is_of(total: OperatorTotal, name: str) -> bool:
     return any(each.strip("_").startswith(wanted) for each in known if each)
 
 
-def _rounded(row: ModuleRow, named: Sequence[OperatorTotal], factor: int) -> Iterator[Difference]:
+def _rounded(row: ModuleRow, ran: Sequence[OperatorTotal], factor: int) -> Iterator[Difference]:
     """A tool's number that is the reference's, rounded in each execution to a few digits."""
+    named = _named(row, ran)
     runs = sum(total.executions for total in named if total.macs)
     macs = factor * sum(total.macs for total in named)
     if not macs or macs % runs or row.count == macs:

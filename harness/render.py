@@ -22,13 +22,23 @@ def console(stream: IO[str] | None = None) -> Console:
     return Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
 
 
+def put(text: str = "") -> None:
+    """Print a line; when the reader has left, as `head` does, end quietly."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
 def say(text: str = "") -> None:
     """Print a line, wrapped to the terminal; as it is when piped."""
     width = _width()
     for line in text.splitlines() or [""]:
         indent = " " * (len(line) - len(line.lstrip()) + 4)
         wrapped = textwrap.wrap(line, width, subsequent_indent=indent) if width else [line]
-        print("\n".join(wrapped or [""]))
+        put("\n".join(wrapped or [""]))
 
 
 def table(headers: Sequence[str], rows: Rows, *, left: int = 1, keep: int = 1) -> None:
@@ -43,7 +53,7 @@ def table(headers: Sequence[str], rows: Rows, *, left: int = 1, keep: int = 1) -
     for columns in fit(_widths(headers, rows), _width(), keep):
         chosen = [[row[i] for i in columns] for row in rows]
         _one_table([headers[i] for i in columns], chosen, [i < left for i in columns])
-        print()
+        put()
 
 
 def fit(widths: Sequence[int], width: int | None, keep: int) -> list[list[int]]:
@@ -75,7 +85,7 @@ def _one_table(headers: Sequence[str], rows: Rows, left: Sequence[bool]) -> None
     widths = _widths(headers, rows)
     lines = [(" " * GAP).join(_cells(row, widths, left)).rstrip() for row in [headers, *rows]]
     if not sys.stdout.isatty():
-        print("\n".join(lines))
+        put("\n".join(lines))
         return
     out = console()
     for number, line in enumerate(lines):
