@@ -1,74 +1,78 @@
 """The reference counter: a model and its arguments come in, a `Ledger` goes out.
 
-Three things watch one forward pass: a TorchDispatchMode sees every operator that is executed, a
-TorchFunctionMode the function or method it was called by, and hooks on all modules the module that
-is running. A copy of the model is run on meta tensors or, where that fails, the model as it is.
-Gradients are off; eval or training mode is left as it is found.
+A copy of the model is run on meta tensors or, where that fails, the model as it is, with what a run
+changes put back afterwards. Eval or training mode is left as it is found.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from harness import formulas, operators
-from harness.forms import form_name
-from harness.formulas import Call, Formula
-from harness.ledger import Ledger, ModuleEntry, OperatorRow, Shape
-from harness.work import NOTHING, Work
+from harness.ledger import BACKWARD, Ledger, ModuleEntry
+from harness.recorder import Recorder
 
 Device = Literal["auto", "meta", "own"]
 
-_LINEAR_FORMS = ("torch.nn.functional.linear", "torch.nn.functional.bilinear")
-_ATTENTION_FORMS = (
-    "torch.nn.functional.multi_head_attention_forward",
-    "torch.nn.functional.scaled_dot_product_attention",
-)
 
-
-def count(model: torch.nn.Module, *args: Any, device: Device = "auto", **kwargs: Any) -> Ledger:
-    """Count what one forward pass of a model executes.
+def count(
+    model: torch.nn.Module,
+    *args: Any,
+    device: Device = "auto",
+    backward: bool = False,
+    strict: bool = False,
+    **kwargs: Any,
+) -> Ledger:
+    """Count what one pass of a model executes.
 
     Args:
-        model: left as it was found.
+        model: left as it was found. A compiled one is run eagerly.
         *args: what to call the model with: tensors, or nests of them.
         device: `meta` runs shapes only; `own` runs for real, on the model's own device; `auto`
             tries the first and takes the second where it fails, saying why in `Ledger.fallback`.
+        backward: count the backward pass too, from ones at every output to every parameter that
+            requires a gradient.
+        strict: raise if an operator has no formula.
         **kwargs: passed on to the model.
 
     Returns:
         The ledger of every executed operator.
 
     Raises:
+        UncountedError: with `strict`, an operator without a formula was executed.
         Exception: whatever the model raises.
     """
+    reason = None
     if device == "own":
-        return _count(model, lambda: model(*args, **kwargs), "own")
-    try:
-        return _count_on_meta(model, args, kwargs)
-    except Exception as error:
-        if device == "meta":
-            raise
-        reason = (
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-            if str(error).strip()
-            else type(error).__name__
-        )
-    ledger = _count(model, lambda: model(*args, **kwargs), "own")
-    return Ledger(ledger.rows, ledger.modules, ledger.device, reason, ledger.uncounted_ops)
+        ledger = _count_own(model, args, kwargs, backward=backward)
+    else:
+        try:
+            ledger = _count_on_meta(model, args, kwargs, backward=backward)
+        except Exception as error:
+            if device == "meta":
+                raise
+            reason = _first_line(error)
+            ledger = _count_own(model, args, kwargs, backward=backward, fallback=reason)
+    if strict and ledger.uncounted_ops:
+        raise UncountedError(ledger.uncounted_ops)
+    return ledger
 
 
-def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any) -> Ledger:
+class UncountedError(Exception):
+    """Operators without a formula were executed; the message names them."""
+
+    def __init__(self, operators: Counter[str]) -> None:
+        names = ", ".join(f"{name} ({times})" for name, times in sorted(operators.items()))
+        super().__init__(f"there is no formula for {names}")
+
+
+def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool) -> Ledger:
     """Run a copy whose parameters and buffers are on meta.
 
     A forward pass may change attributes of its modules, such as cached tensors, so the model itself
@@ -80,184 +84,80 @@ def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any) -> Ledger:
         # Entered in the memo beforehand, the tensors are replaced and their storage never copied.
         memo: dict[int, Any] = {id(tensor): _to_meta(tensor) for tensor in tensors}
         model = copy.deepcopy(model, memo)
-    return _count(model, lambda: model(*args, **kwargs), "meta")
+    return _count(model, lambda: model(*args, **kwargs), "meta", None, backward=backward)
+
+
+def _count_own(
+    model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool, fallback: str | None = None
+) -> Ledger:
+    device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
+    with _restored(model):
+        return _count(model, lambda: model(*args, **kwargs), device, fallback, backward=backward)
+
+
+@contextmanager
+def _restored(model: torch.nn.Module) -> Iterator[None]:
+    """Put buffers and the random state back as they were."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
 
 
 def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
     moved = tensor.detach().to("meta")
     if isinstance(tensor, torch.nn.Parameter):
         return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
-    return moved
+    return moved.requires_grad_(tensor.requires_grad)
 
 
-def _count(model: torch.nn.Module, run: Callable[[], object], device: str) -> Ledger:
-    recorder = _Recorder(model)
-    if device == "own":
-        device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
-    with torch.no_grad(), recorder.watching_modules(), _Functions(recorder), _Operators(recorder):
-        run()
+def _count(
+    model: torch.nn.Module,
+    run: Callable[[], Any],
+    device: str,
+    fallback: str | None,
+    *,
+    backward: bool,
+) -> Ledger:
+    recorder = Recorder(model)
+    with torch.compiler.set_stance("force_eager"), torch.set_grad_enabled(backward):
+        with recorder.watching():
+            out = run()
+        if backward:
+            recorder.phase = BACKWARD
+            with recorder.watching():
+                _backward(model, out)
     return Ledger(
         rows=tuple(recorder.rows),
         modules=tuple(_modules(model, recorder.calls)),
         device=device,
+        fallback=fallback,
         uncounted_ops=recorder.uncounted,
     )
 
 
-class _Recorder:
-    """Gathers the rows of one run, with the module and the call form that are current."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.rows: list[OperatorRow] = []
-        self.uncounted: Counter[str] = Counter()
-        self.calls: Counter[int] = Counter()
-        self.form: str | None = None
-        self._thread = threading.get_ident()
-        self._paths = {id(module): path for path, module in model.named_modules()}
-        self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
-        self._plans: dict[Any, tuple[str, Formula] | None] = {}
-
-    @contextmanager
-    def watching_modules(self) -> Iterator[None]:
-        """Keep the stack of running modules while this is open; on this thread only."""
-        hooks = torch.nn.modules.module
-        handles = (
-            hooks.register_module_forward_pre_hook(self._enter),
-            hooks.register_module_forward_hook(self._leave, always_call=True),
-        )
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, module: torch.nn.Module, _inputs: Any) -> None:
-        if threading.get_ident() == self._thread:
-            self.calls[id(module)] += 1
-            # A module that is not part of the model is booked under the one that called it.
-            path = self._paths.get(id(module), self._stack[-1][0])
-            self._stack.append((path, type(module).__name__, self.calls[id(module)]))
-
-    def _leave(self, _module: torch.nn.Module, _inputs: Any, _output: Any) -> None:
-        if threading.get_ident() == self._thread and len(self._stack) > 1:
-            self._stack.pop()
-
-    def record(self, operator: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """Add the row of one executed operator, if it does any arithmetic."""
-        if operator not in self._plans:
-            self._plans[operator] = _plan(operator)
-        plan = self._plans[operator]
-        if plan is None:
-            return
-        tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
-        outputs = list(_tensors((out,)))
-        if not any(t.is_floating_point() or t.is_complex() for t in (*tensors, *outputs)):
-            return
-        kind, formula = plan
-        if formula is _unknown:
-            self.uncounted[str(operator)] += 1
-        path, kind_of_module, call = self._stack[-1]
-        form = self.form or ""
-        self.rows.append(
-            OperatorRow(
-                operator=str(operator),
-                form=form,
-                path=path,
-                type=kind_of_module,
-                call=call,
-                kind=_kind(kind, form),
-                inputs=tuple(_shape(t) for t in tensors),
-                outputs=tuple(_shape(t) for t in outputs),
-                dtype=str((tensors or outputs)[0].dtype).removeprefix("torch."),
-                work=formula(Call(args, kwargs, out)),
-            )
-        )
+def _backward(model: torch.nn.Module, out: Any) -> None:
+    """From ones at every output to the parameters, without touching their `.grad`."""
+    outputs = [leaf for leaf in tree_leaves(_plain(out)) if isinstance(leaf, torch.Tensor)]
+    outputs = [tensor for tensor in outputs if tensor.requires_grad]
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if outputs and wanted:
+        ones = [torch.ones_like(tensor) for tensor in outputs]
+        torch.autograd.grad(outputs, wanted, ones, allow_unused=True)
 
 
-class _Functions(TorchFunctionMode):
-    """Notes the outermost torch function that is running."""
-
-    def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()
-        self._recorder = recorder
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        outer = self._recorder.form
-        if outer is None:
-            self._recorder.form = form_name(func, sys._getframe(1))  # noqa: SLF001 - the only way
-        try:
-            return func(*args, **(kwargs or {}))
-        finally:
-            self._recorder.form = outer
+def _plain(out: Any) -> Any:
+    """Outputs that are objects with tensors in them, such as dataclasses, as dicts."""
+    return dict(vars(out)) if hasattr(out, "__dataclass_fields__") else out
 
 
-class _Operators(TorchDispatchMode):
-    """Hands every executed operator to the recorder."""
-
-    def __init__(self, recorder: _Recorder) -> None:
-        super().__init__()  # type: ignore[no-untyped-call] # torch's own
-        self._recorder = recorder
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        self._recorder.record(func, args, kwargs, out)
-        return out
-
-
-def _nothing(_call: Call) -> Work:
-    """Moves data and computes nothing."""
-    return NOTHING
-
-
-def _unknown(_call: Call) -> Work:
-    """Stands for an operator without a formula; it is named in `uncounted_ops`."""
-    return NOTHING
-
-
-def _plan(operator: Any) -> tuple[str, Formula] | None:
-    """Kind and formula of an operator, None where it only makes a view."""
-    schema = getattr(operator, "_schema", None)
-    if schema is None:
-        return ("unknown", _unknown)
-    base = schema.name.partition("::")[2]
-    found = operators.known(base, operators.FORMULAS)
-    if found:
-        return found
-    # A view returns an alias of its input that it does not write to.
-    aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
-    if aliases or operators.listed(base, operators.VIEWS):
-        return None
-    if operators.listed(base, operators.DATA_MOVEMENT):
-        return (formulas.MOVE, _nothing)
-    return ("unknown", _unknown)
-
-
-def _kind(kind: str, form: str) -> str:
-    """Matrix products are booked by what asked for them: a linear layer, attention, or itself."""
-    if kind in (formulas.LINEAR, formulas.MATMUL):
-        if form in _LINEAR_FORMS:
-            return formulas.LINEAR
-        if form in _ATTENTION_FORMS:
-            return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
-        return formulas.MATMUL
-    if (
-        "_pool" in form and kind == formulas.REDUCTION
-    ):  # torch computes a global average pool as a mean
-        return formulas.POOLING
-    return kind
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
-
-
-def _shape(tensor: torch.Tensor) -> Shape:
-    return tuple(int(size) for size in tensor.shape)
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def _modules(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntry]:
@@ -267,14 +167,20 @@ def _modules(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntr
         aliases.setdefault(id(module), []).append(path)
     seen: set[int] = set()
     for path, module in model.named_modules():
-        own = [p for p in module.parameters(recurse=False) if id(p) not in seen]
-        own = list({id(p): p for p in own}.values())
-        seen.update(map(id, own))
+        own = {id(p): p for p in module.parameters(recurse=False) if id(p) not in seen}
+        held = {id(b): b for b in module.buffers(recurse=False) if id(b) not in seen}
+        seen.update(own, held)
+        by_dtype: Counter[str] = Counter()
+        for parameter in own.values():
+            by_dtype[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
         yield ModuleEntry(
             path=path,
             type=type(module).__name__,
             aliases=tuple(alias for alias in aliases[id(module)] if alias != path),
             calls=calls[id(module)],
-            params=sum(p.numel() for p in own),
-            trainable=sum(p.numel() for p in own if p.requires_grad),
+            params=sum(p.numel() for p in own.values()),
+            trainable=sum(p.numel() for p in own.values() if p.requires_grad),
+            params_by_dtype=dict(by_dtype),
+            buffers=sum(b.numel() for b in held.values()),
+            bytes=sum(t.numel() * t.element_size() for t in (*own.values(), *held.values())),
         )

@@ -1,6 +1,6 @@
 """The ledger: one row for each executed operator, and the readings that are added up from it.
 
-Comes from `harness.counter`; pure data, knows nothing of torch.
+Comes from `harness.counter` or `harness.static`; pure data, knows nothing of torch.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
 
+from harness.conventions import Convention, convention
 from harness.work import NOTHING, Work
 
 if TYPE_CHECKING:
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
+FORWARD, BACKWARD = "forward", "backward"
 
-@dataclass(frozen=True)
-class OperatorRow:
-    """One execution of one operator.
+
+class OperatorRow(NamedTuple):
+    """One execution of one operator, or of a function that is counted whole.
 
     Attributes:
         operator: as torch names it, such as aten.convolution.default.
@@ -30,9 +33,16 @@ class OperatorRow:
         type: that module's class name.
         call: which call of that module it was, from 1 on.
         kind: what sort of work it is, one of the kinds in `harness.formulas`.
-        inputs, outputs: shapes of the tensors that came in and went out.
-        dtype: of the first tensor that went in.
+        inputs: shapes of the tensors that came in.
+        outputs: shapes of the tensors that went out.
+        dtype: of the first tensor that came in.
         work: what it cost.
+        customs: what it comes to by other customs of the field, by their names.
+        elements_read: of all tensors that came in, as the operator sees them.
+        elements_written: of all tensors that went out.
+        bytes_read: the same in bytes.
+        bytes_written: the same in bytes.
+        phase: forward or backward.
     """
 
     operator: str
@@ -45,11 +55,29 @@ class OperatorRow:
     outputs: tuple[Shape, ...]
     dtype: str
     work: Work
+    customs: dict[str, Work]
+    elements_read: int
+    elements_written: int
+    bytes_read: int
+    bytes_written: int
+    phase: str = FORWARD
 
 
 @dataclass(frozen=True)
 class ModuleEntry:
-    """A module of the counted model: names, calls, and the parameters it holds itself."""
+    """A module of the counted model: names, calls, and what it holds itself.
+
+    Attributes:
+        path: the qualified name, "" for the root.
+        type: the class name.
+        aliases: other names of the same module.
+        calls: how often it was called.
+        params: values in parameters that no earlier module holds.
+        trainable: those of them that require a gradient.
+        params_by_dtype: `params` by dtype.
+        buffers: values in buffers that no earlier module holds.
+        bytes: of those parameters and buffers.
+    """
 
     path: str
     type: str
@@ -57,6 +85,9 @@ class ModuleEntry:
     calls: int
     params: int
     trainable: int
+    params_by_dtype: dict[str, int] = field(default_factory=dict)
+    buffers: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +97,7 @@ class Ledger:
     Attributes:
         rows: in the order of execution.
         modules: every module of the model, each once, the root first.
-        device: the device the model was run on, meta or the model's own.
+        device: the device the model was run on, meta, the model's own, or export.
         fallback: why it could not be run on meta tensors, if that was tried and failed.
         uncounted_ops: operators without a formula, and how often each ran.
     """
@@ -93,6 +124,11 @@ class Ledger:
         return 2 * self.macs
 
     @property
+    def flops_all(self) -> int:
+        """Every scalar operation."""
+        return sum(row.work.flops_all for row in self.rows)
+
+    @property
     def params(self) -> int:
         """Learned values, each parameter counted once however often it is shared."""
         return sum(module.params for module in self.modules)
@@ -102,6 +138,49 @@ class Ledger:
         """Those of `params` that require a gradient."""
         return sum(module.trainable for module in self.modules)
 
+    @property
+    def params_by_dtype(self) -> dict[str, int]:
+        """`params` by dtype."""
+        totals: Counter[str] = Counter()
+        for module in self.modules:
+            totals.update(module.params_by_dtype)
+        return dict(totals)
+
+    @property
+    def buffers(self) -> int:
+        """Values in buffers."""
+        return sum(module.buffers for module in self.modules)
+
+    @property
+    def model_bytes(self) -> int:
+        """Of all parameters and buffers, as they are stored."""
+        return sum(module.bytes for module in self.modules)
+
+    @property
+    def elements_accessed(self) -> int:
+        """Memory access cost: elements that all operators read and write, nothing cached."""
+        return sum(row.elements_read + row.elements_written for row in self.rows)
+
+    @property
+    def bytes_accessed(self) -> int:
+        """Memory access cost in bytes."""
+        return sum(row.bytes_read + row.bytes_written for row in self.rows)
+
+    @property
+    def intensity(self) -> Fraction:
+        """Arithmetic intensity: all scalar operations for each byte accessed (0 if none is)."""
+        accessed = self.bytes_accessed
+        return Fraction(self.flops_all, accessed) if accessed else Fraction(0)
+
+    def read(self, reading: str | Convention = "macs") -> int:
+        """The total under a convention, by name (see `harness.conventions`) or as an object.
+
+        Raises:
+            ConventionError: there is no convention of that name.
+        """
+        chosen = convention(reading) if isinstance(reading, str) else reading
+        return sum(chosen.of(row.kind, row.work, row.customs) for row in self.rows)
+
     def components(self) -> dict[str, int]:
         """Exact counts: MACs by kind of product, bias adds, and all other operations by kind."""
         totals: Counter[str] = Counter()
@@ -110,13 +189,11 @@ class Ledger:
             if work.macs:
                 totals[f"{row.kind}_macs"] += work.macs
             totals["bias_adds"] += work.bias_adds
-            totals[f"{_OTHER.get(row.kind, row.kind)}_ops"] += (
-                work.flops_all - 2 * work.macs - work.bias_adds
-            )
+            totals[f"{_OTHER.get(row.kind, row.kind)}_ops"] += work.others
         return {name: count for name, count in sorted(totals.items()) if count}
 
     def by(self, key: str) -> dict[str, Work]:
-        """Work added up by a field of the rows: `path`, `operator`, `kind`, `form` or `type`."""
+        """Work added up by a field of the rows, such as `path`, `operator`, `kind` or `phase`."""
         groups: dict[str, list[OperatorRow]] = {}
         for row in self.rows:
             groups.setdefault(getattr(row, key), []).append(row)
@@ -131,8 +208,8 @@ class Ledger:
 
     def _flat(self) -> Iterator[dict[str, object]]:
         for row in self.rows:
-            flat = {**vars(row), **vars(row.work), "flops_all": row.work.flops_all}
-            del flat["work"]
+            flat = {**row._asdict(), **vars(row.work), "flops_all": row.work.flops_all}
+            del flat["work"], flat["customs"]
             yield flat
 
 

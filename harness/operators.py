@@ -6,6 +6,8 @@ that is in none of these tables is reported as uncounted, never taken as zero.
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness import formulas as f
 from harness.formulas import Formula
 
@@ -249,3 +251,7 @@ def known(base: str, names: dict[str, tuple[str, Formula]]) -> tuple[str, Formul
 def listed(base: str, names: frozenset[str]) -> bool:
     """Whether a base name is in a table, as it is or without the in-place underscore."""
     return base in names or base.rstrip("_") in names
+
+
+FUNCTIONS_WHOLE: dict[str, Any] = {}
+CUSTOMS: dict[str, dict[str, Formula]] = {}

@@ -79,4 +79,5 @@ def _by_call(rows: list[OperatorRow]) -> dict[str, list[int]]:
 
 
 def _module(entry: ModuleEntry) -> dict[str, Any]:
-    return {**vars(entry), "aliases": list(entry.aliases)}
+    fields = ("path", "type", "calls", "params", "trainable")
+    return {**{name: getattr(entry, name) for name in fields}, "aliases": list(entry.aliases)}

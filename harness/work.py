@@ -28,10 +28,14 @@ class Work:
     elementary: int = 0
 
     @property
+    def others(self) -> int:
+        """Scalar operations that are neither multiply-accumulates nor additions of a bias."""
+        return self.adds + self.muls + self.divs + self.comparisons + self.elementary
+
+    @property
     def flops_all(self) -> int:
         """Every scalar operation, a multiply-accumulate being two."""
-        others = self.adds + self.muls + self.divs + self.comparisons + self.elementary
-        return 2 * self.macs + self.bias_adds + others
+        return 2 * self.macs + self.bias_adds + self.others
 
     def __add__(self, other: Work) -> Work:
         return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)))
