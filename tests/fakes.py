@@ -364,8 +364,6 @@ def leaves_a_child() -> torch.nn.Module:
 
 def needs_a_child() -> torch.nn.Module:
     """A factory whose model talks to a process of its own whenever it is called."""
-    import torch
-
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S607
     assert child.stdin
     assert child.stdout
