@@ -7,7 +7,6 @@ this process is gone with it.
 from __future__ import annotations
 
 import importlib
-import math
 import time
 import traceback
 from typing import Any
@@ -18,6 +17,12 @@ from adapters import find
 from adapters.contract import Reading, Subject, Tool, Unsupported
 
 REFERENCE = "reference"
+
+LARGEST = 10**30
+"""More than any model can take; Python will not even write out an integer of 4,300 digits."""
+
+DEEPEST = 20
+"""Levels of nested totals that are kept; deeper ones, and what holds itself, are cut off."""
 
 
 def run(tool: str, variant: str | None, model: torch.nn.Module, inputs: tuple[Any, ...]) -> Any:
@@ -30,23 +35,29 @@ def run(tool: str, variant: str | None, model: torch.nn.Module, inputs: tuple[An
 def _measure(tool: Tool, variant: str | None, subject: Subject) -> dict[str, Any]:
     try:
         importlib.import_module(tool.package)
-    except ImportError as error:
-        return {"status": "unavailable", "error": f"cannot import {tool.package}: {error}"}
+    except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
+        traceback.print_exc()
+        return {
+            "status": "unavailable",
+            "error": f"cannot import {tool.package}: {one_line(error)}",
+        }
     started = time.perf_counter()
     try:
-        reading = tool.measure(subject, variant)
+        outcome = _outcome(tool.measure(subject, variant))
     except Unsupported as reason:
-        outcome: dict[str, Any] = {"status": "unsupported", "error": str(reason)}
+        outcome = {"status": "unsupported", "error": str(reason)}
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
         traceback.print_exc()
         outcome = {"status": "errored", "error": one_line(error)}
-    else:
-        outcome = _outcome(reading)
     outcome["seconds"] = time.perf_counter() - started
     return outcome
 
 
 def _outcome(reading: Reading) -> dict[str, Any]:
+    unchecked: Any = reading  # an adapter may be anyone's
+    if not isinstance(unchecked, Reading) or not isinstance(unchecked.raw, dict):
+        said = f"the tool's adapter returned {reading!r:.200}, which is not a reading"
+        return {"status": "errored", "error": plain(said)}
     raw = jsonable(reading.raw)
     try:
         return {
@@ -56,17 +67,17 @@ def _outcome(reading: Reading) -> dict[str, Any]:
             "params": None if reading.params is None else exact(reading.params, "params"),
             "modules": [
                 {
-                    "path": row.path,
-                    "type": row.type,
+                    "path": plain(str(row.path)),
+                    "type": plain(str(row.type)),
                     "count": _whole(row.macs),
                     "params": None if row.params is None else _whole(row.params),
-                    "operator": row.operator,
+                    "operator": plain(str(row.operator)),
                 }
                 for row in reading.rows
             ],
         }
     except ValueError as error:
-        return {"status": "errored", "raw": raw, "error": str(error)}
+        return {"status": "errored", "raw": raw, "error": plain(str(error))}
 
 
 def exact(value: object, name: str) -> int:
@@ -82,15 +93,16 @@ def exact(value: object, name: str) -> int:
 
 
 def _whole(value: object, name: str = "count") -> int:
-    item = getattr(value, "item", None)  # numpy and torch scalars
-    if callable(item) and not isinstance(value, (int, float)):
-        value = item()
+    if getattr(value, "shape", None) in ((), (1,)):
+        value = value.item()  # type: ignore[attr-defined] # a scalar of numpy or torch
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(  # noqa: TRY004 - a wrong value of the tool's, not a wrong call of ours
-            f"the tool returned {name} {value!r}, which is not a number"
+            f"the tool returned {name} {value!r:.200}, which is not a number"
         )
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"the tool returned {name} {value!r}, which is not a whole number")
+    if abs(value) > LARGEST:
+        raise ValueError(f"the tool returned a {name} of more than {len(str(LARGEST))} digits")
     return int(value)
 
 
@@ -111,22 +123,27 @@ def one_line(error: BaseException) -> str:
     """Type and first line of an exception's message; without one, the line that raised it."""
     name, lines = type(error).__name__, str(error).strip().splitlines()
     if lines:
-        return f"{name}: {lines[0][:300]}"
+        return plain(f"{name}: {lines[0][:300]}")
     raised = traceback.extract_tb(error.__traceback__)[-1:]
-    return f"{name} at `{raised[0].line}`" if raised and raised[0].line else name
+    return plain(f"{name} at `{raised[0].line}`") if raised and raised[0].line else name
 
 
-def jsonable(value: object) -> Any:
-    """The value as JSON can hold it; numbers it has no form for, and strange objects, as text."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else repr(value)
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "shape", None) in ((), (1,)):
-        return jsonable(item())
-    return repr(value)[:200]
+def plain(text: str) -> str:
+    """Text as UTF-8 can hold it: lone surrogates, as in odd file names, are written out."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def jsonable(value: object, depth: int = 0) -> Any:
+    """The value as JSON can hold it; what JSON has no form for, as text."""
+    if value is None or isinstance(value, (bool, int, float)):
+        writable = value is None or -LARGEST <= value <= LARGEST  # which nan is not
+        return value if writable else f"{value!r}" if isinstance(value, float) else "too long"
+    if isinstance(value, str):
+        return plain(value)
+    if depth < DEEPEST and isinstance(value, dict):
+        return {plain(str(key)): jsonable(item, depth + 1) for key, item in value.items()}
+    if depth < DEEPEST and isinstance(value, (list, tuple)):
+        return [jsonable(item, depth + 1) for item in value]
+    if getattr(value, "shape", None) in ((), (1,)):
+        return jsonable(value.item(), depth + 1)  # type: ignore[attr-defined] # numpy or torch
+    return plain(f"{value!r:.200}")

@@ -80,20 +80,23 @@ def short(total: OperatorTotal) -> str:
     return (total.form or total.operator.removesuffix(".default")).rpartition(".")[2]
 
 
-def departures(target: int, available: Sequence[Part]) -> list[Part] | None:
+def departures(target: int, available: Sequence[Part], *, others: bool) -> list[Part] | None:
     """The fewest parts in which a tool departs from the reference so that it says `target`.
 
-    Products and biases alone are tried first, then other work with them.
+    Args:
+        target: what the tool said.
+        available: the parts of the scope.
+        others: whether work beside products and biases may be among them.
 
     Returns:
         The usual parts that it leaves out and the unusual ones that it adds; None if no choice of
         parts gives the target.
     """
     wanted = target - sum(part.amount for part in available if part.usual)
+    if others:
+        return _choose(wanted, available[:MAX_PARTS], MAX_CHOSEN)
     products = [part for part in available if part.usual or part.cause in {"bias", BY_OUTPUT}]
-    return _choose(wanted, products[:MAX_PRODUCTS], MAX_PRODUCTS) or _choose(
-        wanted, available[:MAX_PARTS], MAX_CHOSEN
-    )
+    return _choose(wanted, products[:MAX_PRODUCTS], MAX_PRODUCTS)
 
 
 def _choose(wanted: int, available: Sequence[Part], most: int) -> list[Part] | None:

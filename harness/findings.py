@@ -245,9 +245,10 @@ def _products(scope: Scope, said: int, factor: int, batch: int) -> Iterator[Diff
     row = scope.row
     rounded = [d for each in (row, *scope.others) for d in _rounded(each, scope.operators, factor)]
     sample = Difference(PER_SAMPLE, said - said * batch, row.type, row.path, note=f": 1/{batch}")
-    for aside in ([], [sample], rounded):
+    # Other work comes last: small amounts of it would fit many a number by chance.
+    for others, aside in product((False, True), ([], [sample], rounded)):
         rest = said - sum(difference.amount for difference in aside)
-        chosen = departures(rest, parts(scope.operators, factor))
+        chosen = departures(rest, parts(scope.operators, factor), others=others)
         if chosen is not None:
             yield from aside
             for part in chosen:

@@ -7,6 +7,7 @@ why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,14 @@ from typing import Any, NoReturn
 
 from harness.errors import UsageError
 from harness.specs import ModelSpec, parse_input
-from harness.wire import Channel, die_with_parent, kill_group, resident_bytes
+from harness.wire import (
+    Channel,
+    adopt_orphans,
+    die_with_parent,
+    end_children,
+    kill_group,
+    resident_bytes,
+)
 
 TICK_SECONDS = 0.02
 EXCERPT_BYTES = 2000
@@ -78,14 +86,14 @@ class Host:
     def serve(self) -> None:
         """Answer messages and watch cells; when the channel closes, kill the cells and return."""
         os.setsid()
+        adopt_orphans()
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
         self._channel.send({"pid": os.getpid()})
         while self._take_messages():
             self._watch()
-        for cell in self._running.values():
-            kill_group(cell.pid)
+        end_children()
 
     def _take_messages(self) -> bool:
         pipes = [fd for cell in self._running.values() for fd in (cell.output, cell.result)]
@@ -175,11 +183,11 @@ class Host:
             kill_group(cell.pid)
 
     def _reap(self, cell: Running, status: int, max_rss: int) -> None:
-        kill_group(cell.pid)  # what the tool may have started and left
         for fd, sink in ((cell.output, cell.excerpt.add), (cell.result, cell.payload.extend)):
             if _drain(fd, sink) >= 0:
                 os.close(fd)
         del self._running[cell.pid]
+        end_children(keep=self._running)  # what the tool may have started and left
         outcome = cell.killed or _read_result(bytes(cell.payload), status)
         outcome.setdefault("seconds", time.monotonic() - cell.started)
         # Linux counts in kibibytes, macOS in bytes.
@@ -195,19 +203,30 @@ def _become_cell(
     try:
         os.setsid()
         die_with_parent(host)
+        cell = os.getpid()
         os.dup2(output, 1)
         os.dup2(output, 2)
-        try:
-            outcome = run()
-        except SystemExit as error:
-            outcome = {"status": "crashed", "error": f"called sys.exit({error.code!r})"}
-        data = json.dumps(outcome).encode() + b"\n"
-        sys.stdout.flush()
-        sys.stderr.flush()
-        while data:
+        data = _outcome(run)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the tool may have closed or replaced it
+                stream.flush()
+        while data and os.getpid() == cell:  # the tool may have forked, and returned twice
             data = data[os.write(result, data) :]
     finally:
         os._exit(0)
+
+
+def _outcome(run: Callable[[], dict[str, Any]]) -> bytes:
+    """What comes of a tool, as a line of JSON, whatever it raises."""
+    from harness.cell import one_line
+
+    try:
+        return json.dumps(run()).encode() + b"\n"
+    except SystemExit as error:
+        outcome = {"status": "crashed", "error": f"called sys.exit({error.code!r:.200})"}
+    except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt too is the tool's own here
+        outcome = {"status": "errored", "error": one_line(error)}
+    return json.dumps(outcome).encode() + b"\n"
 
 
 def _drain(fd: int, sink: Callable[[bytes], object]) -> int:
@@ -233,7 +252,8 @@ def _read_result(payload: bytes, status: int) -> dict[str, Any]:
         return outcome
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        how = f"was ended by signal {number} ({signal.Signals(number).name})"
+        names = {known.value: f" ({known.name})" for known in signal.Signals}
+        how = f"was ended by signal {number}{names.get(number, '')}"
     else:
         how = f"exited with code {os.WEXITSTATUS(status)} before the tool returned"
     return {"status": "crashed", "error": f"the process {how}"}

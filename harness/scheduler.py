@@ -8,6 +8,7 @@ reason, ends them all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -24,6 +25,9 @@ from typing_extensions import Self
 
 from harness.specs import ModelSpec
 from harness.wire import Channel, kill_group, resident_bytes
+
+END_SECONDS = 1.0
+"""How long the processes may take to end by themselves."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Scheduler:
         self._zygote_channel = Channel(ours)
         self._ready = False
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-m", "harness.zygote", str(theirs.fileno())],
+            [sys.executable, "-m", "harness.zygote", str(theirs.fileno()), str(os.getpid())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
@@ -99,17 +103,14 @@ class Scheduler:
 
     def __exit__(self, *_: object) -> None:
         """End every process, whatever it is doing."""
+        self._zygote_channel.close()  # this has the zygote end all that is below it, and itself
         for host in self._hosts:
-            host.channel.close()  # a host ends its cells when this closes
-        self._zygote_channel.close()
-        self._zygote.kill()  # and where the kernel can, they all end with the zygote
-        self._zygote.wait()
-        deadline = time.monotonic() + 5
-        for host in self._hosts:
-            while host.pid and _alive(host.pid) and time.monotonic() < deadline:
-                time.sleep(0.005)
-            if host.pid and _alive(host.pid):
-                kill_group(host.pid)
+            host.channel.close()
+        try:
+            self._zygote.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._zygote.kill()  # it is importing torch; where the kernel can, all end with it
+            self._zygote.wait()
 
     def run(self, jobs: list[Job]) -> Iterator[Event]:
         """Run all cells of all jobs, in their order as far as slots allow.
@@ -144,15 +145,20 @@ class Scheduler:
         socket.send_fds(self._zygote_channel.sock, [b"h"], [theirs.fileno()])
         theirs.close()
         host = _Host(job, Channel(ours), deque(range(len(job.cells))))
-        host.channel.send({"build": vars(job.model), "inputs": list(job.inputs)})
+        with contextlib.suppress(BrokenPipeError):
+            host.channel.send({"build": vars(job.model), "inputs": list(job.inputs)})
         self._hosts.append(host)
         self._events.append(Event(job, None, None))
 
     def _start_cell(self, host: _Host) -> None:
-        index = host.waiting.popleft()
+        index = host.waiting[0]
         cell = host.job.cells[index]
-        host.running.add(index)
-        host.channel.send({"cell": index, **vars(cell), **vars(self._limits)})
+        try:
+            host.channel.send({"cell": index, **vars(cell), **vars(self._limits)})
+        except BrokenPipeError:
+            self._lost(host)
+            return
+        host.running.add(host.waiting.popleft())
         self._events.append(Event(host.job, cell, None))
 
     def _wait(self) -> None:
@@ -225,16 +231,6 @@ class Scheduler:
             host.channel.close()
             if host.state == "building" and host.pid:
                 kill_group(host.pid)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def worker_environment() -> dict[str, str]:

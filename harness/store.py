@@ -52,13 +52,14 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
     if not path.exists():
         return []
     data = path.read_bytes()
-    lines = data[: _whole_lines(data)].decode().splitlines()
+    # By line feeds alone: Unicode knows more ends of lines, and JSON may hold those.
+    lines = data[: _whole_lines(data)].split(b"\n")[:-1]
     return [_record(kind, line, f"Line {n} of {path}") for n, line in enumerate(lines, start=1)]
 
 
-def _record(kind: type[Record], line: str, where: str) -> Record:
+def _record(kind: type[Record], line: bytes, where: str) -> Record:
     try:
-        record: Record = load(kind, line)
+        record: Record = load(kind, line.decode())
     except ValueError as error:
         raise UsageError(
             f"{where} is not a {kind.__name__.lower()}: {str(error).splitlines()[0]}.",
@@ -97,19 +98,17 @@ def locked(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / ".lock").open("w")
+        held = os.open(directory, os.O_RDONLY)
     except OSError as error:
         raise UsageError(
             f"Cannot write to {directory}: {error.strerror}.", "Give another --out."
         ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"Another run is writing to {directory}.", "Wait for it, or give another --out."
-            ) from error
-        try:
-            yield
-        finally:
-            (directory / ".lock").unlink(missing_ok=True)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UsageError(
+            f"Another run is writing to {directory}.", "Wait for it, or give another --out."
+        ) from error
+    finally:
+        os.close(held)

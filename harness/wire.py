@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import socket
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 
@@ -46,14 +49,53 @@ class Channel:
         self.sock.close()
 
 
+_SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
+
+
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, where the kernel can (Linux)."""
+    """Have the kernel kill this process when its parent ends, where the kernel can (Linux).
+
+    Args:
+        parent: who the parent should be; if it has ended already, so does this process.
+    """
     if sys.platform != "linux":
         return  # there, a closed channel is what ends the children
-    set_parent_death_signal = 1
-    ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the line above
         os._exit(1)
+
+
+def outlive_parent() -> None:
+    """Take `die_with_parent` back, for a process that sees its channel close and tidies up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what descendants leave behind, so that it can be ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def end_children(keep: Collection[int] = ()) -> None:
+    """Kill and reap all children of this process but those to keep, and what they leave behind."""
+    while True:
+        strays = [pid for pid in _children() if pid not in keep]
+        if not strays:
+            return
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    try:
+        return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
+    except OSError:
+        return []  # not on this system; there, process groups are all that is known
 
 
 def kill_group(pid: int) -> None:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from adapters.contract import Reading, Row, Subject, Tool
+from adapters.contract import Reading, Row, Subject, Tool, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,6 +209,11 @@ def _raises_a_surrogate() -> Reading:
     raise FileNotFoundError(os.fsdecode(b"weights-\xff.pt"))
 
 
+def _refuses_with_a_surrogate() -> Reading:
+    """Refuses a model in words that UTF-8 has no form for."""
+    raise Unsupported(os.fsdecode(b"not weights-\xff.pt"))
+
+
 def _returns_a_surrogate() -> Reading:
     """Returns totals under a name that UTF-8 has no form for."""
     return Reading({os.fsdecode(b"\xff"): os.fsdecode(b"\xfe")}, 7)
@@ -258,7 +263,7 @@ def _tells_its_parent() -> Reading:
 
 def _waits() -> Reading:
     """Counts well, after a while."""
-    time.sleep(0.7)
+    time.sleep(0.5)
     return Reading({}, 7)
 
 
@@ -301,6 +306,7 @@ RETURNS_ODD_ROWS = fake(_returns_odd_rows)
 RETURNS_A_HUGE_NUMBER = fake(_returns_a_huge_number)
 RETURNS_ITSELF_WITHIN = fake(_returns_itself_within)
 RAISES_A_SURROGATE = fake(_raises_a_surrogate)
+REFUSES_WITH_A_SURROGATE = fake(_refuses_with_a_surrogate)
 RETURNS_A_SURROGATE = fake(_returns_a_surrogate)
 PRINTS_LINE_SEPARATORS = fake(_prints_line_separators)
 CLOSES_STDOUT = fake(_closes_stdout)
@@ -310,7 +316,8 @@ DIES_OF_A_REALTIME_SIGNAL = fake(_dies_of_a_realtime_signal)
 KILLS_ITS_PARENT = fake(_kills_its_parent)
 TELLS_ITS_PARENT = fake(_tells_its_parent)
 WAITS = fake(_waits)
-SLEEPS_1, SLEEPS_2, SLEEPS_3, SLEEPS_4, SLEEPS_5, SLEEPS_6 = map(_sleeps, range(1, 7))
+SLEEPS_1, SLEEPS_2, SLEEPS_3, SLEEPS_4 = map(_sleeps, range(1, 5))
+SLEEPS_5, SLEEPS_6, SLEEPS_7, SLEEPS_8 = map(_sleeps, range(5, 9))
 
 
 def small() -> torch.nn.Module:
@@ -353,3 +360,22 @@ def leaves_a_child() -> torch.nn.Module:
     """A factory that leaves a process running."""
     _sleeper(apart=False)
     return small()
+
+
+def needs_a_child() -> torch.nn.Module:
+    """A factory whose model talks to a process of its own whenever it is called."""
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S607
+    assert child.stdin
+    assert child.stdout
+    log("child", child.pid)
+    child.returncode = 0
+    ask, answer = os.dup(child.stdin.fileno()), os.dup(child.stdout.fileno())
+
+    def talk(_module: torch.nn.Module, _inputs: object) -> None:
+        os.write(ask, b"?")
+        if not os.read(answer, 1):
+            raise RuntimeError("nobody answers")
+
+    model = small()
+    model.register_forward_pre_hook(talk)
+    return model

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 FAKES = Path(__file__).with_name("fakes.py")
 ROOT = FAKES.parents[1]
-MEMORY_MIB = 1500
+MEMORY_MIB = 1200
 TIMEOUT = 8
 SMALL = ModelSpec("file", str(FAKES), "small")
 NEIGHBOURS = {"thop": 32, "flop_counter": 64}
@@ -136,6 +136,17 @@ def is_running(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def ended(pid: int, seconds: float = 0) -> bool:
+    """Whether a process has ended, within so many seconds; if it has not, it is ended here."""
+    deadline = time.monotonic() + seconds
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if not is_running(pid):
+        return True
+    os.kill(pid, signal.SIGKILL)
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +286,7 @@ def test_flood_does_not_fill_the_watching_process(bad: Ran) -> None:
 
 
 def test_left_process_is_ended(bad: Ran) -> None:
-    assert not is_running(bad.of("LEAVES_A_CHILD")["raw"]["child"])
+    assert ended(bad.of("LEAVES_A_CHILD")["raw"]["child"])
 
 
 def test_excerpt_holds_both_ends_of_any_stream() -> None:
@@ -297,11 +308,11 @@ def test_excerpt_holds_both_ends_of_any_stream() -> None:
     [
         ("BREAKS_ON_IMPORT", "unavailable", "cannot import breaks_on_import.*no attribute long"),
         ("RETURNS_NO_READING", "errored", "None"),
-        ("RETURNS_A_TENSOR", "errored", "3 elements"),
+        ("RETURNS_A_TENSOR", "errored", "not a number"),
         ("RETURNS_A_LIST", "errored|counted", ""),
         ("RETURNS_ODD_ROWS", "errored|counted", ""),
         ("RETURNS_A_HUGE_NUMBER", "errored|crashed", "digits"),
-        ("RETURNS_ITSELF_WITHIN", "errored|crashed", "RecursionError"),
+        ("RETURNS_ITSELF_WITHIN", "counted", ""),
         ("RETURNS_A_SURROGATE", "counted", ""),
         ("RAISES_A_SURROGATE", "errored", "FileNotFoundError: weights-"),
         ("RAISES_KEYBOARD_INTERRUPT", "errored|crashed", "KeyboardInterrupt"),
@@ -330,13 +341,7 @@ def test_odd_tool_harms_none(
 def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
     job = Job(SMALL, ("1x8",), (Cell(f"{FAKES}:LEAVES_A_DAEMON", None),))
     (child,) = (event.outcome["raw"]["child"] for event in scheduler.run([job]) if event.outcome)
-    deadline = time.monotonic() + 3
-    while is_running(child) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    left = is_running(child)
-    if left:
-        os.kill(child, signal.SIGKILL)
-    assert not left
+    assert ended(child, 3)
 
 
 def stored_and_read(path: Path, outcomes: Mapping[str, Any]) -> dict[str, Measurement]:
@@ -355,7 +360,7 @@ def test_run_outlives_all_of_them(tmp_path: Path, packages: Path) -> None:
     assert ran.code == 1, ran.stderr
     assert sorted(ran.measurements) == sorted(("small", name.lower()) for name in tools)
     assert ran.of("flop_counter")["reported"] == NEIGHBOURS["flop_counter"]
-    assert not is_running(ran.of("LEAVES_A_DAEMON")["raw"]["child"])
+    assert ended(ran.of("LEAVES_A_DAEMON")["raw"]["child"])
 
 
 def test_host_that_is_killed_takes_no_waiting_cell_along(scheduler: Scheduler) -> None:
@@ -421,7 +426,7 @@ def test_models_that_cannot_be_built_fail_the_run(factories: tuple[Ran, list[int
 
 def test_process_left_by_a_factory_is_ended(factories: tuple[Ran, list[int]]) -> None:
     (child,) = factories[1]
-    assert not is_running(child)
+    assert ended(child)
 
 
 def test_order_and_company_change_nothing(scheduler: Scheduler) -> None:
@@ -461,7 +466,6 @@ def test_host_that_ends_unseen_takes_no_waiting_cell_along(scheduler: Scheduler)
             if event.cell.tool == names[0]:
                 host = event.outcome["raw"]["parent"]
                 os.kill(host, signal.SIGKILL)
-                while is_running(host):
-                    time.sleep(0.01)
+                assert ended(host, 3)
     assert sorted(outcomes) == sorted(names)
     assert (outcomes["thop"]["reported"], outcomes["flop_counter"]["reported"]) == (32, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,8 +28,14 @@ pytestmark = pytest.mark.slow
 
 FAKES = Path(__file__).with_name("fakes.py")
 ROOT = FAKES.parents[1]
-SLEEPERS = tuple(f"sleeps_{number}" for number in range(1, 7))
+SLEEPERS = tuple(f"sleeps_{number}" for number in range(1, 9))
 PATIENCE = 60
+PROGRAM = ("-m", "harness")
+AS_INIT = (
+    "-c",
+    "import ctypes; ctypes.CDLL(None).prctl(36, 1); from harness.cli import main; main()",
+)
+"""Run as the first process of a container is: orphans become its own, and it waits for none."""
 
 
 @dataclass
@@ -48,12 +55,18 @@ class Place:
         """The file of measurements."""
         return self.out / "measurements.jsonl"
 
-    def start(self, tools: Sequence[str], model: str = "small") -> subprocess.Popen[str]:
+    def start(
+        self,
+        tools: Sequence[str],
+        models: Sequence[str] = ("small",),
+        program: Sequence[str] = PROGRAM,
+    ) -> subprocess.Popen[str]:
         """Start a run in a session of its own, so that a signal reaches the main process alone."""
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "harness", "run", "--out", str(self.out), "--jobs", "2"),
-                *("--models", f"{FAKES}:{model}", "--input", "1x8", "--timeout", "100"),
+                *(sys.executable, *program, "run", "--out", str(self.out)),
+                *("--jobs", str(1 + len(models)), "--timeout", "100", "--input", "1x8"),
+                *("--models", ",".join(f"{FAKES}:{model}" for model in models)),
                 *("--tools", ",".join(f"{FAKES}:{tool.upper()}" for tool in tools)),
             ],
             cwd=ROOT,
@@ -70,10 +83,14 @@ class Place:
         _, stderr = process.communicate(timeout=PATIENCE)
         return process.returncode, stderr
 
-    def kill(self, process: subprocess.Popen[str]) -> None:
-        """Kill the main process, without a chance to clean up."""
+    def kill(self, process: subprocess.Popen[str]) -> set[str]:
+        """Kill the main process, and see all others end: the tools it had said were done."""
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.wait()
+        assert until(lambda: not self.processes(), 2), self.processes()
+        _, stderr = process.communicate(timeout=PATIENCE)
+        assert process.returncode == -signal.SIGKILL
+        return {tool.lower() for tool in re.findall(r":([A-Z]\w+) counted\n", stderr)}
 
     def began(self) -> Counter[str]:
         """How often each fake was run."""
@@ -125,60 +142,42 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_killed_at_any_moment_a_run_goes_on(place: Place) -> None:
     moments = [
         lambda: len(place.processes()) > 1,  # torch is being imported
-        lambda: place.began()["small"] == 1,  # the model is being built
         lambda: len(lines(place.measurements)) >= 1,
-        lambda: len(lines(place.measurements)) >= 3,
-        lambda: len(lines(place.measurements)) >= 5,
+        lambda: len(lines(place.measurements)) >= 4,
     ]
     kept: list[str] = []
     for number, moment in enumerate(moments):
         process = place.start(SLEEPERS)
         assert until(moment), number
-        place.kill(process)
-        assert process.returncode == -signal.SIGKILL
-        assert until(lambda: not place.processes(), 5), place.processes()
+        said = place.kill(process)
         finished = place.finished()
         assert finished[: len(kept)] == kept
         assert len(finished) == len(set(finished))
+        assert said <= set(finished)
         kept = finished
-    assert 5 <= len(kept) <= 6
+    assert 4 <= len(kept) < len(SLEEPERS)
 
+    # Half a line at the end, as a kill may leave it, is measured again as well.
+    half = place.measurements.read_text().replace(kept[0], SLEEPERS[-1])[:99]
+    with place.measurements.open("a") as file:
+        file.write(half)
     begun = place.began()
     code, stderr = place.run(SLEEPERS)
     assert code == 0, stderr
-    assert sorted(place.finished()) == sorted(SLEEPERS)
+    assert place.finished() == list(SLEEPERS)
     assert all(
         record.status is Status.COUNTED and record.reported == int(record.tool[-1])
         for record in measurements_in(place.measurements)
     )
     assert len(references_in(place.out / "references.jsonl")) == 1
     again = place.began() - begun
-    del again["small"]
-    assert again == Counter(set(SLEEPERS) - set(kept))
+    assert again == Counter({"small", *SLEEPERS} - set(kept))
     assert not place.processes()
-
-
-def test_finished_run_measures_nothing_again(place: Place) -> None:
-    assert place.run(SLEEPERS[:2])[0] == 0
-    files = {path.name: path.read_bytes() for path in place.out.iterdir()}
-    begun = place.began()
-    assert begun == Counter(["small", *SLEEPERS[:2]])
-    assert place.run(SLEEPERS[:2]) == (0, "")
-    assert place.began() == begun
-    assert {path.name: path.read_bytes() for path in place.out.iterdir()} == files
-
-    # Half a line, as a kill leaves it, of a tool that is to be measured now.
-    with place.measurements.open("ab") as file:
-        file.write(files["measurements.jsonl"].replace(b"sleeps_1", b"sleeps_3")[:99])
-    assert place.run(SLEEPERS[:3])[0] == 0
-    assert place.began() == begun + Counter(["small", "sleeps_3"])
-    assert place.finished() == list(SLEEPERS[:3])
-    assert place.measurements.read_bytes().startswith(files["measurements.jsonl"])
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run that hangs, a second run beside it, and Ctrl-C to the first."""
+    """A run in which tools and a factory hang, a second run beside it, and Ctrl-C to the first."""
 
     place: Place
     second_code: int
@@ -193,8 +192,8 @@ class Interrupted:
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Interrupted:
     place = Place(tmp_path_factory.mktemp("interrupted"))
     tools = ("sleeps_1", "hangs", "hangs_with_a_child")
-    process = place.start(tools)
-    assert until(lambda: place.began()["child"] == 1 and place.finished() == ["sleeps_1"])
+    process = place.start(tools, ["small", "hangs"], AS_INIT)
+    assert until(lambda: {"child", "hangs", "building"} <= set(place.began()))
     second_code, second_stderr = place.run(tools)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -219,8 +218,8 @@ def test_interrupt_says_how_to_go_on(interrupted: Interrupted) -> None:
         "the same command goes on from there."
     )
     assert [line for line in progress if line] == [
-        "[1/4] small: reference counted",
-        f"[2/4] small: {FAKES}:SLEEPS_1 counted",
+        "[1/8] small: reference counted",
+        f"[2/8] small: {FAKES}:SLEEPS_1 counted",
     ]
 
 
@@ -241,23 +240,12 @@ def test_second_run_on_a_directory_is_refused(interrupted: Interrupted) -> None:
     assert interrupted.place.began()["hangs"] == 1
 
 
-def test_interrupt_while_a_model_is_built(place: Place) -> None:
-    process = place.start(["sleeps_1"], model="hangs")
-    assert until(lambda: place.began()["building"] == 1)
-    started = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=PATIENCE)
-    assert time.monotonic() - started < 3
-    assert (process.returncode, "the same command goes on" in stderr) == (130, True)
-    assert until(lambda: not place.processes(), 2), place.processes()
-
-
 def test_killed_run_leaves_no_process_of_a_tool(place: Place) -> None:
-    """Neither the tool's own process nor one that it had started."""
-    process = place.start(["hangs_with_a_child", "hangs"])
-    assert until(lambda: place.began()["child"] == place.began()["hangs"] == 1)
+    """Neither the tool's own process nor one that it had started, nor one that builds a model."""
+    process = place.start(["hangs_with_a_child", "hangs"], ["small", "hangs"])
+    assert until(lambda: {"child", "hangs", "building"} <= set(place.began()))
     place.kill(process)
-    assert until(lambda: not place.processes(), 3), place.processes()
+    assert not place.finished()
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +260,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Place:
 def copied(done: Place, place: Place) -> Place:
     shutil.copytree(done.out, place.out)
     return place
+
+
+def test_finished_run_measures_nothing_again(copied: Place) -> None:
+    files = {path.name: path.read_bytes() for path in copied.out.iterdir()}
+    assert copied.run(SLEEPERS[:2]) == (0, "")
+    assert not copied.began()
+    assert {path.name: path.read_bytes() for path in copied.out.iterdir()} == files
 
 
 @pytest.mark.parametrize("name", ["measurements.jsonl", "references.jsonl"])
