@@ -278,10 +278,18 @@ def embedding_bag(call: Call) -> Work:
     return Work(adds=steps, muls=weighted, divs=out if mode == _MEAN else 0)
 
 
-def embedding_bag_dense_backward(call: Call) -> Work:
+def embedding_bag_backward(call: Call) -> Work:
     """The gradient of each bag added to each of its rows, weighted or divided as it was."""
+    return _bags_backward(call, call.arg(8, "mode", 0), call.arg(10, "per_sample_weights"))
+
+
+def embedding_bag_dense_backward(call: Call) -> Work:
+    """The same, of the operator that gives a dense gradient."""
+    return _bags_backward(call, call.arg(7, "mode", 0), call.arg(8, "per_sample_weights"))
+
+
+def _bags_backward(call: Call, mode: int, weights: Any) -> Work:
     grad, indices = call.args[:2]
-    mode, weights = call.arg(7, "mode", 0), call.arg(8, "per_sample_weights")
     if mode == _MAX:
         return Work(adds=numel(grad))
     elements = numel(indices) * int(grad.shape[-1])
@@ -344,6 +352,7 @@ TABLE: Table = {
     "scatter_reduce": (REDUCTION, scatter_reduce),
     "index_reduce": (REDUCTION, index_reduce),
     **entries(REDUCTION, embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
+    "_embedding_bag_backward": (REDUCTION, embedding_bag_backward),
     "_embedding_bag_dense_backward": (REDUCTION, embedding_bag_dense_backward),
     "_embedding_bag_per_sample_weights_backward": (REDUCTION, per_sample_weights_backward),
     "embedding_dense_backward": (REDUCTION, embedding_dense_backward),
