@@ -138,6 +138,7 @@ def foreach(formula: Formula) -> Formula:
         calls = (Call(_at(call.args, i, count), call.kwargs, outs[i]) for i in range(count))
         return sum((formula(one) for one in calls), NOTHING)
 
+    formula_of_all.__wrapped__ = formula  # type: ignore[attr-defined] # as functools.wraps does
     return formula_of_all
 
 

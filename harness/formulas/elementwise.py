@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.formulas.call import (
     ELEMENTWISE,
     Call,
@@ -22,13 +24,24 @@ def _complex_operands(call: Call) -> int:
 
 
 def add(call: Call) -> Work:
-    """A sum or difference: one addition, and a multiplication where alpha is not 1.
+    """A sum or difference: one addition, and alpha times the other operand where it is not 1.
 
     Of two complex numbers 2 additions, of a complex and a real one 1.
     """
-    out, parts = numel(call.first_out), max(_complex_operands(call), 1)
-    scaled = call.arg(2, "alpha", 1) not in (None, 1)
-    return Work(adds=parts * out, muls=parts * out if scaled else 0)
+    return _sum(call, call.args[1])
+
+
+def rsub(call: Call) -> Work:
+    """The same the other way round: the first operand is scaled."""
+    return _sum(call, call.args[0])
+
+
+def _sum(call: Call, scaled: Any) -> Work:
+    """A scaled number, other than a tensor, is a constant."""
+    adds = max(_complex_operands(call), 1) * numel(call.first_out)
+    if call.arg(2, "alpha", 1) in (None, 1) or not hasattr(scaled, "shape"):
+        return Work(adds=adds)
+    return Work(adds=adds, muls=numel(scaled) * (2 if is_complex(scaled) else 1))
 
 
 def mul(call: Call) -> Work:
@@ -186,7 +199,8 @@ OPERATORS: Table = {
 
 # They tell complex operands from real ones themselves.
 OWN_COMPLEX: Table = {
-    **entries(ELEMENTWISE, add, "add sub rsub"),
+    **entries(ELEMENTWISE, add, "add sub"),
+    "rsub": (ELEMENTWISE, rsub),
     "mul": (ELEMENTWISE, mul),
     "div": (ELEMENTWISE, div),
     "abs": (ELEMENTWISE, absolute),
