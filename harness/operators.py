@@ -1,257 +1,120 @@
 """Which operator is of which kind and has which formula; data, with the rules to look it up.
 
-An operator is known by its base name: `add` for aten::add, aten::add_ and all their overloads. One
-that is in none of these tables is reported as uncounted, never taken as zero.
+An operator is known by its base name: `add` for aten::add, aten::add_ and all their overloads; one
+of another namespace that means something else there by its full name, `quantized::add`. What is in
+none of these tables is reported as uncounted, never taken as zero; what is left so on purpose
+stands in `UNCOUNTED` with its reason.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from harness import formulas as f
-from harness.formulas import Formula
+from harness.formulas import (
+    activation,
+    attention,
+    convolution,
+    elementwise,
+    fourier,
+    loss,
+    normalisation,
+    pooling,
+    products,
+    recurrent,
+    reduction,
+    sampling,
+    solver,
+)
+from harness.formulas.call import Call, Formula, Table, foreach, over_complex
+from harness.formulas.free import DATA_MOVEMENT, VIEWS, names
+from harness.formulas.uncounted import UNCOUNTED
+from harness.work import Work
 
-FUNCTIONS = """
-    acos asin atan atan2 cos cosh erf erfc exp exp2 expm1 log log10 log1p log2 sin sinh sqrt tan
-""".split()  # noqa: SIM905 - a list of forty names reads best as words
-
-COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "isnan", "isinf")
-
-_ADD, _MUL, _DIV = f.per_output(adds=1), f.per_output(muls=1), f.per_output(divs=1)
-_COMPARE, _FUNCTION = f.per_output(comparisons=1), f.per_output(elementary=1)
-
-FORMULAS: dict[str, tuple[str, Formula]] = {
-    "convolution": (f.CONV, f.convolution),
-    "_convolution": (f.CONV, f.convolution),
-    "convolution_overrideable": (f.CONV, f.convolution),
-    "mm": (f.MATMUL, f.mm),
-    "bmm": (f.MATMUL, f.mm),
-    "addmm": (f.LINEAR, f.addmm),
-    "baddbmm": (f.MATMUL, f.addmm),
-    "linear": (f.LINEAR, f.linear),
-    "mv": (f.MATMUL, f.mv),
-    "addmv": (f.LINEAR, f.addmv),
-    "dot": (f.MATMUL, f.dot),
-    "vdot": (f.MATMUL, f.dot),
-    "_scaled_dot_product_flash_attention": (f.ATTENTION, f.attention),
-    "_scaled_dot_product_flash_attention_for_cpu": (f.ATTENTION, f.attention),
-    "_scaled_dot_product_efficient_attention": (f.ATTENTION, f.attention),
-    "_scaled_dot_product_cudnn_attention": (f.ATTENTION, f.attention),
-    "_scaled_dot_product_fused_attention_overrideable": (f.ATTENTION, f.attention),
-    "_native_multi_head_attention": (f.ATTENTION, f.native_multi_head_attention),
-    "_transformer_encoder_layer_fwd": (f.ATTENTION, f.transformer_encoder_layer),
-    "native_batch_norm": (f.NORM, f.batch_norm),
-    "_native_batch_norm_legit": (f.NORM, f.batch_norm),
-    "_native_batch_norm_legit_no_training": (f.NORM, f.batch_norm),
-    "_batch_norm_no_update": (f.NORM, f.batch_norm),
-    "cudnn_batch_norm": (f.NORM, f.batch_norm),
-    "native_layer_norm": (f.NORM, f.layer_norm),
-    "native_group_norm": (f.NORM, f.group_norm),
-    "_softmax": (f.ACTIVATION, f.softmax),
-    "_safe_softmax": (f.ACTIVATION, f.softmax),
-    "_log_softmax": (f.ACTIVATION, f.log_softmax),
-    "relu": (f.ACTIVATION, _COMPARE),
-    "threshold": (f.ACTIVATION, _COMPARE),
-    "leaky_relu": (f.ACTIVATION, f.per_output(comparisons=1, muls=1)),
-    "_prelu_kernel": (f.ACTIVATION, f.per_output(comparisons=1, muls=1)),
-    "elu": (f.ACTIVATION, f.per_output(comparisons=1, elementary=1, adds=1, muls=1)),
-    "hardtanh": (f.ACTIVATION, f.per_output(comparisons=2)),
-    "hardsigmoid": (f.ACTIVATION, f.per_output(adds=1, comparisons=2, divs=1)),
-    "hardswish": (f.ACTIVATION, f.per_output(adds=1, comparisons=2, divs=1, muls=1)),
-    "sigmoid": (f.ACTIVATION, f.per_output(adds=2, elementary=1, divs=1)),
-    "silu": (f.ACTIVATION, f.per_output(adds=2, elementary=1, divs=1, muls=1)),
-    "mish": (f.ACTIVATION, f.per_output(adds=1, elementary=3, muls=1)),
-    "softplus": (f.ACTIVATION, f.per_output(adds=1, elementary=2, comparisons=1)),
-    "tanh": (f.ACTIVATION, _FUNCTION),
-    "gelu": (f.ACTIVATION, f.gelu),
-    "glu": (f.ACTIVATION, f.per_output(adds=2, elementary=1, divs=1, muls=1)),
-    "max_pool2d_with_indices": (f.POOLING, f.max_pool(2)),
-    "max_pool3d_with_indices": (f.POOLING, f.max_pool(3)),
-    "avg_pool1d": (f.POOLING, f.avg_pool(1)),
-    "avg_pool2d": (f.POOLING, f.avg_pool(2)),
-    "avg_pool3d": (f.POOLING, f.avg_pool(3)),
-    "_adaptive_avg_pool2d": (f.POOLING, f.adaptive_avg_pool(2)),
-    "_adaptive_avg_pool3d": (f.POOLING, f.adaptive_avg_pool(3)),
-    "adaptive_max_pool2d": (f.POOLING, f.adaptive_max_pool(2)),
-    "adaptive_max_pool3d": (f.POOLING, f.adaptive_max_pool(3)),
-    "add": (f.ELEMENTWISE, f.add),
-    "sub": (f.ELEMENTWISE, f.add),
-    "rsub": (f.ELEMENTWISE, f.add),
-    "neg": (f.ELEMENTWISE, _ADD),
-    "mul": (f.ELEMENTWISE, _MUL),
-    "div": (f.ELEMENTWISE, _DIV),
-    "reciprocal": (f.ELEMENTWISE, _DIV),
-    "addcmul": (f.ELEMENTWISE, f.per_output(adds=1, muls=2)),
-    "addcdiv": (f.ELEMENTWISE, f.per_output(adds=1, muls=1, divs=1)),
-    "lerp": (f.ELEMENTWISE, f.per_output(adds=2, muls=1)),
-    "pow": (f.ELEMENTWISE, f.power),
-    "clamp": (f.ELEMENTWISE, f.clamp),
-    "clamp_min": (f.ELEMENTWISE, _COMPARE),
-    "clamp_max": (f.ELEMENTWISE, _COMPARE),
-    "maximum": (f.ELEMENTWISE, _COMPARE),
-    "minimum": (f.ELEMENTWISE, _COMPARE),
-    "abs": (f.ELEMENTWISE, _COMPARE),
-    "sign": (f.ELEMENTWISE, _COMPARE),
-    "rsqrt": (f.ELEMENTWISE, f.per_output(elementary=1, divs=1)),
-    "floor": (f.ELEMENTWISE, _FUNCTION),
-    "ceil": (f.ELEMENTWISE, _FUNCTION),
-    "round": (f.ELEMENTWISE, _FUNCTION),
-    "trunc": (f.ELEMENTWISE, _FUNCTION),
-    **dict.fromkeys(FUNCTIONS, (f.ELEMENTWISE, _FUNCTION)),
-    **dict.fromkeys(COMPARISONS, (f.ELEMENTWISE, _COMPARE)),
-    "sum": (f.REDUCTION, f.reduction),
-    "mean": (f.REDUCTION, f.mean),
-    "var": (f.REDUCTION, f.variance),
-    "std": (f.REDUCTION, f.variance),
-    "var_mean": (f.REDUCTION, f.variance),
-    "linalg_vector_norm": (f.REDUCTION, f.vector_norm),
-    "max": (f.REDUCTION, f.extremum),
-    "min": (f.REDUCTION, f.extremum),
-    "amax": (f.REDUCTION, f.extremum),
-    "amin": (f.REDUCTION, f.extremum),
-    "argmax": (f.REDUCTION, f.extremum),
-    "argmin": (f.REDUCTION, f.extremum),
-    "cumsum": (f.REDUCTION, f.cumulative),
-    "upsample_linear1d": (f.INTERPOLATION, f.interpolate(2)),
-    "upsample_bilinear2d": (f.INTERPOLATION, f.interpolate(4)),
-    "upsample_trilinear3d": (f.INTERPOLATION, f.interpolate(8)),
-    "upsample_bicubic2d": (f.INTERPOLATION, f.interpolate(16)),
-    "_upsample_bilinear2d_aa": (f.INTERPOLATION, f.interpolate(4)),
-    "grid_sampler_2d": (f.SAMPLING, f.grid_sampler),
-    "grid_sampler_3d": (f.SAMPLING, f.grid_sampler),
-    "roi_align": (f.SAMPLING, f.roi_align),
+# Their formulas are of real operations whatever the operands.
+_OWN: Table = {**elementwise.OWN_COMPLEX, **reduction.OWN_COMPLEX, **fourier.TABLE}
+_EITHER: Table = {
+    **convolution.TABLE,
+    **products.TABLE,
+    **attention.TABLE,
+    **recurrent.TABLE,
+    **normalisation.TABLE,
+    **activation.TABLE,
+    **pooling.TABLE,
+    **elementwise.OPERATORS,
+    **elementwise.QUANTIZED,
+    **reduction.TABLE,
+    **loss.TABLE,
+    **sampling.TABLE,
+    **solver.TABLE,
+}
+_ONE_BY_ONE: Table = {
+    **_OWN,
+    **{name: (kind, over_complex(formula)) for name, (kind, formula) in _EITHER.items()},
 }
 
-# Views that their schema does not show as such: results that share memory with what they come from.
-VIEWS = frozenset(
-    [
-        "_reshape_alias",
-        "_unsafe_view",
-        "alias",
-        "as_strided",
-        "detach",
-        "lift",
-        "lift_fresh",
-        "resize",
-        "set",
-        "unsafe_split",
-        "_assert_async",
-        "_assert_scalar",
-        "_local_scalar_dense",
-        "is_same_size",
-        "item",
-        "sym_size",
-    ]
+_FOREACH = names(
+    """
+    abs acos add addcdiv addcmul asin atan ceil clamp_max clamp_min cos cosh div erf erfc exp expm1
+    floor frac lerp lgamma log log10 log1p log2 max maximum minimum mm mul neg norm pow reciprocal
+    round rsqrt sigmoid sign sin sinh sqrt sub tan tanh trunc
+    """
 )
 
-# They read and write memory and compute nothing.
-DATA_MOVEMENT = frozenset(
-    [
-        "_efficientzerotensor",
-        "_to_copy",
-        "_unique2",
-        "_upsample_nearest_exact2d",
-        "all",
-        "any",
-        "arange",
-        "bernoulli",
-        "bitwise_and",
-        "bitwise_not",
-        "bitwise_or",
-        "cat",
-        "channel_shuffle",
-        "clone",
-        "constant_pad_nd",
-        "contiguous",
-        "copy",
-        "copysign",
-        "embedding",
-        "empty",
-        "empty_like",
-        "empty_strided",
-        "exponential",
-        "eye",
-        "fill",
-        "flip",
-        "full",
-        "full_like",
-        "gather",
-        "im2col",
-        "index",
-        "index_add",
-        "index_copy",
-        "index_put",
-        "index_select",
-        "isin",
-        "linspace",
-        "logical_and",
-        "logical_not",
-        "logical_or",
-        "logical_xor",
-        "masked_fill",
-        "masked_select",
-        "meshgrid",
-        "native_channel_shuffle",
-        "native_dropout",
-        "new_empty",
-        "new_empty_strided",
-        "new_full",
-        "new_ones",
-        "new_zeros",
-        "nms",
-        "nonzero",
-        "normal",
-        "ones",
-        "ones_like",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "rand",
-        "rand_like",
-        "randint",
-        "randn",
-        "randn_like",
-        "randperm",
-        "reflection_pad1d",
-        "reflection_pad2d",
-        "reflection_pad3d",
-        "repeat",
-        "repeat_interleave",
-        "replication_pad1d",
-        "replication_pad2d",
-        "replication_pad3d",
-        "roll",
-        "scalar_tensor",
-        "scatter",
-        "select_scatter",
-        "slice_scatter",
-        "sort",
-        "split_with_sizes_copy",
-        "stack",
-        "topk",
-        "tril",
-        "triu",
-        "uniform",
-        "unique_dim",
-        "upsample_nearest1d",
-        "upsample_nearest2d",
-        "upsample_nearest3d",
-        "where",
-        "zero",
-        "zeros",
-        "zeros_like",
-    ]
-)
+FORMULAS: Table = {
+    **_ONE_BY_ONE,
+    **{
+        f"_foreach_{name}": (kind, foreach(formula))
+        for name in sorted(_FOREACH)
+        for kind, formula in [_ONE_BY_ONE[name]]
+    },
+    "_foreach_powsum": (_OWN["linalg__powsum"][0], foreach(_OWN["linalg__powsum"][1])),
+}
+
+# Where the field has two customs: the one that is not the default, by its name.
+CUSTOMS: dict[str, dict[str, Formula]] = {
+    "causal-half": dict(attention.CAUSAL_HALF),
+    "transposed-by-output": {
+        name: over_complex(formula) for name, formula in convolution.BY_OUTPUT.items()
+    },
+    "batch-norm-as-eval": {
+        name: over_complex(formula) for name, formula in normalisation.AS_EVAL.items()
+    },
+}
+
+# Functions that are counted as wholes, whatever operators they run: work by kind.
+FUNCTIONS_WHOLE: dict[str, Callable[[Call], list[tuple[str, Work]]]] = {
+    **attention.WHOLE,
+    **recurrent.WHOLE,
+}
+
+# Counted for numbers of any type: products of integers are MACs too.
+ANY_DTYPE = frozenset(["_int_mm", *(name for name in FORMULAS if "::" in name)])
+
+__all__ = [
+    "ANY_DTYPE",
+    "CUSTOMS",
+    "DATA_MOVEMENT",
+    "FORMULAS",
+    "FUNCTIONS_WHOLE",
+    "UNCOUNTED",
+    "VIEWS",
+    "known",
+    "listed",
+]
 
 
-def known(base: str, names: dict[str, tuple[str, Formula]]) -> tuple[str, Formula] | None:
-    """The entry of a base name, or of the same without the underscore of the in-place form."""
-    return names.get(base) or names.get(base.rstrip("_"))
+def known(name: str, table: Table) -> tuple[str, Formula] | None:
+    """The entry of an operator's full or base name, or of the same without the in-place mark.
+
+    A full name, such as `quantized::add`, takes the entry that is its own, then that of its base.
+    """
+    base = name.rpartition("::")[2]
+    for candidate in (name, base, base.rstrip("_")):
+        if candidate in table:
+            return table[candidate]
+    return None
 
 
-def listed(base: str, names: frozenset[str]) -> bool:
+def listed(base: str, table: frozenset[str]) -> bool:
     """Whether a base name is in a table, as it is or without the in-place underscore."""
-    return base in names or base.rstrip("_") in names
-
-
-FUNCTIONS_WHOLE: dict[str, Any] = {}
-CUSTOMS: dict[str, dict[str, Formula]] = {}
+    return base in table or base.rstrip("_") in table

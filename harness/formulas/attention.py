@@ -1,0 +1,408 @@
+"""Attention: softmax(scale·Q·Kᵀ + mask)·V, as one operator, one function, or one fused layer.
+
+Vaswani et al. 2017, arXiv:1706.03762, eq. 1. The scores are scaled once, whichever of its factors
+an implementation scales; a mask of floats is added, one of booleans selects, which is free. Causal
+attention is counted in full: its operators are given, and most of them compute, every score. Keys
+and values shared by a group of query heads are counted for each query head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, zip_longest
+from math import prod
+from typing import Any
+
+from harness.formulas.activation import GELU_ERF, RELU, softmax_work
+from harness.formulas.call import ATTENTION, LINEAR, Call, Formula, Table, entries, numel
+from harness.formulas.normalisation import normalised
+from harness.work import NOTHING, Work
+
+Shape = Sequence[int]
+Parts = list[tuple[str, Work]]
+
+_ADDED_MASK = "attn_mask", "attn_bias", "bias"
+
+
+def scores_work(  # noqa: PLR0913 - each is an option of the operator
+    scores: int, rows: int, widths: int, *, mask: bool, scaled: bool = True, dropout: bool = False
+) -> Work:
+    """Attention with so many scores in so many rows: widths is E of the keys plus Ev of values."""
+    products = Work(macs=scores * widths, muls=scores * scaled, adds=scores * mask)
+    dropped = Work(muls=scores, divs=scores) if dropout else NOTHING
+    return products + softmax_work(scores, rows) + dropped
+
+
+def visible(queries: int, keys: int, *, half: bool) -> int:
+    """Scores of one head: all, or those where a query sees the keys up to its own place."""
+    if not half:
+        return queries * keys
+    full = max(queries - keys, 0)
+    growing = queries - full
+    return growing * (growing + 1) // 2 + full * keys
+
+
+def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
+    query_shape: Shape,
+    key_shape: Shape,
+    value_shape: Shape,
+    *,
+    mask: bool = False,
+    causal: bool = False,
+    enable_gqa: bool = False,
+    scaled: bool = True,
+    dropout: bool = False,
+    half: bool = False,
+) -> dict[str, Work]:
+    """Work of attention by kind: batch·heads·L·S·(E + Ev) MACs, scaling, mask and softmax with it.
+
+    Args:
+        query_shape: …, heads, L, E.
+        key_shape: …, heads, S, E; fewer heads under `enable_gqa`.
+        value_shape: …, heads, S, Ev.
+        mask: whether a mask of floats is added to the scores.
+        causal: whether later keys are hidden; that alone changes nothing.
+        enable_gqa: whether groups of query heads share keys, which changes nothing either.
+        scaled: whether the scale is not 1.
+        dropout: whether the probabilities are dropped from, as in training.
+        half: the custom of counting only the scores that a causal query sees.
+    """
+    heads = _broadcast(query_shape[:-2], key_shape[:-2], grouped=enable_gqa)
+    queries, keys = query_shape[-2], key_shape[-2]
+    scores = heads * visible(queries, keys, half=half and causal)
+    widths = query_shape[-1] + value_shape[-1]
+    rows = heads * queries
+    work = scores_work(scores, rows, widths, mask=mask, scaled=scaled, dropout=dropout)
+    return {ATTENTION: work}
+
+
+def _broadcast(left: Shape, right: Shape, *, grouped: bool) -> int:
+    """Heads of all samples; the shared keys are repeated for each head of the queries."""
+    if grouped:
+        return prod(left)
+    pairs = zip_longest(reversed(left), reversed(right), fillvalue=1)
+    return prod(b if a == 1 else a for a, b in pairs)
+
+
+def is_float(mask: Any) -> bool:
+    """Whether a mask is there to be added."""
+    return mask is not None and bool(getattr(mask.dtype, "is_floating_point", False))
+
+
+# -- operators -------------------------------------------------------------------------------------
+
+
+def _shapes(tensor: Any) -> list[Shape]:
+    """The shape of a tensor, or those of the samples of a nested one."""
+    if getattr(tensor, "is_nested", False):
+        return [tuple(sample.shape) for sample in tensor.unbind()]
+    return [tuple(tensor.shape)]
+
+
+def _fused(
+    *, mask: int | None, dropout: int, causal: int, first: int = 0, half: bool = False
+) -> Formula:
+    """The formula of an operator, from the places of its arguments; query, key, value from `first`.
+
+    A mask reaches a fused operator as floats, also where it was of booleans.
+    """
+
+    def formula(call: Call) -> Work:
+        named = next((call.kwargs[n] for n in _ADDED_MASK if n in call.kwargs), None)
+        added = call.args[mask] if mask is not None and mask < len(call.args) else named
+        options = {
+            "mask": is_float(added),
+            "causal": bool(call.arg(causal, "is_causal", default=False)),
+            "scaled": call.kwargs.get("scale") != 1,
+            "dropout": call.arg(dropout, "dropout_p", 0.0) > 0,
+        }
+        shapes = zip(*(_shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
+        works = (
+            scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)[ATTENTION]
+            for one in shapes
+        )
+        return sum(works, NOTHING)
+
+    return formula
+
+
+def _of_packed(*, lengths: int, dropout: int, mask: int | None, half: bool = False) -> Formula:
+    """The formula of an operator on N, L, H, E, or on sequences laid end to end, T, H, E.
+
+    `lengths` is the place of the running sums of the sequences' lengths, for queries and keys.
+    """
+
+    def formula(call: Call) -> Work:
+        added = call.arg(mask, "bias") if mask is not None else None
+        causal = _packed_causal(call, mask)
+        work = NOTHING
+        for queries, keys, copies in _sequences(call, lengths):
+            heads, width = call.args[0].shape[-2:]
+            seen = visible(queries, keys, half=half and causal)
+            work += scores_work(
+                copies * heads * seen,
+                copies * heads * queries,
+                width + call.args[2].shape[-1],
+                mask=is_float(added),
+                scaled=call.kwargs.get("scale") != 1,
+                dropout=call.arg(dropout, "dropout_p", 0.0) > 0,
+            )
+        return work
+
+    return formula
+
+
+def _packed_causal(call: Call, mask: int | None) -> bool:
+    if mask is None:
+        return bool(call.arg(8, "is_causal", default=False))
+    return bool(call.arg(9, "custom_mask_type", 0))
+
+
+def _sequences(call: Call, lengths: int) -> Iterator[tuple[int, int, int]]:
+    """Length of queries, length of keys, and how many there are of these."""
+    query, key = call.args[:2]
+    ends = call.arg(lengths, "cum_seq_q"), call.arg(lengths + 1, "cum_seq_k")
+    if ends[0] is None or ends[1] is None:
+        yield query.shape[1], key.shape[1], query.shape[0]
+        return
+    starts_and_ends = [[int(end) for end in cumulative.tolist()] for cumulative in ends]
+    each = [[b - a for a, b in pairwise(e)] for e in starts_and_ends]
+    yield from ((queries, keys, 1) for queries, keys in zip(*each, strict=True))
+
+
+def attention_backward(call: Call) -> Work:
+    """The gradients of queries, keys and values: two products for each of the forward's.
+
+    dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q. Fused
+    operators compute the scores again, which the definition does not.
+    """
+    query, key, value = (_shapes(tensor)[0] for tensor in call.args[1:4])
+    scores, rows = prod(query[:-1]) * key[-2], prod(query[:-1])
+    scaled = scores if call.kwargs.get("scale") != 1 else 0
+    return Work(
+        macs=2 * scores * (query[-1] + value[-1]),
+        muls=2 * scores + scaled,
+        adds=scores - rows + scores,
+    )
+
+
+# -- whole layers ----------------------------------------------------------------------------------
+
+
+def _projections(tokens: Sequence[int], widths: Sequence[int], embed: int, *, bias: bool) -> Work:
+    """Queries, keys and values brought to the embedding's width."""
+    macs = sum(n * width * embed for n, width in zip(tokens, widths, strict=True))
+    return Work(macs=macs, bias_adds=sum(tokens) * embed if bias else 0)
+
+
+def multi_head_attention(  # noqa: PLR0913 - as torch's own function
+    batch: int,
+    queries: int,
+    keys: int,
+    *,
+    embed: int,
+    heads: int,
+    key_width: int | None = None,
+    value_width: int | None = None,
+    in_bias: bool = True,
+    out_bias: bool = True,
+    extra_keys: int = 0,
+    masks: int = 0,
+    dropout: bool = False,
+    averaged: bool = False,
+) -> Parts:
+    """Projections, attention over heads, projection; work by kind.
+
+    Args:
+        batch: sequences.
+        queries: length of the queries' sequence.
+        keys: length of the keys' and values' sequence.
+        embed: width of queries and result.
+        heads: among which `embed` is divided.
+        key_width: of the keys given, where it is not `embed`.
+        value_width: of the values given, likewise.
+        in_bias: whether the first projections have a bias.
+        out_bias: whether the last one has.
+        extra_keys: added after projection (`bias_k`, `add_zero_attn`).
+        masks: how many masks of floats are added.
+        dropout: whether the probabilities are dropped from.
+        averaged: whether the probabilities are also returned, averaged over the heads.
+    """
+    tokens = (batch * queries, batch * keys, batch * keys)
+    widths = (embed, key_width or embed, value_width or embed)
+    inward = _projections(tokens, widths, embed, bias=in_bias)
+    outward = _projections(tokens[:1], (embed,), embed, bias=out_bias)
+    pairs = batch * queries * (keys + extra_keys)
+    attended = scores_work(
+        heads * pairs, heads * batch * queries, 2 * (embed // heads), mask=False, dropout=dropout
+    )
+    mean = Work(adds=(heads - 1) * pairs, divs=pairs) if averaged else NOTHING
+    masked = Work(adds=masks * heads * pairs)
+    return [(LINEAR, inward + outward), (ATTENTION, attended + masked + mean)]
+
+
+def whole(parts: Parts) -> Work:
+    """All kinds together."""
+    return sum((work for _, work in parts), NOTHING)
+
+
+def _lengths(tensor: Any) -> list[tuple[int, int]]:
+    """Batch and length of N, L, E; of a nested tensor each sample for itself."""
+    if getattr(tensor, "is_nested", False):
+        return [(1, int(sample.shape[0])) for sample in tensor.unbind()]
+    return [(int(tensor.shape[0]), int(tensor.shape[1]))]
+
+
+def native_multi_head_attention(call: Call) -> Work:
+    """The fused layer: in-projection, attention, out-projection, their biases."""
+    need, average = call.arg(10, "need_weights", True), call.arg(11, "average_attn_weights", True)  # noqa: FBT003 - the schema's defaults
+    works = (
+        multi_head_attention(
+            batch,
+            queries,
+            keys,
+            embed=int(call.args[3]),
+            heads=int(call.args[4]),
+            averaged=need and average,
+            masks=int(is_float(call.arg(9, "mask"))),
+        )
+        for (batch, queries), (_, keys) in zip(
+            _lengths(call.args[0]), _lengths(call.args[1]), strict=True
+        )
+    )
+    return sum(map(whole, works), NOTHING)
+
+
+def transformer_encoder_layer(call: Call) -> Work:
+    """The fused encoder layer: self-attention, two additions, two layer norms, feed-forward."""
+    embed, heads, gelu = int(call.args[1]), int(call.args[2]), bool(call.args[7])
+    hidden = int(call.args[14].shape[0])
+    work = NOTHING
+    for batch, length in _lengths(call.args[0]):
+        tokens = batch * length
+        work += whole(multi_head_attention(batch, length, length, embed=embed, heads=heads))
+        work += Work(macs=2 * tokens * embed * hidden, bias_adds=tokens * (hidden + embed))
+        work += (GELU_ERF if gelu else RELU) * (tokens * hidden)
+        norm = normalised(tokens * embed, tokens) + Work(muls=1, adds=1) * (tokens * embed)
+        work += (norm + Work(adds=tokens * embed)) * 2
+    return work
+
+
+def transform_bias_rescale_qkv(call: Call) -> Work:
+    """The in-projection's bias added, and the queries scaled."""
+    elements = numel(call.args[0])
+    return Work(bias_adds=elements, muls=elements // 3)
+
+
+# -- the same as functions -------------------------------------------------------------------------
+
+
+def sdpa_function(call: Call) -> Parts:
+    """The function torch.nn.functional.scaled_dot_product_attention, whatever it runs."""
+    tensors = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
+    shapes = zip(*(_shapes(tensor) for tensor in tensors), strict=True)
+    options = {
+        "mask": is_float(call.arg(3, "attn_mask")),
+        "dropout": call.arg(4, "dropout_p", 0.0) > 0,
+        "causal": bool(call.arg(5, "is_causal", default=False)),
+        "scaled": call.arg(6, "scale") != 1,
+        "enable_gqa": bool(call.arg(7, "enable_gqa", default=False)),
+    }
+    works = (scaled_dot_product_attention(*one, **options)[ATTENTION] for one in shapes)
+    return [(ATTENTION, sum(works, NOTHING))]
+
+
+_MHA = [
+    "query",
+    "key",
+    "value",
+    "embed_dim_to_check",
+    "num_heads",
+    "in_proj_weight",
+    "in_proj_bias",
+    "bias_k",
+    "bias_v",
+    "add_zero_attn",
+    "dropout_p",
+    "out_proj_weight",
+    "out_proj_bias",
+    "training",
+    "key_padding_mask",
+    "need_weights",
+    "attn_mask",
+    "use_separate_proj_weight",
+    "q_proj_weight",
+    "k_proj_weight",
+    "v_proj_weight",
+    "static_k",
+    "static_v",
+    "average_attn_weights",
+    "is_causal",
+]
+_MHA_DEFAULTS = {"training": True, "need_weights": True, "average_attn_weights": True}
+
+
+def mha_function(call: Call) -> Parts:
+    """The function torch.nn.functional.multi_head_attention_forward, whatever it runs."""
+    given = {**_MHA_DEFAULTS, **dict(zip(_MHA, call.args, strict=False)), **call.kwargs}
+    query, key, value = (given[name].shape for name in ("query", "key", "value"))
+    extra = (given["bias_k"] is not None) + bool(given["add_zero_attn"])
+    masks = [given.get(name) for name in ("attn_mask", "key_padding_mask")]
+    return multi_head_attention(
+        query[1] if len(query) == 3 else 1,  # noqa: PLR2004 - L, N, E, or L, E
+        query[0],
+        key[0],
+        embed=query[-1],
+        heads=given["num_heads"],
+        key_width=key[-1],
+        value_width=value[-1],
+        in_bias=given["in_proj_bias"] is not None,
+        out_bias=given["out_proj_bias"] is not None,
+        extra_keys=extra,
+        masks=sum(map(is_float, masks)),
+        dropout=bool(given["training"]) and given["dropout_p"] > 0,
+        averaged=bool(given["need_weights"]) and bool(given["average_attn_weights"]),
+    )
+
+
+def _operators(*, half: bool) -> dict[str, Formula]:
+    """The operators of attention, causal ones in full or in half."""
+    biased = _fused(mask=3, dropout=5, causal=6, half=half)
+    math = _fused(mask=3, dropout=4, causal=5, half=half)
+    plain = _fused(mask=None, dropout=3, causal=4, half=half)
+    return {
+        "_scaled_dot_product_flash_attention": plain,
+        "_scaled_dot_product_flash_attention_for_cpu": plain,
+        "_scaled_dot_product_efficient_attention": biased,
+        "_scaled_dot_product_cudnn_attention": biased,
+        "_scaled_dot_product_fused_attention_overrideable": math,
+        "_scaled_dot_product_attention_math": math,
+        "_scaled_dot_product_attention_math_for_mps": math,
+        "scaled_dot_product_attention": math,
+        "_flash_attention_forward": _of_packed(lengths=3, dropout=7, mask=None, half=half),
+        "_efficient_attention_forward": _of_packed(lengths=4, dropout=8, mask=3, half=half),
+    }
+
+
+CAUSAL_HALF: dict[str, Formula] = _operators(half=True)
+
+TABLE: Table = {
+    **{name: (ATTENTION, formula) for name, formula in _operators(half=False).items()},
+    **entries(
+        ATTENTION,
+        attention_backward,
+        """_scaled_dot_product_flash_attention_backward
+        _scaled_dot_product_flash_attention_for_cpu_backward
+        _scaled_dot_product_efficient_attention_backward
+        _scaled_dot_product_cudnn_attention_backward
+        _scaled_dot_product_fused_attention_overrideable_backward""",
+    ),
+    "_native_multi_head_attention": (ATTENTION, native_multi_head_attention),
+    "_transformer_encoder_layer_fwd": (ATTENTION, transformer_encoder_layer),
+    "_transform_bias_rescale_qkv": (ATTENTION, transform_bias_rescale_qkv),
+}
+
+WHOLE = {
+    "torch.nn.functional.scaled_dot_product_attention": sdpa_function,
+    "torch.nn.functional.multi_head_attention_forward": mha_function,
+}
