@@ -47,9 +47,18 @@ def columns(names: str) -> list[Column]:
     """The tools of a comma-separated list, each with all its variants, or `NAME:VARIANT` alone.
 
     Raises:
-        UsageError: there is no such tool or variant.
+        UsageError: there is no such tool or variant, or two go by the same name.
     """
-    return [column for name in split_list(names) for column in _columns(name)]
+    found = [column for name in split_list(names) for column in _columns(name)]
+    seen: dict[tuple[str, str | None], str] = {}
+    for column in found:
+        key = (column.tool.name, column.variant)
+        if seen.setdefault(key, column.name) != column.name:
+            raise UsageError(
+                f"'{seen[key]}' and '{column.name}' are both named '{column.tool.name}'.",
+                "Give the Tool of one of them another name.",
+            )
+    return list({(column.tool.name, column.variant): column for column in found}.values())
 
 
 def _columns(name: str) -> Iterator[Column]:

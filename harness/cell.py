@@ -45,7 +45,7 @@ def _measure(tool: Tool, variant: str | None, subject: Subject) -> dict[str, Any
     try:
         outcome = _outcome(tool.measure(subject, variant))
     except Unsupported as reason:
-        outcome = {"status": "unsupported", "error": str(reason)}
+        outcome = {"status": "unsupported", "error": plain(str(reason))}
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
         traceback.print_exc()
         outcome = {"status": "errored", "error": one_line(error)}

@@ -24,6 +24,7 @@ from harness.specs import ModelSpec, parse_input
 from harness.wire import (
     Channel,
     adopt_orphans,
+    children,
     die_with_parent,
     end_children,
     kill_group,
@@ -82,6 +83,7 @@ class Host:
         self._running: dict[int, Running] = {}
         self._model: Any = None
         self._inputs: Any = None
+        self._of_model: list[int] = []
 
     def serve(self) -> None:
         """Answer messages and watch cells; when the channel closes, kill the cells and return."""
@@ -93,6 +95,8 @@ class Host:
         self._channel.send({"pid": os.getpid()})
         while self._take_messages():
             self._watch()
+        for cell in self._running.values():
+            kill_group(cell.pid)
         end_children()
 
     def _take_messages(self) -> bool:
@@ -126,6 +130,7 @@ class Host:
 
             self._channel.send({"failed": f"the model could not be built: {one_line(error)}"})
         else:
+            self._of_model = children()
             self._channel.send({"built": True})
 
     def _fork(self, message: dict[str, Any]) -> None:
@@ -187,7 +192,12 @@ class Host:
             if _drain(fd, sink) >= 0:
                 os.close(fd)
         del self._running[cell.pid]
-        end_children(keep=self._running)  # what the tool may have started and left
+        # What the tool may have started and left: its group now; what left the group as soon as it
+        # cannot be of a tool still running. What the model's factory started stays.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(cell.pid, signal.SIGKILL)
+        if not self._running:
+            end_children(keep=self._of_model)
         outcome = cell.killed or _read_result(bytes(cell.payload), status)
         outcome.setdefault("seconds", time.monotonic() - cell.started)
         # Linux counts in kibibytes, macOS in bytes.

@@ -156,7 +156,7 @@ class Scheduler:
         try:
             host.channel.send({"cell": index, **vars(cell), **vars(self._limits)})
         except BrokenPipeError:
-            self._lost(host)
+            host.state = "lost"  # `_wait` hears what it had still said, and then that it ended
             return
         host.running.add(host.waiting.popleft())
         self._events.append(Event(host.job, cell, None))

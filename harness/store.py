@@ -98,17 +98,23 @@ def locked(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
         held = os.open(directory, os.O_RDONLY)
     except OSError as error:
         raise UsageError(
             f"Cannot write to {directory}: {error.strerror}.", "Give another --out."
         ) from error
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _hold(held, directory)
         yield
+    finally:
+        os.close(held)
+
+
+def _hold(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise UsageError(
             f"Another run is writing to {directory}.", "Wait for it, or give another --out."
         ) from error
-    finally:
-        os.close(held)

@@ -80,7 +80,7 @@ def adopt_orphans() -> None:
 def end_children(keep: Collection[int] = ()) -> None:
     """Kill and reap all children of this process but those to keep, and what they leave behind."""
     while True:
-        strays = [pid for pid in _children() if pid not in keep]
+        strays = [pid for pid in children() if pid not in keep]
         if not strays:
             return
         for pid in strays:
@@ -90,7 +90,8 @@ def end_children(keep: Collection[int] = ()) -> None:
                 os.waitpid(pid, 0)
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """The children of this process, where the system says (Linux)."""
     me = os.getpid()
     try:
         return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]

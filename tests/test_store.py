@@ -226,6 +226,17 @@ def test_directory_is_held_while_another_lets_go(
         pytest.fail("held twice")
 
 
+def test_trouble_of_a_run_is_not_taken_for_another_run(tmp_path: Path) -> None:
+    with pytest.raises(BlockingIOError), store.locked(tmp_path):
+        raise BlockingIOError(11, "standard error is full")
+
+
+def test_directory_that_cannot_be_written_to() -> None:
+    where = Path("/proc" if sys.platform == "linux" else "/dev/fd")  # not even by root
+    with pytest.raises(UsageError, match=f"Cannot write to {where}"), store.locked(where):
+        pytest.fail("a directory was held that can have no files")
+
+
 def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     taken = tmp_path / "file"
