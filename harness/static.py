@@ -11,21 +11,30 @@ What cannot be exported, or costs what only the data decide, raises `NotExportab
 from __future__ import annotations
 
 import copy
+import io
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.fx.node import map_arg
 from torch.overrides import get_overridable_functions, resolve_name
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
@@ -95,6 +104,12 @@ class _Way(NamedTuple):
     strict: bool
 
 
+_DATA_DEPENDENT = (
+    GuardOnDataDependentSymNode,
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+)
+_LINE = re.compile(r'File "(.+)", line (\d+), in (\S+)\n(.+)')
 _WAYS = (_Way("meta", strict=False), _Way("own", strict=False), _Way("own", strict=True))
 
 
@@ -102,13 +117,22 @@ def _export(model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[ExportedPro
     """The program made the first way that succeeds, and why it was not the very first."""
     reasons: list[str] = []
     for way in _WAYS:
-        try:
-            return _export_so(way, model, args, kwargs), reasons[0] if reasons else None
-        except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
-            reasons.append(_sentence(error))
-            cause = error
-    message = f"torch.export cannot trace {type(model).__name__}: {reasons[0]}"
-    raise NotExportable(message) from cause
+        program = _attempt(way, model, args, kwargs)
+        if isinstance(program, ExportedProgram):
+            return program, reasons[0] if reasons else None
+        reasons.append(program)
+    raise NotExportable(f"torch.export cannot trace {type(model).__name__}: {reasons[0]}")
+
+
+def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram | str:
+    """The program, or the reason why there is none."""
+    try:
+        return _export_so(way, model, args, kwargs)
+    except _DATA_DEPENDENT as error:
+        # No other way would know the data either.
+        raise NotExportable(f"What runs depends on the data{_where(error)}.") from error
+    except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
+        return _sentence(error)
 
 
 def _export_so(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
@@ -127,11 +151,11 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back what torch logs of a failed attempt; the exception says it too."""
+    """Keep back the warnings and partial graphs that torch prints; what matters is raised."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -141,6 +165,15 @@ def _silence() -> Iterator[None]:
 def _sentence(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def _where(error: Exception) -> str:
+    """The innermost line of code that torch.export says it was at, if it says so."""
+    found: list[tuple[str, str, str, str]] = _LINE.findall(str(error))
+    if not found:
+        return ""
+    path, number, function, code = found[-1]
+    return f", at {Path(path).name}:{number} in {function}: {code.strip()}"
 
 
 # -- from a graph to rows ------------------------------------------------------------------------
@@ -160,7 +193,7 @@ class _Reader:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.unknown: set[str] = set()
-        self._calls: Counter[str] = Counter()
+        self._calls: dict[str, list[str]] = {}
         self._apart: dict[Any, list[Node]] = {}
         # A module of several names goes by the first, as where it is run.
         self._ids = {path: id(module) for path, module in model.named_modules()}
@@ -170,7 +203,10 @@ class _Reader:
 
     def calls_by_id(self) -> Counter[int]:
         """How often each module was called, by its id."""
-        return Counter({self._ids[path]: calls for path, calls in self._calls.items()})
+        calls = {
+            self._ids[path]: len(keys) for path, keys in self._calls.items() if path in self._ids
+        }
+        return Counter(calls)
 
     def rows(self, owner: GraphModule, outer: _Origin) -> Iterator[OperatorRow]:
         """The rows of a graph and of the graphs in it, in order.
@@ -183,26 +219,30 @@ class _Reader:
             if isinstance(node.target, HigherOrderOperator):
                 yield from self._region(owner, node, self._origin(node, outer))
             elif isinstance(node.target, OpOverload):
-                yield from self._operator(node, self._origin(node, outer))
+                yield from self._operator(node.target, _call(node), self._origin(node, outer))
 
     def _origin(self, node: Node, outer: _Origin) -> _Origin:
-        form = _form(node.meta["torch_fn"][1]) if "torch_fn" in node.meta else ""
-        path, kind, call = outer[:3]
+        path, kind, call, _ = outer
         for key, (name, type_name) in node.meta.get("nn_module_stack", {}).items():
-            # The tracer writes KEY, KEY@1, KEY@2 for the first, second and third call.
-            call = int(key.rpartition("@")[2]) + 1 if "@" in key else 1
             kind = type_name.rpartition(".")[2]
-            if name in self._names:
-                path = self._names[name]
-                self._calls[path] = max(self._calls[path], call)
+            # A module that is not part of the model is booked under the one that called it.
+            path = self._names.get(name, path)
+            call = self._call_number(path if name in self._names else name, key)
+        form = _form(node.meta["torch_fn"][1]) if "torch_fn" in node.meta else ""
         return _Origin(path, kind, call, form)
 
-    def _operator(self, node: Node, origin: _Origin) -> Iterator[OperatorRow]:
-        call = _call(node)
-        if _is_known(node.target):
-            yield from self._book(node.target, call, origin)
+    def _call_number(self, path: str, key: str) -> int:
+        """Which call of a module this is; the tracer writes a new key for each call and name."""
+        keys = self._calls.setdefault(path, [])
+        if key not in keys:
+            keys.append(key)
+        return keys.index(key) + 1
+
+    def _operator(self, operator: Any, call: Call, origin: _Origin) -> Iterator[OperatorRow]:
+        if _is_known(operator):
+            yield from self._book(operator, call, origin)
             return
-        for part in self._parts(node.target, call):
+        for part in self._parts(operator, call):
             yield from self._book(part.target, _call(part), origin)
 
     def _book(self, operator: Any, call: Call, origin: _Origin) -> Iterator[OperatorRow]:
@@ -227,18 +267,17 @@ class _Reader:
     def _region(self, owner: GraphModule, node: Node, origin: _Origin) -> Iterator[OperatorRow]:
         """The rows of the graphs that a higher-order operator runs."""
         name, call = str(node.target), _call(node)
-        graphs = [getattr(owner, inner.target) for inner in node.all_input_nodes if inner.op == "get_attr"]
-        bodies = [list(self.rows(graph, origin)) for graph in graphs]
+        inner = [each for each in node.all_input_nodes if each.op == "get_attr"]
+        bodies = [list(self.rows(getattr(owner, str(each.target)), origin)) for each in inner]
         if name == "cond":
             yield from _either(bodies)
+        elif name == "flex_attention":
+            yield _row(name, formulas.ATTENTION, call, origin, formulas.attention)
+            yield from _for_each_score(bodies, call)
+        elif name in _ONCE:
+            yield from chain.from_iterable(bodies)
         elif name == "while_loop":
             raise NotExportable("How often a while_loop runs its body depends on the data.")
-        elif name == "flex_attention":
-            work = formulas.attention
-            yield _row(name, formulas.ATTENTION, call, origin, work)
-            yield from _times(bodies, prod(call.args[0].shape[:-1]) * call.args[1].shape[-2])
-        elif name in _ONCE:
-            yield from _times(bodies, 1)
         else:
             self.unknown.add(name)
             yield _row(name, "unknown", call, origin, _unknown)
@@ -251,8 +290,11 @@ def _either(bodies: list[list[OperatorRow]]) -> list[OperatorRow]:
     return bodies[0]
 
 
-def _times(bodies: list[list[OperatorRow]], times: int) -> Iterator[OperatorRow]:
-    return (replace(row, work=row.work * times) for body in bodies for row in body)
+def _for_each_score(bodies: list[list[OperatorRow]], call: Call) -> Iterator[OperatorRow]:
+    """The rows of what flex_attention does to a score, which its graphs hold for one."""
+    query, key = call.args[:2]
+    scores = prod(query.shape[:-1]) * key.shape[-2]
+    return (replace(row, work=row.work * scores) for row in chain.from_iterable(bodies))
 
 
 def _row(name: str, kind: str, call: Call, origin: _Origin, formula: Formula) -> OperatorRow:
@@ -313,8 +355,12 @@ def _signature(leaf: Any) -> Any:
 
 
 def _take_apart(operator: OpOverload, call: Call) -> list[Node]:
-    """Trace an operator on fake tensors into those that the tables know, or that have no parts."""
+    """Trace an operator into those that the tables know, or that have no parts.
+
+    That is done on meta, wherever the model is: there torch takes no short cuts of a device's own.
+    """
     leaves, spec = tree_flatten((call.args, call.kwargs))
+    leaves = [_on_meta(leaf) for leaf in leaves]
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
 
     def run(*tensors: torch.Tensor) -> Any:
@@ -329,17 +375,23 @@ def _take_apart(operator: OpOverload, call: Call) -> list[Node]:
     return [node for node in traced.graph.nodes if isinstance(node.target, OpOverload)]
 
 
+def _on_meta(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        return torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device="meta")
+    return torch.device("meta") if isinstance(leaf, torch.device) else leaf
+
+
 @lru_cache(maxsize=1)
 def _decompositions() -> dict[Any, Any]:
     """How torch takes apart each operator that has no entry in any table."""
-    table = torch.export.default_decompositions()
+    table: dict[Any, Any] = torch.export.default_decompositions()
     return {operator: how for operator, how in table.items() if not _is_known(operator)}
 
 
 @lru_cache(maxsize=4096)
 def _form(torch_fn: str) -> str:
     """The name of a torch function that a graph calls by type and name; "" if several answer."""
-    found = _functions().get(torch_fn, frozenset())
+    found = _functions().get(torch_fn, set())
     return next(iter(found)) if len(found) == 1 else ""
 
 
