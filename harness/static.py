@@ -10,39 +10,29 @@ What cannot be exported, or costs what only the data decide, raises `NotExportab
 
 from __future__ import annotations
 
-import copy
-import io
-import logging
-import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-)
-from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.fx.node import map_arg
 from torch.overrides import get_overridable_functions, resolve_name
-from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from harness import formulas
-from harness.counter import _kind, _modules, _plan, _shape, _tensors, _to_meta, _unknown
+from harness.counter import _kind, _modules, _plan, _shape, _tensors, _unknown
+from harness.export import NotExportable, export
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, OperatorRow, sum_work
+
+__all__ = ["NotExportable", "count_static"]
 
 # Booked whole: what it decomposes into depends on the device.
 _WHOLE: dict[str, tuple[str, Formula]] = {
@@ -63,10 +53,6 @@ _ONCE = frozenset(
 )
 
 
-class NotExportable(Exception):  # noqa: N818 - an outcome of the model, not a fault of the caller
-    """The model's cost cannot be read from an exported graph; the message says why."""
-
-
 def count_static(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Ledger:
     """Count what one forward pass of a model would execute, from its exported graph.
 
@@ -82,7 +68,7 @@ def count_static(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Ledger:
     Raises:
         NotExportable: torch.export fails, or the data decide what runs.
     """
-    program, fallback = _export(model, args, kwargs)
+    program, fallback = export(model, args, kwargs)
     reader = _Reader(model)
     rows = tuple(reader.rows(program.graph_module, _Origin("", type(model).__name__, 1, "")))
     return Ledger(
@@ -92,88 +78,6 @@ def count_static(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Ledger:
         fallback=fallback,
         uncounted_ops=Counter(row.operator for row in rows if row.operator in reader.unknown),
     )
-
-
-# -- from a model to a graph ---------------------------------------------------------------------
-
-
-class _Way(NamedTuple):
-    """One way to export: where the parameters are, and whether torch reads the bytecode."""
-
-    device: str
-    strict: bool
-
-
-_DATA_DEPENDENT = (
-    GuardOnDataDependentSymNode,
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-)
-_LINE = re.compile(r'File "(.+)", line (\d+), in (\S+)\n(.+)')
-_WAYS = (_Way("meta", strict=False), _Way("own", strict=False), _Way("own", strict=True))
-
-
-def _export(model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[ExportedProgram, str | None]:
-    """The program made the first way that succeeds, and why it was not the very first."""
-    reasons: list[str] = []
-    for way in _WAYS:
-        program = _attempt(way, model, args, kwargs)
-        if isinstance(program, ExportedProgram):
-            return program, reasons[0] if reasons else None
-        reasons.append(program)
-    raise NotExportable(f"torch.export cannot trace {type(model).__name__}: {reasons[0]}")
-
-
-def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram | str:
-    """The program, or the reason why there is none."""
-    try:
-        return _export_so(way, model, args, kwargs)
-    except _DATA_DEPENDENT as error:
-        # No other way would know the data either.
-        raise NotExportable(f"What runs depends on the data{_where(error)}.") from error
-    except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
-        return _sentence(error)
-
-
-def _export_so(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
-    """Export a copy, since tracing can leave its own tensors in a model's attributes."""
-    move = _to_meta if way.device == "meta" else _itself
-    # What the memo holds is not copied: the parameters take no memory a second time.
-    memo: dict[int, Any] = {id(t): move(t) for t in (*model.parameters(), *model.buffers())}
-    args, kwargs = tree_map_only(torch.Tensor, move, (args, kwargs))
-    with torch.no_grad(), _silence():
-        return torch.export.export(copy.deepcopy(model, memo), args, kwargs, strict=way.strict)
-
-
-def _itself(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep back the warnings and partial graphs that torch prints; what matters is raised."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
-def _sentence(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _where(error: Exception) -> str:
-    """The innermost line of code that torch.export says it was at, if it says so."""
-    found: list[tuple[str, str, str, str]] = _LINE.findall(str(error))
-    if not found:
-        return ""
-    path, number, function, code = found[-1]
-    return f", at {Path(path).name}:{number} in {function}: {code.strip()}"
 
 
 # -- from a graph to rows ------------------------------------------------------------------------
