@@ -135,7 +135,6 @@ VIEWS = frozenset(
         "unsafe_split",
         "_assert_async",
         "_assert_scalar",
-        "_assert_tensor_metadata",
         "_local_scalar_dense",
         "is_same_size",
         "item",

@@ -38,6 +38,8 @@ __all__ = ["NotExportable", "count_static"]
 _WHOLE: dict[str, tuple[str, Formula]] = {
     "scaled_dot_product_attention": (formulas.ATTENTION, formulas.attention),
 }
+# Only exported graphs hold these: they check what the tracer took for granted.
+_CHECKS = frozenset(["_assert_tensor_metadata"])
 # Higher-order operators that run each of their graphs once.
 _ONCE = frozenset(
     [
@@ -243,6 +245,8 @@ def _value(node: Node) -> Any:
 def _plan_of(operator: OpOverload) -> tuple[str, Formula] | None:
     """Kind and formula of an operator, None where it only makes a view."""
     base = operator._schema.name.partition("::")[2]  # noqa: SLF001 - torch has no public name for it
+    if base in _CHECKS:
+        return None
     return _WHOLE.get(base) or _plan(operator)
 
 
