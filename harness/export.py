@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import re
+import os
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -44,7 +45,6 @@ _DATA_DEPENDENT = (
     DataDependentOutputException,
     DynamicOutputShapeException,
 )
-_LINE = re.compile(r'File "(.+)", line (\d+), in (\S+)\n(.+)')
 _WAYS = (_Way("meta", strict=False), _Way("own", strict=False), _Way("own", strict=True))
 
 
@@ -103,9 +103,14 @@ def _sentence(error: Exception) -> str:
 
 
 def _where(error: Exception) -> str:
-    """The innermost line of code that torch.export says it was at, if it says so."""
-    found: list[tuple[str, str, str, str]] = _LINE.findall(str(error))
-    if not found:
+    """The innermost line of code outside of torch that raised an error."""
+    torchs = f"{Path(torch.__file__).parent}{os.sep}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", torchs, __file__))
+    ]
+    if not frames:
         return ""
-    path, number, function, code = found[-1]
-    return f", at {Path(path).name}:{number} in {function}: {code.strip()}"
+    last = frames[-1]
+    return f", at {Path(last.filename).name}:{last.lineno} in {last.name}: {last.line}"
