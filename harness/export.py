@@ -67,7 +67,7 @@ def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> Expor
         # No other way would know the data either.
         raise NotExportable(f"What runs depends on the data{_where(error)}.") from error
     except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
-        return _sentence(error)
+        return sentence(error)
 
 
 def _export_so(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
@@ -97,7 +97,8 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """An error's type and the first line of what it says."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 

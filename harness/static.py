@@ -28,7 +28,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from harness import formulas
 from harness.counter import _kind, _modules, _plan, _shape, _tensors, _unknown
-from harness.export import NotExportable, export
+from harness.export import NotExportable, export, sentence
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, OperatorRow, sum_work
 
@@ -164,8 +164,8 @@ class _Reader:
 
     def _parts(self, operator: Any, call: Call) -> list[Node]:
         """The operators that one comes to; each kind of call is traced once."""
-        leaves, _ = tree_flatten((call.args, call.kwargs))
-        key = (operator, *map(_signature, leaves))
+        leaves, spec = tree_flatten((call.args, call.kwargs))
+        key = (operator, str(spec), *map(_signature, leaves))
         if key not in self._apart:
             self._apart[key] = _take_apart(operator, call)
         return self._apart[key]
@@ -266,6 +266,9 @@ def _take_apart(operator: OpOverload, call: Call) -> list[Node]:
     """Trace an operator into those that the tables know, or that have no parts.
 
     That is done on meta, wherever the model is: there torch takes no short cuts of a device's own.
+
+    Raises:
+        NotExportable: torch cannot trace it there.
     """
     leaves, spec = tree_flatten((call.args, call.kwargs))
     leaves = [_on_meta(leaf) for leaf in leaves]
@@ -278,8 +281,11 @@ def _take_apart(operator: OpOverload, call: Call) -> list[Node]:
         return operator(*args, **kwargs)
 
     trace = make_fx(run, decomposition_table=_decompositions(), tracing_mode="fake")
-    with torch.no_grad():
-        traced = trace(*(leaves[place] for place in places))
+    try:
+        with torch.no_grad():
+            traced = trace(*(leaves[place] for place in places))
+    except Exception as error:
+        raise NotExportable(f"{operator} cannot be taken apart: {sentence(error)}") from error
     return [node for node in traced.graph.nodes if isinstance(node.target, OpOverload)]
 
 
