@@ -319,6 +319,38 @@ def test_unknown_operator_is_named() -> None:
     assert list(found.uncounted_ops) == ["aten.special_bessel_j0.default"]
 
 
+@torch.library.custom_op("flopaudit_tests::opaque", mutates_args=())
+def opaque(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+@torch.library.custom_op("flopaudit_tests::homebound", mutates_args=())
+def homebound(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+@opaque.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+@homebound.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    if x.device.type == "meta":
+        raise RuntimeError("only on the processor")
+    return torch.empty_like(x)
+
+
+def test_operator_of_a_users_own_is_named() -> None:
+    found = count_static(Function(lambda _, x: opaque(x)), torch.rand(2, 4))
+    assert dict(found.uncounted_ops) == {"flopaudit_tests.opaque.default": 1}
+
+
+def test_operator_that_cannot_be_taken_apart_is_refused() -> None:
+    with pytest.raises(NotExportable, match=r"homebound\.default cannot be taken apart"):
+        count_static(Function(lambda _, x: homebound(x)), torch.rand(2, 4))
+
+
 # -- the comparison ------------------------------------------------------------------------------
 
 
