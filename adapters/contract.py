@@ -36,7 +36,7 @@ class Subject:
 
     model: torch.nn.Module
     inputs: tuple[torch.Tensor, ...]
-    kwargs: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def positional(subject: Subject) -> tuple[torch.Tensor, ...]:

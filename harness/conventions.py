@@ -114,11 +114,13 @@ def _from_file(path: Path) -> Convention:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
-        import tomli as tomllib
+        import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # 3.10 only
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConventionError(f"Cannot read {path}: {error.strerror}.", "Check the path.") from error
+        raise ConventionError(
+            f"Cannot read {path}: {error.strerror}.", "Check the path."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConventionError(f"{path} is not TOML: {error}.", "Mend it.") from error
     return _checked({"name": path.stem, "meaning": f"as {path} says", **data}, path)
@@ -141,7 +143,9 @@ def _checked(data: dict[str, Any], path: Path) -> Convention:
     unknown = set(data.get("products", ())) - set(PRODUCTS)
     if unknown:
         raise ConventionError(
-            f"{path} has products {', '.join(sorted(unknown))}.", f"Known are {', '.join(PRODUCTS)}."
+            f"{path} has products {', '.join(sorted(unknown))}.",
+            f"Known are {', '.join(PRODUCTS)}.",
         )
-    tuples = {key: tuple(data[key]) for key in ("products", "customs") if key in data}
-    return Convention(**{**data, **tuples})
+    tuples: dict[str, Any] = {key: tuple(data[key]) for key in ("products", "customs") if key in data}
+    fields: dict[str, Any] = {**data, **tuples}
+    return Convention(**fields)

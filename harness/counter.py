@@ -15,8 +15,9 @@ from typing import Any, Literal
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from harness.ledger import BACKWARD, Ledger, ModuleEntry
+from harness.ledger import BACKWARD, Ledger
 from harness.recorder import Recorder
+from harness.rows import modules_of, to_meta
 
 Device = Literal["auto", "meta", "own"]
 
@@ -78,11 +79,11 @@ def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: 
     A forward pass may change attributes of its modules, such as cached tensors, so the model itself
     is not run on meta unless that is where it lives.
     """
-    args, kwargs = tree_map_only(torch.Tensor, _to_meta, (args, kwargs))
+    args, kwargs = tree_map_only(torch.Tensor, to_meta, (args, kwargs))
     tensors = [*model.parameters(), *model.buffers()]
     if not tensors or any(not tensor.is_meta for tensor in tensors):
         # Entered in the memo beforehand, the tensors are replaced and their storage never copied.
-        memo: dict[int, Any] = {id(tensor): _to_meta(tensor) for tensor in tensors}
+        memo: dict[int, Any] = {id(tensor): to_meta(tensor) for tensor in tensors}
         model = copy.deepcopy(model, memo)
     return _count(model, lambda: model(*args, **kwargs), "meta", None, backward=backward)
 
@@ -108,13 +109,6 @@ def _restored(model: torch.nn.Module) -> Iterator[None]:
                     buffer.copy_(before)
 
 
-def _to_meta(tensor: torch.Tensor) -> torch.Tensor:
-    moved = tensor.detach().to("meta")
-    if isinstance(tensor, torch.nn.Parameter):
-        return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
-    return moved.requires_grad_(tensor.requires_grad)
-
-
 def _count(
     model: torch.nn.Module,
     run: Callable[[], Any],
@@ -133,7 +127,7 @@ def _count(
                 _backward(model, out)
     return Ledger(
         rows=tuple(recorder.rows),
-        modules=tuple(_modules(model, recorder.calls)),
+        modules=tuple(modules_of(model, recorder.calls)),
         device=device,
         fallback=fallback,
         uncounted_ops=recorder.uncounted,
@@ -158,29 +152,3 @@ def _plain(out: Any) -> Any:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _modules(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntry]:
-    """Every module once; each parameter is booked with the first module that holds it."""
-    aliases: dict[int, list[str]] = {}
-    for path, module in model.named_modules(remove_duplicate=False):
-        aliases.setdefault(id(module), []).append(path)
-    seen: set[int] = set()
-    for path, module in model.named_modules():
-        own = {id(p): p for p in module.parameters(recurse=False) if id(p) not in seen}
-        held = {id(b): b for b in module.buffers(recurse=False) if id(b) not in seen}
-        seen.update(own, held)
-        by_dtype: Counter[str] = Counter()
-        for parameter in own.values():
-            by_dtype[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
-        yield ModuleEntry(
-            path=path,
-            type=type(module).__name__,
-            aliases=tuple(alias for alias in aliases[id(module)] if alias != path),
-            calls=calls[id(module)],
-            params=sum(p.numel() for p in own.values()),
-            trainable=sum(p.numel() for p in own.values() if p.requires_grad),
-            params_by_dtype=dict(by_dtype),
-            buffers=sum(b.numel() for b in held.values()),
-            bytes=sum(t.numel() * t.element_size() for t in (*own.values(), *held.values())),
-        )

@@ -6,7 +6,7 @@ question is always which parts of the scope add up to what the tool said, exactl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -60,6 +60,8 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
             found.append(Part(BY_OUTPUT, factor * (by_output - macs), usual=False, what=what))
         if bias:
             found.append(Part("bias", bias, usual=False, what=what))
+        if kind == "attention":
+            found += _inside_attention(totals, what)
         # Copies are no work that a tool would count; taking them in would only fit by chance.
         if not macs and elements and kind != "data movement":
             found.append(Part(kind, elements, usual=False, what=what))
@@ -67,6 +69,18 @@ def parts(scope: Sequence[OperatorTotal], factor: int) -> list[Part]:
                 one = elements // executions
                 found.append(Part(kind, one, usual=False, what=f"one of {executions} {what}"))
     return found
+
+
+def _inside_attention(totals: Sequence[OperatorTotal], what: str) -> Iterator[Part]:
+    """The softmax, one exponential for each score, and the scaling, of scores or of queries."""
+    exponentials = sum(total.elementary for total in totals)
+    scaled = sum(total.muls for total in totals)
+    queries = sum(total.input_elements for total in totals)
+    if exponentials:
+        yield Part("activation", exponentials, usual=False, what=f"softmax of {what}")
+    for amount, name in ((queries, "queries"), (scaled, "scores")):
+        if amount:
+            yield Part("elementwise", amount, usual=False, what=f"scaling of {name} of {what}")
 
 
 def work_of(total: OperatorTotal) -> str:

@@ -26,7 +26,7 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._pytree import tree_map_only
 
-from harness.counter import _to_meta
+from harness.rows import to_meta
 
 
 class NotExportable(Exception):  # noqa: N818 - an outcome of the model, not a fault of the caller
@@ -72,7 +72,7 @@ def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> Expor
 
 def _export_so(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
     """Export a copy, since tracing can leave its own tensors in a model's attributes."""
-    move = _to_meta if way.device == "meta" else _itself
+    move = to_meta if way.device == "meta" else _itself
     # What the memo holds is not copied: the parameters take no memory a second time.
     memo: dict[int, Any] = {id(t): move(t) for t in (*model.parameters(), *model.buffers())}
     args, kwargs = tree_map_only(torch.Tensor, move, (args, kwargs))

@@ -55,11 +55,11 @@ class OperatorRow(NamedTuple):
     outputs: tuple[Shape, ...]
     dtype: str
     work: Work
-    customs: dict[str, Work]
-    elements_read: int
-    elements_written: int
-    bytes_read: int
-    bytes_written: int
+    customs: dict[str, Work] = {}  # noqa: RUF012 - never written to
+    elements_read: int = 0
+    elements_written: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
     phase: str = FORWARD
 
 

@@ -50,7 +50,7 @@ def make_inputs(specs: tuple[InputSpec, ...]) -> tuple[torch.Tensor, ...]:
     return tuple(_tensor(spec) for spec in specs if not spec.name)
 
 
-def make_kwargs(specs: tuple[InputSpec, ...]) -> dict[str, torch.Tensor]:
+def make_kwargs(specs: tuple[InputSpec, ...]) -> dict[str, Any]:
     """The inputs with a name, by that name, random in the same way."""
     torch.manual_seed(SEED)
     return {spec.name: _tensor(spec) for spec in specs if spec.name}

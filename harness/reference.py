@@ -43,6 +43,8 @@ def _operators(ledger: Ledger) -> Iterator[dict[str, Any]]:
             "macs_by_output": _by_output(rows, work.macs),
             "bias_adds": work.bias_adds,
             "flops_all": work.flops_all,
+            "muls": work.muls,
+            "elementary": work.elementary,
             "input_elements": sum(prod(row.inputs[0]) if row.inputs else 0 for row in rows),
             "output_elements": sum(prod(row.outputs[0]) if row.outputs else 0 for row in rows),
             **_by_call(rows),

@@ -150,6 +150,8 @@ class OperatorTotal(Record):
     macs_by_output: Count = 0
     bias_adds: Count
     flops_all: Count
+    muls: Count = 0
+    elementary: Count = 0
     input_elements: Count
     output_elements: Count
     macs_by_call: tuple[int, ...] = ()

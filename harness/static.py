@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from math import prod
@@ -26,18 +25,23 @@ from torch.fx.node import map_arg
 from torch.overrides import get_overridable_functions, resolve_name
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness import formulas
-from harness.counter import _kind, _modules, _plan, _shape, _tensors, _unknown
+from harness import formulas, operators
 from harness.export import NotExportable, export, sentence
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, OperatorRow, sum_work
+from harness.rows import (
+    Entry,
+    described,
+    entry,
+    full_name,
+    modules_of,
+    plan,
+    tensors_in,
+    unknown,
+)
 
 __all__ = ["NotExportable", "count_static"]
 
-# Booked whole: what it decomposes into depends on the device.
-_WHOLE: dict[str, tuple[str, Formula]] = {
-    "scaled_dot_product_attention": (formulas.ATTENTION, formulas.attention),
-}
 # Only exported graphs hold these: they check what the tracer took for granted.
 _CHECKS = frozenset(["_assert_tensor_metadata"])
 # Higher-order operators that run each of their graphs once.
@@ -75,7 +79,7 @@ def count_static(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Ledger:
     rows = tuple(reader.rows(program.graph_module, _Origin("", type(model).__name__, 1, "")))
     return Ledger(
         rows=rows,
-        modules=tuple(_modules(model, reader.calls_by_id())),
+        modules=tuple(modules_of(model, reader.calls_by_id())),
         device="export",
         fallback=fallback,
         uncounted_ops=Counter(row.operator for row in rows if row.operator in reader.unknown),
@@ -153,14 +157,13 @@ class _Reader:
 
     def _book(self, operator: Any, call: Call, origin: _Origin) -> Iterator[OperatorRow]:
         """The row of one operator, if it does any arithmetic."""
-        plan = _plan_of(operator)
-        tensors = list(_tensors((*call.args, *call.kwargs.values(), call.out)))
-        if plan is None or not any(t.is_floating_point() or t.is_complex() for t in tensors):
+        planned = _plan_of(operator)
+        found = planned and entry(operator, planned, origin.form, call)
+        if planned is None or found is None:
             return
-        kind, formula = plan
-        if formula is _unknown:
+        if planned[1] is unknown:
             self.unknown.add(str(operator))
-        yield _row(str(operator), _kind(kind, origin.form), call, origin, formula)
+        yield _row(found, origin)
 
     def _parts(self, operator: Any, call: Call) -> list[Node]:
         """The operators that one comes to; each kind of call is traced once."""
@@ -178,7 +181,8 @@ class _Reader:
         if name == "cond":
             yield from _either(bodies)
         elif name == "flex_attention":
-            yield _row(name, formulas.ATTENTION, call, origin, formulas.attention)
+            work = operators.FORMULAS["scaled_dot_product_attention"][1](call)
+            yield _row(described(name, formulas.ATTENTION, call, work, {}), origin)
             yield from _for_each_score(bodies, call)
         elif name in _ONCE:
             yield from chain.from_iterable(bodies)
@@ -186,7 +190,7 @@ class _Reader:
             raise NotExportable("How often a while_loop runs its body depends on the data.")
         else:
             self.unknown.add(name)
-            yield _row(name, "unknown", call, origin, _unknown)
+            yield _row(described(name, "unknown", call, unknown(call), {}), origin)
 
 
 def _either(bodies: list[list[OperatorRow]]) -> list[OperatorRow]:
@@ -200,24 +204,11 @@ def _for_each_score(bodies: list[list[OperatorRow]], call: Call) -> Iterator[Ope
     """The rows of what flex_attention does to a score, which its graphs hold for one."""
     query, key = call.args[:2]
     scores = prod(query.shape[:-1]) * key.shape[-2]
-    return (replace(row, work=row.work * scores) for row in chain.from_iterable(bodies))
+    return (row._replace(work=row.work * scores) for row in chain.from_iterable(bodies))
 
 
-def _row(name: str, kind: str, call: Call, origin: _Origin, formula: Formula) -> OperatorRow:
-    tensors = list(_tensors((*call.args, *call.kwargs.values())))
-    outputs = list(_tensors((call.out,)))
-    return OperatorRow(
-        operator=name,
-        form=origin.form,
-        path=origin.path,
-        type=origin.type,
-        call=origin.call,
-        kind=kind,
-        inputs=tuple(map(_shape, tensors)),
-        outputs=tuple(map(_shape, outputs)),
-        dtype=str((tensors or outputs)[0].dtype).removeprefix("torch."),
-        work=formula(call),
-    )
+def _row(found: Entry, origin: _Origin) -> OperatorRow:
+    return found.at(origin.path, origin.type, origin.call, origin.form)
 
 
 # -- nodes and operators -------------------------------------------------------------------------
@@ -231,7 +222,7 @@ def _call(node: Node) -> Call:
     """
     args, kwargs = map_arg((node.args, node.kwargs), _value)
     call = Call(args, kwargs, _value(node))
-    sizes = (size for t in _tensors((*args, *kwargs.values(), call.out)) for size in t.shape)
+    sizes = (size for t in tensors_in((*args, *kwargs.values(), call.out)) for size in t.shape)
     if any(not isinstance(size, int) for size in sizes):
         raise NotExportable(f"The sizes that {node.target} works on depend on the data.")
     return call
@@ -244,15 +235,12 @@ def _value(node: Node) -> Any:
 @lru_cache(maxsize=4096)
 def _plan_of(operator: OpOverload) -> tuple[str, Formula] | None:
     """Kind and formula of an operator, None where it only makes a view."""
-    base = operator._schema.name.partition("::")[2]  # noqa: SLF001 - torch has no public name for it
-    if base in _CHECKS:
-        return None
-    return _WHOLE.get(base) or _plan(operator)
+    return None if full_name(operator) in _CHECKS else plan(operator)
 
 
 def _is_known(operator: OpOverload) -> bool:
-    plan = _plan_of(operator)
-    return plan is None or plan[1] is not _unknown
+    planned = _plan_of(operator)
+    return planned is None or planned[1] is not unknown
 
 
 def _signature(leaf: Any) -> Any:

@@ -224,7 +224,11 @@ GRADIENTS = [
         lambda d: (*pair(d), d.x(d.a, d.b), 0.125, 0.3, True, False),
         lambda g, _x, n, *_o: g * n,
     ),
-    case("hardtanh_backward", with_(-1.0, 1.0, of=pair), lambda g, x, a, b: where(inside(x, a, b), g, 0.0)),
+    case(
+        "hardtanh_backward",
+        with_(-1.0, 1.0, of=pair),
+        lambda g, x, a, b: where(inside(x, a, b), g, 0.0),
+    ),
     case("hardshrink_backward", with_(0.5, of=pair), lambda g, x, t: where(abs(x) > t, g, 0.0)),
     case(
         "softshrink_backward",
@@ -475,7 +479,12 @@ QUANTIZERS = [
         lambda x, s, *_o: rounded(x / s),
         exact=False,
     ),
-    case("dequantize.self", lambda d: (torch.quantize_per_tensor(d.s(d.a).float(), 0.5, 3, torch.qint8),), lambda q: q * 0.5, exact=False),
+    case(
+        "dequantize.self",
+        lambda d: (torch.quantize_per_tensor(d.s(d.a).float(), 0.5, 3, torch.qint8),),
+        lambda q: q * 0.5,
+        exact=False,
+    ),
 ]
 
 

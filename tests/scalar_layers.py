@@ -287,7 +287,8 @@ def adaptive(x: Array, out: Sequence[int], reduce: Callable[[Array], Any]) -> Ar
     sizes = x.shape[-len(out) :]
     for place in np.ndindex(*out):
         cut = tuple(
-            slice(p * n // o, -(-(p + 1) * n // o)) for p, n, o in zip(place, sizes, out, strict=True)
+            slice(p * n // o, -(-(p + 1) * n // o))
+            for p, n, o in zip(place, sizes, out, strict=True)
         )
         for lead in np.ndindex(*x.shape[: -len(out)]):
             result[lead + place] = reduce(x[lead + cut].reshape(-1))
@@ -541,7 +542,9 @@ def bag_arguments(mode: int, *, weighted: bool = False) -> Callable[[Draw], tupl
     return arguments
 
 
-def bag_backward(g: Array, indices: Any, bag_of: Any, size: Any, mode: int, weights: Any, rows: int) -> Array:  # noqa: E501, PLR0913 - what the gradient depends on
+def bag_backward(
+    g: Array, indices: Any, bag_of: Any, size: Any, mode: int, weights: Any, rows: int
+) -> Array:  # noqa: E501, PLR0913 - what the gradient depends on
     shares = g / size[:, None] if mode == 1 else g
     out = scattered((rows, g.shape[1]), [], [])
     for i, (row, bag) in enumerate(zip(indices, bag_of, strict=True)):
@@ -550,7 +553,9 @@ def bag_backward(g: Array, indices: Any, bag_of: Any, size: Any, mode: int, weig
     return out
 
 
-def bag_backward_arguments(draw: Draw, mode: int, *, weighted: bool, dense: bool) -> tuple[Any, ...]:
+def bag_backward_arguments(
+    draw: Draw, mode: int, *, weighted: bool, dense: bool
+) -> tuple[Any, ...]:
     args = bag_arguments(mode, weighted=weighted)(draw)
     out, bag_of, size, top = aten("_embedding_bag")(*args)
     bag_of = torch.repeat_interleave(torch.arange(3), torch.tensor([draw.a, draw.a, draw.c]))

@@ -272,7 +272,9 @@ def convolved(  # noqa: PLR0913 - the operator's own
         first = channel // outside * inside
         total: Any = 0.0
         for i, *tap in np.ndindex(inside, *kernel):
-            at = tuple(p * s + t * d for p, s, t, d in zip(place, stride, tap, dilation, strict=True))
+            at = tuple(
+                p * s + t * d for p, s, t, d in zip(place, stride, tap, dilation, strict=True)
+            )
             total = mac(total, x[(n, first + i, *at)], weight[(channel, i, *tap)])
         out[(n, channel, *place)] = total
     return out if bias is None else with_bias(out, bias.reshape(-1, *[1] * len(kernel)))
@@ -289,7 +291,9 @@ def spread(  # noqa: PLR0913 - the operator's own
 ) -> Array:
     """Each input times every weight of its group, added where it belongs; the border is cut off."""
     kernel = weight.shape[2:]
-    sizes = [(n - 1) * s + k + m for n, s, k, m in zip(x.shape[2:], stride, kernel, more, strict=True)]
+    sizes = [
+        (n - 1) * s + k + m for n, s, k, m in zip(x.shape[2:], stride, kernel, more, strict=True)
+    ]
     outside, inside = weight.shape[1], x.shape[1] // groups
     out = np.full((x.shape[0], outside * groups, *sizes), 0.0, dtype=object)
     for n, channel, *place in np.ndindex(*x.shape):
@@ -428,7 +432,9 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return grown / np.expand_dims(summed(grown, axis), axis)
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+def attend(
+    q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None
+) -> Array:
     """One head after the other; groups of query heads share keys and values."""
     groups = q.shape[-3] // k.shape[-3]
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
@@ -450,7 +456,9 @@ def heads(draw: Draw, *, groups: int = 1) -> tuple[Any, ...]:
     )
 
 
-def flash(q: Array, k: Array, v: Array, *_o: Any, attn_mask: Any = None, scale: Any = None) -> Array:
+def flash(
+    q: Array, k: Array, v: Array, *_o: Any, attn_mask: Any = None, scale: Any = None
+) -> Array:
     return attend(q, k, v, attn_mask, scale)
 
 
@@ -651,7 +659,15 @@ def run_layers(cell: str, x: Array, weights: Sequence[Array], states: Array, bot
     return x
 
 
-def stack(draw: Draw, gates: int, *, layers: int = 2, both: bool = True, bias: bool = True, projection: int = 0) -> tuple[Any, ...]:  # noqa: E501, PLR0913 - options of the layer
+def stack(
+    draw: Draw,
+    gates: int,
+    *,
+    layers: int = 2,
+    both: bool = True,
+    bias: bool = True,
+    projection: int = 0,
+) -> tuple[Any, ...]:  # noqa: E501, PLR0913 - options of the layer
     """Data, states and flat weights of a layer of width 3."""
     hidden, directions, fed = 3, 2 if both else 1, projection or 3
     weights = []
@@ -689,7 +705,9 @@ def mps_arguments(draw: Draw) -> tuple[Any, ...]:
     return x, states, weights, True, 2, 0.0, False, True, False
 
 
-def fused_lstm(gi: Array, gh: Array, c: Array, bi: Any = None, bh: Any = None) -> tuple[Array, Array]:
+def fused_lstm(
+    gi: Array, gh: Array, c: Array, bi: Any = None, bh: Any = None
+) -> tuple[Array, Array]:
     gi, gh = (g if b is None else with_bias(g, b) for g, b in ((gi, bi), (gh, bh)))
     return lstm_gates(gi + gh, c)
 
@@ -708,7 +726,9 @@ def gates_of(count: int, *, bias: bool) -> Callable[[Draw], tuple[Any, ...]]:
     return arguments
 
 
-def lstm_gradients(dh: Array, dc: Array, c: Array, c_new: Array, gates: Array, bias: object) -> tuple[Array, ...]:  # noqa: E501, PLR0913 - the operator's own
+def lstm_gradients(
+    dh: Array, dc: Array, c: Array, c_new: Array, gates: Array, bias: object
+) -> tuple[Array, ...]:  # noqa: E501, PLR0913 - the operator's own
     i, f, g, o = np.split(gates, 4, axis=-1)
     t = tanh(c_new)
     dc = dc + dh * o * (1 - t * t)
