@@ -46,18 +46,28 @@ class Num:
         return Num(value)
 
     def __add__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("adds", self.value + plain(other))
 
     def __sub__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("adds", self.value - plain(other))
 
     def __rsub__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("adds", plain(other) - self.value)
 
     def __mul__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("muls", self.value * plain(other))
 
     def __truediv__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("divs", self.value / plain(other))
 
     def __rtruediv__(self, other: Any) -> Num:
@@ -139,7 +149,7 @@ class Pair:
 
 
 def mac(total: Any, left: Any, right: Any) -> Any:
-    """total + left·right, in one go; a complex one is four real ones."""
+    """Total + left·right, in one go; a complex one is four real ones."""
     if isinstance(left, Pair):
         TALLY["macs"] += 4
         value = (total.value if isinstance(total, Pair) else total) + left.value * right.value
@@ -170,13 +180,13 @@ def counting(value: Any) -> Any:
 def larger(left: Any, right: Any) -> Any:
     """The larger of two, by one comparison."""
     left, right = counting(left), counting(right)
-    return left if left > right else right
+    return max(right, left)
 
 
 def smaller(left: Any, right: Any) -> Any:
     """The smaller of two, by one comparison."""
     left, right = counting(left), counting(right)
-    return left if left < right else right
+    return min(right, left)
 
 
 def each(function: Callable[..., Any], *arrays: Any) -> Array:

@@ -224,7 +224,11 @@ GRADIENTS = [
         lambda d: (*pair(d), d.x(d.a, d.b), 0.125, 0.3, True, False),
         lambda g, _x, n, *_o: g * n,
     ),
-    case("hardtanh_backward", with_(-1.0, 1.0, of=pair), lambda g, x, a, b: where(inside(x, a, b), g, 0.0)),
+    case(
+        "hardtanh_backward",
+        with_(-1.0, 1.0, of=pair),
+        lambda g, x, a, b: where(inside(x, a, b), g, 0.0),
+    ),
     case("hardshrink_backward", with_(0.5, of=pair), lambda g, x, t: where(abs(x) > t, g, 0.0)),
     case(
         "softshrink_backward",
@@ -371,7 +375,11 @@ ARITHMETIC = [
     *(case(name, pair, minimum) for name in ("minimum", "fmin")),
     case("sign", one, sign),
     case("heaviside", pair, lambda x, v: where(x == 0, v, each(float, x > 0))),
-    case("nan_to_num", one, lambda x: where((x != x), 0.0, where(x == math.inf, 1e9, where(x == -math.inf, 0.0, x)))),  # noqa: E501, PLR0124 - the definition
+    case(
+        "nan_to_num",
+        one,
+        lambda x: where((x != x), 0.0, where(x == math.inf, 1e9, where(x == -math.inf, 0.0, x))),
+    ),
     case("neg", one, lambda x: -x),
     case("reciprocal", one, lambda x: 1 / x),
     case("rsqrt", positive, lambda x: 1 / sqrt(x)),
@@ -379,12 +387,27 @@ ARITHMETIC = [
     case("rad2deg", one, lambda x: x * (180 / math.pi)),
     case("ldexp.Tensor", pair, lambda x, e: x * power(2.0, e)),
     case("addcmul", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b: x + a * b),
-    case("addcmul", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b, value: x + value * a * b, value=2.0),
+    case(
+        "addcmul",
+        lambda d: (*pair(d), d.s(d.b)),
+        lambda x, a, b, value: x + value * a * b,
+        value=2.0,
+    ),
     case("addcdiv", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b: x + a / b),
-    case("addcdiv", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b, value: x + value * a / b, value=2.0),
+    case(
+        "addcdiv",
+        lambda d: (*pair(d), d.s(d.b)),
+        lambda x, a, b, value: x + value * a / b,
+        value=2.0,
+    ),
     case("lerp.Scalar", with_(0.3, of=pair), lambda x, y, w: x + w * (y - x)),
     case("round", one, rounded),
-    case("round.decimals", one, lambda x, decimals: rounded(x * 10**decimals) / 10**decimals, decimals=1),
+    case(
+        "round.decimals",
+        one,
+        lambda x, decimals: rounded(x * 10**decimals) / 10**decimals,
+        decimals=1,
+    ),
     case("frac", one, lambda x: x - elementary(math.trunc)(x)),
     case("floor_divide", pair, lambda a, b: floor(a / b)),
     case("remainder.Tensor", pair, remainder),
@@ -396,7 +419,11 @@ ARITHMETIC = [
     case("special_entr", positive, lambda x: -(x * log(x))),
     case("logaddexp", pair, logaddexp),
     case("logaddexp2", pair, lambda a, b: logaddexp(a, b, 2.0)),
-    case("_add_relu.Tensor", lambda d: (d.x(d.a).float(), d.x(d.a).float()), lambda a, b: maximum(a + b, 0.0)),
+    case(
+        "_add_relu.Tensor",
+        lambda d: (d.x(d.a).float(), d.x(d.a).float()),
+        lambda a, b: maximum(a + b, 0.0),
+    ),
     *(case("pow.Tensor_Scalar", with_(p), integer_power) for p in (1, 2, 3, 4, -1, -2)),
     *(case("pow.Tensor_Scalar", with_(p, of=positive), power) for p in (0.5, 7, -1.5)),
     case("pow.Tensor_Tensor", likely, power),
@@ -420,9 +447,13 @@ ARITHMETIC = [
     case("abs", one, abs),
     case("sgn", one, sign),
     case("angle", one, lambda x: where(x < 0, math.pi, 0.0)),
-    case("polar", pair, lambda r, t: each(Pair, r * elementary(math.cos)(t), r * elementary(math.sin)(t))),
+    case(
+        "polar",
+        pair,
+        lambda r, t: each(Pair, r * elementary(math.cos)(t), r * elementary(math.sin)(t)),
+    ),
     case("complex", pair, lambda r, i: each(Pair, r, i)),
-]  # fmt: skip
+]
 
 
 def _sinc(x: Array) -> Array:
@@ -475,7 +506,12 @@ QUANTIZERS = [
         lambda x, s, *_o: rounded(x / s),
         exact=False,
     ),
-    case("dequantize.self", lambda d: (torch.quantize_per_tensor(d.s(d.a).float(), 0.5, 3, torch.qint8),), lambda q: q * 0.5, exact=False),
+    case(
+        "dequantize.self",
+        lambda d: (torch.quantize_per_tensor(d.s(d.a).float(), 0.5, 3, torch.qint8),),
+        lambda q: q * 0.5,
+        exact=False,
+    ),
 ]
 
 

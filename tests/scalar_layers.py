@@ -216,22 +216,61 @@ NORMS = [
     case("native_batch_norm", bn(), batch_norm),
     case("native_batch_norm", bn(affine_=False, training=False), batch_norm),
     case("native_batch_norm", bn(running=False), batch_norm),
-    case("_native_batch_norm_legit.no_stats", lambda d: (image(d), None, None, True, 0.1, 1e-5), no_stats),
-    case("_native_batch_norm_legit_no_training", without_flag, lambda x, w, b, m, v, t, e: batch_norm(x, w, b, m, v, False, t, e)),  # noqa: FBT003 - the operator's own
-    case("_batch_norm_with_update", without_flag, lambda x, w, b, m, v, t, e: batch_norm(x, w, b, m, v, True, t, e)),  # noqa: FBT003 - the operator's own
-    case("native_layer_norm", lambda d: (image(d), [d.b, d.c], d.s(d.b, d.c), d.s(d.b, d.c), 1e-5), layer_norm),
+    case(
+        "_native_batch_norm_legit.no_stats",
+        lambda d: (image(d), None, None, True, 0.1, 1e-5),
+        no_stats,
+    ),
+    case(
+        "_native_batch_norm_legit_no_training",
+        without_flag,
+        lambda x, w, b, m, v, t, e: batch_norm(x, w, b, m, v, False, t, e),
+    ),
+    case(
+        "_batch_norm_with_update",
+        without_flag,
+        lambda x, w, b, m, v, t, e: batch_norm(x, w, b, m, v, True, t, e),
+    ),
+    case(
+        "native_layer_norm",
+        lambda d: (image(d), [d.b, d.c], d.s(d.b, d.c), d.s(d.b, d.c), 1e-5),
+        layer_norm,
+    ),
     case("native_layer_norm", lambda d: (image(d), [d.c], d.s(d.c), None, 1e-5), layer_norm),
-    case("native_group_norm", lambda d: (d.s(d.a, 2 * d.b, d.c), d.s(2 * d.b), d.s(2 * d.b), d.a, 2 * d.b, d.c, 2, 1e-5), group_norm),
+    case(
+        "native_group_norm",
+        lambda d: (d.s(d.a, 2 * d.b, d.c), d.s(2 * d.b), d.s(2 * d.b), d.a, 2 * d.b, d.c, 2, 1e-5),
+        group_norm,
+    ),
     case("_fused_rms_norm", lambda d: (image(d), [d.c], d.s(d.c), 1e-5), rms_norm),
     case("_fused_rms_norm", lambda d: (image(d), [d.c], None, 1e-5), rms_norm),
-    case("_weight_norm_interface", lambda d: (d.s(d.a, d.b), d.s(d.a, 1), 0), lambda v, g, _d: weight_norm(v, g)),
-    case("native_batch_norm_backward", lambda d: bn_backward_arguments(d, train=True), bn_backward, part=3),
-    case("native_batch_norm_backward", lambda d: bn_backward_arguments(d, train=False), bn_backward, part=3),
+    case(
+        "_weight_norm_interface",
+        lambda d: (d.s(d.a, d.b), d.s(d.a, 1), 0),
+        lambda v, g, _d: weight_norm(v, g),
+    ),
+    case(
+        "native_batch_norm_backward",
+        lambda d: bn_backward_arguments(d, train=True),
+        bn_backward,
+        part=3,
+    ),
+    case(
+        "native_batch_norm_backward",
+        lambda d: bn_backward_arguments(d, train=False),
+        bn_backward,
+        part=3,
+    ),
     case("native_layer_norm_backward", ln_backward_arguments, ln_backward, part=3),
     case("native_group_norm_backward", gn_backward_arguments, gn_backward, part=3),
-    imagined("_fused_rms_norm_backward", lambda *a: a[1], lambda d: (d.s(d.a, d.b), d.s(d.a, d.b), [d.b], d.x(d.a, 1), d.s(d.b), [True, True]), rms_backward),
+    imagined(
+        "_fused_rms_norm_backward",
+        lambda *a: a[1],
+        lambda d: (d.s(d.a, d.b), d.s(d.a, d.b), [d.b], d.x(d.a, 1), d.s(d.b), [True, True]),
+        rms_backward,
+    ),
     case("_weight_norm_interface_backward", wn_backward_arguments, wn_backward, part=2),
-]  # fmt: skip
+]
 
 
 # -- softmax ---------------------------------------------------------------------------------------
@@ -252,11 +291,23 @@ def log_softmax_backward(g: Array, y: Array, axis: int, _dtype: Any) -> Array:
 
 SOFTMAX = [
     case("_softmax", lambda d: (d.s(d.a, d.b, d.c), 1, False), lambda x, dim, _h: softmax(x, dim)),
-    case("_masked_softmax", lambda d: (d.s(d.a, d.b), torch.zeros(d.a, d.b).bool(), 1, 2), lambda x, *_o: softmax(x)),
+    case(
+        "_masked_softmax",
+        lambda d: (d.s(d.a, d.b), torch.zeros(d.a, d.b).bool(), 1, 2),
+        lambda x, *_o: softmax(x),
+    ),
     case("_log_softmax", lambda d: (d.s(d.a, d.b), 0, False), log_softmax),
-    case("_softmax_backward_data", lambda d: (d.s(d.a, d.b), d.s(d.a, d.b), 0, torch.float64), softmax_backward),
-    case("_log_softmax_backward_data", lambda d: (d.s(d.a, d.b), d.s(d.a, d.b), 0, torch.float64), log_softmax_backward),
-]  # fmt: skip
+    case(
+        "_softmax_backward_data",
+        lambda d: (d.s(d.a, d.b), d.s(d.a, d.b), 0, torch.float64),
+        softmax_backward,
+    ),
+    case(
+        "_log_softmax_backward_data",
+        lambda d: (d.s(d.a, d.b), d.s(d.a, d.b), 0, torch.float64),
+        log_softmax_backward,
+    ),
+]
 
 
 # -- pooling ---------------------------------------------------------------------------------------
@@ -287,7 +338,8 @@ def adaptive(x: Array, out: Sequence[int], reduce: Callable[[Array], Any]) -> Ar
     sizes = x.shape[-len(out) :]
     for place in np.ndindex(*out):
         cut = tuple(
-            slice(p * n // o, -(-(p + 1) * n // o)) for p, n, o in zip(place, sizes, out, strict=True)
+            slice(p * n // o, -(-(p + 1) * n // o))
+            for p, n, o in zip(place, sizes, out, strict=True)
         )
         for lead in np.ndindex(*x.shape[: -len(out)]):
             result[lead + place] = reduce(x[lead + cut].reshape(-1))
@@ -295,7 +347,7 @@ def adaptive(x: Array, out: Sequence[int], reduce: Callable[[Array], Any]) -> Ar
 
 
 def average(x: Array) -> Any:
-    return (summed(x) / x.size).item()
+    return summed(x).item() / x.size
 
 
 def highest(x: Array) -> Any:
@@ -364,24 +416,63 @@ def avg_backward_arguments(draw: Draw, dims: int) -> tuple[Any, ...]:
 
 
 POOLS = [
-    imagined("quantized_max_pool1d", lambda x, k: torch.nn.functional.max_pool1d(x, k), lambda d: (space(d, 1), [2]), max_pool),
+    imagined(
+        "quantized_max_pool1d",
+        lambda x, k: torch.nn.functional.max_pool1d(x, k),
+        lambda d: (space(d, 1), [2]),
+        max_pool,
+    ),
     case("max_pool2d_with_indices", lambda d: (space(d, 2), [2, 2]), max_pool),
     case("max_pool3d_with_indices", lambda d: (space(d, 3), [2, 2, 2]), max_pool),
     case("avg_pool1d", lambda d: (space(d, 1), [2]), avg_pool),
     case("avg_pool2d", lambda d: (space(d, 2), [2, 2]), avg_pool),
     case("avg_pool3d", lambda d: (space(d, 3), [2, 2, 2]), avg_pool),
-    imagined("adaptive_avg_pool1d", torch.nn.functional.adaptive_avg_pool1d, lambda d: (space(d, 1), [d.d]), lambda x, o: adaptive(x, o, average)),
-    case("_adaptive_avg_pool2d", lambda d: (space(d, 2), [d.d, 2]), lambda x, o: adaptive(x, o, average)),
-    case("_adaptive_avg_pool3d", lambda d: (space(d, 3), [d.d, 2, 1]), lambda x, o: adaptive(x, o, average)),
-    case("adaptive_max_pool2d", lambda d: (space(d, 2), [d.d, 2]), lambda x, o: adaptive(x, o, highest)),
-    case("adaptive_max_pool3d", lambda d: (space(d, 3), [d.d, 2, 1]), lambda x, o: adaptive(x, o, highest)),
-    case("max_unpool2d", lambda d: (d.s(1, d.a, 1, 1), d.i(4, 1, d.a, 1, 1), [2, 2]), lambda x, *_o: x, exact=False),
+    imagined(
+        "adaptive_avg_pool1d",
+        torch.nn.functional.adaptive_avg_pool1d,
+        lambda d: (space(d, 1), [d.d]),
+        lambda x, o: adaptive(x, o, average),
+    ),
+    case(
+        "_adaptive_avg_pool2d",
+        lambda d: (space(d, 2), [d.d, 2]),
+        lambda x, o: adaptive(x, o, average),
+    ),
+    case(
+        "_adaptive_avg_pool3d",
+        lambda d: (space(d, 3), [d.d, 2, 1]),
+        lambda x, o: adaptive(x, o, average),
+    ),
+    case(
+        "adaptive_max_pool2d",
+        lambda d: (space(d, 2), [d.d, 2]),
+        lambda x, o: adaptive(x, o, highest),
+    ),
+    case(
+        "adaptive_max_pool3d",
+        lambda d: (space(d, 3), [d.d, 2, 1]),
+        lambda x, o: adaptive(x, o, highest),
+    ),
+    case(
+        "max_unpool2d",
+        lambda d: (d.s(1, d.a, 1, 1), d.i(4, 1, d.a, 1, 1), [2, 2]),
+        lambda x, *_o: x,
+        exact=False,
+    ),
     case("max_pool2d_with_indices_backward", max_backward_arguments, max_backward),
     case("avg_pool2d_backward", lambda d: avg_backward_arguments(d, 2), avg_backward),
     case("avg_pool3d_backward", lambda d: avg_backward_arguments(d, 3), avg_backward),
-    case("_adaptive_avg_pool2d_backward", lambda d: (d.s(1, d.a, d.d, 2), space(d, 2)), adaptive_backward),
-    case("_adaptive_avg_pool3d_backward", lambda d: (d.s(1, d.a, d.d, 2, 1), space(d, 3)), adaptive_backward),
-]  # fmt: skip
+    case(
+        "_adaptive_avg_pool2d_backward",
+        lambda d: (d.s(1, d.a, d.d, 2), space(d, 2)),
+        adaptive_backward,
+    ),
+    case(
+        "_adaptive_avg_pool3d_backward",
+        lambda d: (d.s(1, d.a, d.d, 2, 1), space(d, 3)),
+        adaptive_backward,
+    ),
+]
 
 
 # -- reductions ------------------------------------------------------------------------------------
@@ -541,7 +632,9 @@ def bag_arguments(mode: int, *, weighted: bool = False) -> Callable[[Draw], tupl
     return arguments
 
 
-def bag_backward(g: Array, indices: Any, bag_of: Any, size: Any, mode: int, weights: Any, rows: int) -> Array:  # noqa: E501, PLR0913 - what the gradient depends on
+def bag_backward(
+    g: Array, indices: Any, bag_of: Any, size: Any, mode: int, weights: Any, rows: int
+) -> Array:
     shares = g / size[:, None] if mode == 1 else g
     out = scattered((rows, g.shape[1]), [], [])
     for i, (row, bag) in enumerate(zip(indices, bag_of, strict=True)):
@@ -550,7 +643,9 @@ def bag_backward(g: Array, indices: Any, bag_of: Any, size: Any, mode: int, weig
     return out
 
 
-def bag_backward_arguments(draw: Draw, mode: int, *, weighted: bool, dense: bool) -> tuple[Any, ...]:
+def bag_backward_arguments(
+    draw: Draw, mode: int, *, weighted: bool, dense: bool
+) -> tuple[Any, ...]:
     args = bag_arguments(mode, weighted=weighted)(draw)
     out, bag_of, size, top = aten("_embedding_bag")(*args)
     bag_of = torch.repeat_interleave(torch.arange(3), torch.tensor([draw.a, draw.a, draw.c]))
@@ -615,12 +710,26 @@ REDUCTIONS = [
     case("prod.dim_int", lambda d: (two(d), 1), lambda x, a: folded(times, x, a)),
     case("mean.dim", lambda d: (d.s(d.a, d.b, d.c), [0, 2]), mean),
     case("nansum", lambda d: (two(d), [0]), lambda x, a: summed(where(x != x, 0.0, x), a)),  # noqa: PLR0124 - what NaN is
-    *(case(f"{n}.correction", lambda d: (d.s(d.a, d.b + 1), [1]), variance) for n in ("var", "var_mean")),
-    *(case(f"{n}.correction", lambda d: (d.s(d.a, d.b + 1), [1]), lambda x, a: sqrt(variance(x, a))) for n in ("std", "std_mean")),
+    *(
+        case(f"{n}.correction", lambda d: (d.s(d.a, d.b + 1), [1]), variance)
+        for n in ("var", "var_mean")
+    ),
+    *(
+        case(
+            f"{n}.correction", lambda d: (d.s(d.a, d.b + 1), [1]), lambda x, a: sqrt(variance(x, a))
+        )
+        for n in ("std", "std_mean")
+    ),
     case("amax", lambda d: (d.s(d.a, d.b), [1]), greatest),
     case("max.dim", lambda d: (d.s(d.a, d.b), 1), greatest),
     case("max.other", lambda d: (d.s(d.a, d.b), d.s(d.b)), maximum),
-    case("aminmax", lambda d: (two(d),), lambda x, dim: (folded(smaller, x, dim), greatest(x, dim)), part=2, dim=0),
+    case(
+        "aminmax",
+        lambda d: (two(d),),
+        lambda x, dim: (folded(smaller, x, dim), greatest(x, dim)),
+        part=2,
+        dim=0,
+    ),
     case("logsumexp", lambda d: (d.s(d.a, d.b, d.c), [0, 2]), logsumexp),
     case("trace", lambda d: (two(d),), lambda x: summed(np.diagonal(x))),
     case("cumsum", lambda d: (two(d), 1), lambda x, a: running(plus, x, a)),
@@ -628,37 +737,89 @@ REDUCTIONS = [
     case("cummax", lambda d: (two(d), 1), lambda x, a: running(larger, x, a), exact=False),
     case("_logcumsumexp", lambda d: (two(d), 1), lambda x, a: running(log_add, x, a)),
     *(case("linalg_vector_norm", lambda d, p=p: (two(d), p, [1]), norm) for p in _ORDERS),
-    *(case("linalg_vector_norm", lambda d, p=p: (d.z(d.a, d.b), p, [1]), norm) for p in (1.0, 2.0, 3.0, math.inf)),
+    *(
+        case("linalg_vector_norm", lambda d, p=p: (d.z(d.a, d.b), p, [1]), norm)
+        for p in (1.0, 2.0, 3.0, math.inf)
+    ),
     case("linalg__powsum", lambda d: (two(d), 3.0), power_sum),
-    *(case("_cdist_forward", lambda d, p=p: (d.s(d.a, d.b), d.s(d.c, d.b), p, None), cdist) for p in (1.0, 2.0, 3.0)),
+    *(
+        case("_cdist_forward", lambda d, p=p: (d.s(d.a, d.b), d.s(d.c, d.b), p, None), cdist)
+        for p in (1.0, 2.0, 3.0)
+    ),
     case("_euclidean_dist", lambda d: (d.s(d.a, d.b), d.s(d.c, d.b)), lambda x, y: cdist(x, y, 2)),
     case("_pdist_forward", lambda d: (d.s(d.a + 1, d.b),), pdist),
     case("dist", lambda d: (two(d), d.s(d.b)), lambda x, y: norm(x - y)),
     case("renorm", lambda d: (two(d), 2.0, 0, 3.0), renorm),
-    case("embedding_renorm", lambda d: (two(d), d.i(d.a, d.c), 1.0, 2.0), embedding_renorm, exact=False),
+    case(
+        "embedding_renorm",
+        lambda d: (two(d), d.i(d.a, d.c), 1.0, 2.0),
+        embedding_renorm,
+        exact=False,
+    ),
     case("scatter_add", scatter_arguments, scatter_with(plus)),
     case("scatter.reduce", scatter_arguments, scatter_with(times), reduce="multiply"),
     case("scatter.src", scatter_arguments, lambda x, *_o: x, exact=False),
-    *(case("scatter_reduce.two", lambda d, n=n: scatter_arguments(d, n), scatter_with(s)) for n, s in _STEPS.items()),
+    *(
+        case("scatter_reduce.two", lambda d, n=n: scatter_arguments(d, n), scatter_with(s))
+        for n, s in _STEPS.items()
+    ),
     case("scatter_reduce.two", lambda d: scatter_arguments(d, "mean"), scatter_mean),
     case("index_add", index_arguments, rows_with(plus)),
     case("index_add", index_arguments, rows_with(plus), alpha=2),
-    *(case("index_reduce", lambda d, n=n: index_arguments(d, n), rows_with(s)) for n, s in _STEPS.items() if n != "sum"),
+    *(
+        case("index_reduce", lambda d, n=n: index_arguments(d, n), rows_with(s))
+        for n, s in _STEPS.items()
+        if n != "sum"
+    ),
     case("index_reduce", lambda d: index_arguments(d, "mean"), index_mean),
     case("index_put", lambda d: (two(d), [d.i(d.a, d.c)], d.s(d.c, d.b), True), accumulate),
-    case("index_put", lambda d: (two(d), [d.i(d.a, d.c)], d.s(d.c, d.b), False), lambda x, *_o: x, exact=False),
+    case(
+        "index_put",
+        lambda d: (two(d), [d.i(d.a, d.c)], d.s(d.c, d.b), False),
+        lambda x, *_o: x,
+        exact=False,
+    ),
     case("put", lambda d: (two(d), d.i(d.a * d.b, d.c), d.s(d.c), True), put),
     *(case("_embedding_bag", bag_arguments(m), bags) for m in (0, 1, 2)),
     case("_embedding_bag", bag_arguments(0, weighted=True), bags),
-    case("_embedding_bag_dense_backward", lambda d: bag_backward_arguments(d, 1, weighted=False, dense=True), lambda g, i, b, s, _t, n, _f, m, w: bag_backward(g, i, b, s, m, w, n)),
-    case("_embedding_bag_dense_backward", lambda d: bag_backward_arguments(d, 0, weighted=True, dense=True), lambda g, i, b, s, _t, n, _f, m, w: bag_backward(g, i, b, s, m, w, n)),
-    case("_embedding_bag_backward", lambda d: bag_backward_arguments(d, 0, weighted=False, dense=False), lambda g, i, _o, b, s, _t, n, _f, m, _s, w: bag_backward(g, i, b, s, m, w, n)),
-    imagined("_embedding_bag_per_sample_weights_backward", lambda *a: a[0], lambda d: (d.s(3, d.b), d.s(5, d.b), d.i(5, d.c), d.i(1, 3), d.i(3, d.c), 0), lambda g, t, i, _o, b, _m: summed(g[b] * t[i], 1)),
-    case("embedding_dense_backward", lambda d: (d.s(d.c, d.b), d.i(4, d.c), 4, -1, False), embedding_backward),
-    case("embedding_dense_backward", lambda d: (d.s(d.c, d.b), d.i(4, d.c), 4, -1, True), embedding_backward),
-    case("reflection_pad1d_backward", lambda d: (d.s(d.a, d.b, 7), d.s(d.a, d.b, 4), [1, 2]), padding_backward),
+    case(
+        "_embedding_bag_dense_backward",
+        lambda d: bag_backward_arguments(d, 1, weighted=False, dense=True),
+        lambda g, i, b, s, _t, n, _f, m, w: bag_backward(g, i, b, s, m, w, n),
+    ),
+    case(
+        "_embedding_bag_dense_backward",
+        lambda d: bag_backward_arguments(d, 0, weighted=True, dense=True),
+        lambda g, i, b, s, _t, n, _f, m, w: bag_backward(g, i, b, s, m, w, n),
+    ),
+    case(
+        "_embedding_bag_backward",
+        lambda d: bag_backward_arguments(d, 0, weighted=False, dense=False),
+        lambda g, i, _o, b, s, _t, n, _f, m, _s, w: bag_backward(g, i, b, s, m, w, n),
+    ),
+    imagined(
+        "_embedding_bag_per_sample_weights_backward",
+        lambda *a: a[0],
+        lambda d: (d.s(3, d.b), d.s(5, d.b), d.i(5, d.c), d.i(1, 3), d.i(3, d.c), 0),
+        lambda g, t, i, _o, b, _m: summed(g[b] * t[i], 1),
+    ),
+    case(
+        "embedding_dense_backward",
+        lambda d: (d.s(d.c, d.b), d.i(4, d.c), 4, -1, False),
+        embedding_backward,
+    ),
+    case(
+        "embedding_dense_backward",
+        lambda d: (d.s(d.c, d.b), d.i(4, d.c), 4, -1, True),
+        embedding_backward,
+    ),
+    case(
+        "reflection_pad1d_backward",
+        lambda d: (d.s(d.a, d.b, 7), d.s(d.a, d.b, 4), [1, 2]),
+        padding_backward,
+    ),
     case("col2im", lambda d: (d.s(d.a, 4 * d.b, 9), [4, 4], [2, 2], [1, 1], [0, 0], [1, 1]), fold),
-]  # fmt: skip
+]
 
 
 # -- losses ----------------------------------------------------------------------------------------
@@ -711,7 +872,7 @@ def margin(x: Array, t: Any, p: int, bound: float, weight: Any, reduction: int) 
         over = maximum(bound - row[target] + others, 0.0)
         over = over * over if p == 2 else over
         over = over if weight is None else over * weight[target]
-        losses.append((summed(over) / len(row)).item())
+        losses.append(summed(over).item() / len(row))
     return reduced(np.array(losses, dtype=object), reduction)
 
 
@@ -749,7 +910,7 @@ def _ctc_one(logs: Array, target: Any, frames: int) -> Any:
 
 
 def divided(g: Array, values: Array, reduction: int) -> Array:
-    return np.asarray(g, dtype=object) / values.size if reduction == 1 else g
+    return g.item() / values.size if reduction == 1 else g
 
 
 def mse_backward(g: Array, x: Array, t: Array, reduction: int) -> Array:
@@ -812,24 +973,63 @@ def likely(draw: Draw) -> tuple[Any, ...]:
 
 _REDUCTIONS = (0, 1, 2)
 LOSSES = [
-    *(case("mse_loss", lambda d, r=r: (two(d), two(d), r), loss(lambda x, t: (lambda e: e * e)(x - t))) for r in _REDUCTIONS),
+    *(
+        case(
+            "mse_loss",
+            lambda d, r=r: (two(d), two(d), r),
+            loss(lambda x, t: (lambda e: e * e)(x - t)),
+        )
+        for r in _REDUCTIONS
+    ),
     case("smooth_l1_loss", lambda d: (two(d), two(d), 1, 0.5), loss(smooth)),
     case("huber_loss", lambda d: (two(d), two(d), 1, 0.5), loss(huber)),
-    case("soft_margin_loss", lambda d: (two(d), two(d), 1), loss(lambda x, t: log(1 + exp(-(t * x))))),
+    case(
+        "soft_margin_loss", lambda d: (two(d), two(d), 1), loss(lambda x, t: log(1 + exp(-(t * x))))
+    ),
     *(case("binary_cross_entropy", lambda d, r=r: (*likely(d), None, r), bce) for r in _REDUCTIONS),
     case("binary_cross_entropy", lambda d: (*likely(d), d.x(d.b), 1), bce),
     case("binary_cross_entropy_with_logits", lambda d: (*likely(d), None, None, 1), bce_logits),
-    case("binary_cross_entropy_with_logits", lambda d: (*likely(d), d.x(d.b), d.x(d.b), 0), bce_logits),
-    *(case("nll_loss_forward", lambda d, r=r, w=w: labels(d, weighted=w, reduction=r), nll) for r in _REDUCTIONS for w in (False, True)),
-    *(case("multi_margin_loss", lambda d, p=p, w=w: margin_arguments(d, p, weighted=w), margin) for p, w in ((1, False), (2, True))),
+    case(
+        "binary_cross_entropy_with_logits",
+        lambda d: (*likely(d), d.x(d.b), d.x(d.b), 0),
+        bce_logits,
+    ),
+    *(
+        case("nll_loss_forward", lambda d, r=r, w=w: labels(d, weighted=w, reduction=r), nll)
+        for r in _REDUCTIONS
+        for w in (False, True)
+    ),
+    *(
+        case("multi_margin_loss", lambda d, p=p, w=w: margin_arguments(d, p, weighted=w), margin)
+        for p, w in ((1, False), (2, True))
+    ),
     case("_ctc_loss", ctc_arguments, ctc),
-    *(case("mse_loss_backward", lambda d, r=r: (d.s(), two(d), two(d), r), mse_backward) for r in (1, 2)),
+    *(
+        case("mse_loss_backward", lambda d, r=r: (d.s(), two(d), two(d), r), mse_backward)
+        for r in (1, 2)
+    ),
     case("smooth_l1_loss_backward", lambda d: (d.s(), two(d), two(d), 1, 0.5), smooth_backward),
     case("huber_loss_backward", lambda d: (d.s(), two(d), two(d), 1, 0.5), huber_backward),
     case("soft_margin_loss_backward", lambda d: (d.s(), two(d), two(d), 1), soft_margin_backward),
-    *(case("binary_cross_entropy_backward", lambda d, r=r: (d.s(), *likely(d), None, r), bce_backward) for r in (1, 2)),
-    case("binary_cross_entropy_backward", lambda d: (d.s(), *likely(d), d.x(d.a, d.b), 1), bce_backward),
-    *(case("nll_loss_backward", lambda d, w=w: nll_backward_arguments(d, weighted=w), nll_backward) for w in (False, True)),
-]  # fmt: skip
+    *(
+        case(
+            "binary_cross_entropy_backward",
+            lambda d, r=r: (d.s(), *likely(d), None, r),
+            bce_backward,
+        )
+        for r in (1, 2)
+    ),
+    case(
+        "binary_cross_entropy_backward",
+        lambda d: (d.s(), *likely(d), d.x(d.a, d.b), 1),
+        bce_backward,
+    ),
+    *(
+        case(
+            "nll_loss_backward", lambda d, w=w: nll_backward_arguments(d, weighted=w), nll_backward
+        )
+        for w in (False, True)
+    ),
+]
 
 CASES: list[Case] = [*NORMS, *SOFTMAX, *POOLS, *REDUCTIONS, *LOSSES]

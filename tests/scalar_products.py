@@ -153,10 +153,20 @@ MATRICES = [
     case("addmm", lambda d: (d.s(d.c), d.s(d.a, d.b), d.s(d.b, d.c)), added, beta=0),
     case("addmm", lambda d: (d.s(d.a, d.c), d.s(d.a, d.b), d.s(d.b, d.c)), added, beta=2, alpha=3),
     case("baddbmm", lambda d: (d.s(d.d, d.a, d.c), d.s(d.d, d.a, d.b), d.s(d.d, d.b, d.c)), added),
-    case("addbmm", lambda d: (d.s(d.a, d.c), d.s(d.d, d.a, d.b), d.s(d.d, d.b, d.c)), added_batches),
-    case("addmv", lambda d: (d.s(d.a), d.s(d.a, d.b), d.s(d.b)), lambda c, m, v: with_bias(vector(m, v), c)),
+    case(
+        "addbmm", lambda d: (d.s(d.a, d.c), d.s(d.d, d.a, d.b), d.s(d.d, d.b, d.c)), added_batches
+    ),
+    case(
+        "addmv",
+        lambda d: (d.s(d.a), d.s(d.a, d.b), d.s(d.b)),
+        lambda c, m, v: with_bias(vector(m, v), c),
+    ),
     case("mv", lambda d: (d.s(d.a, d.b), d.s(d.b)), vector),
-    case("addr", lambda d: (d.s(d.a, d.b), d.s(d.a), d.s(d.b)), lambda c, u, v: with_bias(product(u.reshape(-1, 1), v.reshape(1, -1)), c)),
+    case(
+        "addr",
+        lambda d: (d.s(d.a, d.b), d.s(d.a), d.s(d.b)),
+        lambda c, u, v: with_bias(product(u.reshape(-1, 1), v.reshape(1, -1)), c),
+    ),
     case("dot", lambda d: (d.s(d.a), d.s(d.a)), dotted),
     case("linear", lambda d: (d.s(d.a, d.b, d.c), d.s(d.d, d.c), d.s(d.d)), linear),
     case("linear", lambda d: (d.s(d.a, d.c), d.s(d.d, d.c)), linear),
@@ -178,7 +188,12 @@ MATRICES = [
         use_gelu=True,
         exact=False,
     ),
-    imagined("_scaled_mm", lambda a, b, *_o: a @ b, lambda d: (d.s(d.a, d.b), d.s(d.b, d.c), d.s(1), d.s(1), d.s(d.c)), scaled_product),
+    imagined(
+        "_scaled_mm",
+        lambda a, b, *_o: a @ b,
+        lambda d: (d.s(d.a, d.b), d.s(d.b, d.c), d.s(1), d.s(1), d.s(d.c)),
+        scaled_product,
+    ),
     imagined(
         "_weight_int8pack_mm",
         lambda x, w, _s: x @ w.T,
@@ -233,7 +248,7 @@ MATRICES = [
         lambda d: (d.s(d.a, d.c), d.s(d.a, d.b), d.s(d.b, d.c), (True, True)),
         lambda g, a, b, _m: (product(g, b.T), product(a.T, g)),
     ),
-]  # fmt: skip
+]
 
 
 # -- convolutions ----------------------------------------------------------------------------------
@@ -272,7 +287,9 @@ def convolved(  # noqa: PLR0913 - the operator's own
         first = channel // outside * inside
         total: Any = 0.0
         for i, *tap in np.ndindex(inside, *kernel):
-            at = tuple(p * s + t * d for p, s, t, d in zip(place, stride, tap, dilation, strict=True))
+            at = tuple(
+                p * s + t * d for p, s, t, d in zip(place, stride, tap, dilation, strict=True)
+            )
             total = mac(total, x[(n, first + i, *at)], weight[(channel, i, *tap)])
         out[(n, channel, *place)] = total
     return out if bias is None else with_bias(out, bias.reshape(-1, *[1] * len(kernel)))
@@ -289,7 +306,9 @@ def spread(  # noqa: PLR0913 - the operator's own
 ) -> Array:
     """Each input times every weight of its group, added where it belongs; the border is cut off."""
     kernel = weight.shape[2:]
-    sizes = [(n - 1) * s + k + m for n, s, k, m in zip(x.shape[2:], stride, kernel, more, strict=True)]
+    sizes = [
+        (n - 1) * s + k + m for n, s, k, m in zip(x.shape[2:], stride, kernel, more, strict=True)
+    ]
     outside, inside = weight.shape[1], x.shape[1] // groups
     out = np.full((x.shape[0], outside * groups, *sizes), 0.0, dtype=object)
     for n, channel, *place in np.ndindex(*x.shape):
@@ -374,6 +393,15 @@ def quantized_spread(draw: Draw) -> tuple[Any, ...]:
     return x, Packed(w, b), 1.0, 0
 
 
+def complex_image(draw: Draw) -> tuple[Any, ...]:
+    x, w, b = draw.z(1, draw.a, 3), draw.z(draw.b, draw.a, 2), draw.z(draw.b)
+    return x, w, b, [1], [0], [1], False, [0], 1
+
+
+def _complex_result(x: torch.Tensor, w: torch.Tensor, *_options: Any) -> torch.Tensor:
+    return x.new_empty(1, len(w), 2)
+
+
 ONE, NONE = [1, 1], [0, 0]
 conv2d = torch.nn.functional.conv2d
 
@@ -387,27 +415,69 @@ CONVOLUTIONS = [
     case("convolution", convolving(2, stride=2), convolution),
     case("convolution", convolving(2, bias=False, dilation=2), convolution),
     case("convolution", convolving(3), convolution),
-    case("convolution", lambda d: (d.z(1, d.a, 3), d.z(d.b, d.a, 2), d.z(d.b), [1], [1], [1], False, [0], 1), convolution),
+    imagined("convolution", _complex_result, complex_image, convolution),
     case("convolution", spreading(1, groups=2), convolution),
     case("convolution", spreading(2), convolution),
     case("_slow_conv2d_forward", slow, lambda x, w, _k, b, s, p: convolved(x, w, b, s, p, ONE)),
-    case("mkldnn_convolution", lambda d: (*(t.float() for t in image(d, 2)), ONE, ONE, ONE, 1), lambda x, w, b, p, s, d, g: convolved(x, w, b, s, p, d, g), exact=False),
+    case(
+        "mkldnn_convolution",
+        lambda d: (*(t.float() for t in image(d, 2)), ONE, ONE, ONE, 1),
+        lambda x, w, b, p, s, d, g: convolved(x, w, b, s, p, d, g),
+        exact=False,
+    ),
     imagined("cudnn_convolution", lambda x, w, *_o: conv2d(x, w), lambda d: image(d, 2)[:2], plain),
-    imagined("cudnn_convolution_relu", lambda *a: conv2d(*a), lambda d: image(d, 2), lambda x, w, b: maximum(plain(x, w, b), 0.0)),
+    imagined(
+        "cudnn_convolution_relu",
+        lambda *a: conv2d(*a),
+        lambda d: image(d, 2),
+        lambda x, w, b: maximum(plain(x, w, b), 0.0),
+    ),
     imagined(
         "cudnn_convolution_add_relu",
         lambda x, w, *_o: conv2d(x, w),
         lambda d: (*image(d, 2)[:2], d.s(1), 2.0, image(d, 2)[2]),
         lambda x, w, z, a, b: maximum(_and_scaled(plain(x, w, b), z, a), 0.0),
     ),
-    case("conv_transpose2d.input", lambda d: (*spreading(2)(d)[:3], [2, 2]), lambda x, w, b, s: spread(x, w, b, s, NONE, NONE)),
-    imagined("slow_conv_transpose2d", lambda x, w, _k, b: torch.nn.functional.conv_transpose2d(x, w, b), lambda d: _slow_spread(d), lambda x, w, _k, b: spread(x, w, b, ONE, NONE, NONE)),
-    imagined("cudnn_convolution_transpose", lambda x, w: torch.nn.functional.conv_transpose2d(x, w), lambda d: spreading(2)(d)[:2], lambda x, w: spread(x, w, None, ONE, NONE, NONE)),
-    case("conv_tbc", lambda d: (d.s(d.a + 2, d.b, d.c), d.s(2, d.c, d.d), d.s(d.d)), lambda x, w, b: convolved(x.transpose(1, 2, 0), w.transpose(2, 1, 0), b, [1], [0], [1]).transpose(2, 0, 1)),
-    imagined("quantized::conv2d", lambda x, p, *_o: conv2d(x, p.weight), quantized_image, lambda x, p, *_o: requantized(plain(x, numbers(p.weight), numbers(p.bias)))),
-    imagined("quantized::conv_transpose2d", lambda x, p, *_o: torch.nn.functional.conv_transpose2d(x, p.weight), quantized_spread, lambda x, p, *_o: requantized(spread(x, numbers(p.weight), numbers(p.bias), ONE, NONE, NONE))),
+    case(
+        "conv_transpose2d.input",
+        lambda d: (*spreading(2)(d)[:3], [2, 2]),
+        lambda x, w, b, s: spread(x, w, b, s, NONE, NONE),
+    ),
+    imagined(
+        "slow_conv_transpose2d",
+        lambda x, w, _k, b: torch.nn.functional.conv_transpose2d(x, w, b),
+        lambda d: _slow_spread(d),
+        lambda x, w, _k, b: spread(x, w, b, ONE, NONE, NONE),
+    ),
+    imagined(
+        "cudnn_convolution_transpose",
+        lambda x, w: torch.nn.functional.conv_transpose2d(x, w),
+        lambda d: spreading(2)(d)[:2],
+        lambda x, w: spread(x, w, None, ONE, NONE, NONE),
+    ),
+    case(
+        "conv_tbc",
+        lambda d: (d.s(d.a + 2, d.b, d.c), d.s(2, d.c, d.d), d.s(d.d)),
+        lambda x, w, b: convolved(
+            x.transpose(1, 2, 0), w.transpose(2, 1, 0), b, [1], [0], [1]
+        ).transpose(2, 0, 1),
+    ),
+    imagined(
+        "quantized::conv2d",
+        lambda x, p, *_o: conv2d(x, p.weight),
+        quantized_image,
+        lambda x, p, *_o: requantized(plain(x, numbers(p.weight), numbers(p.bias))),
+    ),
+    imagined(
+        "quantized::conv_transpose2d",
+        lambda x, p, *_o: torch.nn.functional.conv_transpose2d(x, p.weight),
+        quantized_spread,
+        lambda x, p, *_o: requantized(
+            spread(x, numbers(p.weight), numbers(p.bias), ONE, NONE, NONE)
+        ),
+    ),
     case("convolution_backward", backward_arguments, backward, part=3),
-]  # fmt: skip
+]
 
 
 def _and_scaled(out: Array, other: Array, alpha: float) -> Array:
@@ -428,7 +498,9 @@ def softmax(x: Array, axis: int = -1) -> Array:
     return grown / np.expand_dims(summed(grown, axis), axis)
 
 
-def attend(q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None) -> Array:
+def attend(
+    q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None
+) -> Array:
     """One head after the other; groups of query heads share keys and values."""
     groups = q.shape[-3] // k.shape[-3]
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
@@ -450,7 +522,9 @@ def heads(draw: Draw, *, groups: int = 1) -> tuple[Any, ...]:
     )
 
 
-def flash(q: Array, k: Array, v: Array, *_o: Any, attn_mask: Any = None, scale: Any = None) -> Array:
+def flash(
+    q: Array, k: Array, v: Array, *_o: Any, attn_mask: Any = None, scale: Any = None
+) -> Array:
     return attend(q, k, v, attn_mask, scale)
 
 
@@ -578,19 +652,69 @@ ATTENTION = [
     case("_scaled_dot_product_flash_attention_for_cpu", heads, flash),
     case("_scaled_dot_product_flash_attention_for_cpu", heads, flash, scale=1.0),
     case("_scaled_dot_product_flash_attention_for_cpu", heads, flash, scale=0.3),
-    imagined("_scaled_dot_product_flash_attention_for_cpu", lambda q, *_o, **_k: q, heads, flash, attn_mask=torch.rand(1, 1)),
+    imagined(
+        "_scaled_dot_product_flash_attention_for_cpu",
+        lambda q, *_o, **_k: q,
+        heads,
+        flash,
+        attn_mask=torch.rand(1, 1),
+    ),
     case("_scaled_dot_product_attention_math", heads, flash),
-    case("_scaled_dot_product_attention_math", lambda d: heads(d, groups=2), lambda q, k, v, enable_gqa: attend(q, k, v), enable_gqa=True),  # noqa: ARG005 - the operator's own
-    imagined("_scaled_dot_product_efficient_attention", lambda q, *_o: q, lambda d: (*heads(d), d.s(1, 1), False), lambda q, k, v, m, _l: attend(q, k, v, m)),
-    imagined("_flash_attention_forward", lambda q, *_o: q, lambda d: tuple(t.transpose(1, 2) for t in heads(d)) + (None, None, 1, 1, 0.0, False, False), lambda q, k, v, *_o: attend(*map(laid_out, (q, k, v)))),
+    case(
+        "_scaled_dot_product_attention_math",
+        lambda d: heads(d, groups=2),
+        lambda q, k, v, enable_gqa: attend(q, k, v),
+        enable_gqa=True,
+    ),
+    imagined(
+        "_scaled_dot_product_efficient_attention",
+        lambda q, *_o: q,
+        lambda d: (*heads(d), d.s(1, 1), False),
+        lambda q, k, v, m, _l: attend(q, k, v, m),
+    ),
+    imagined(
+        "_flash_attention_forward",
+        lambda q, *_o: q,
+        lambda d: (
+            tuple(t.transpose(1, 2) for t in heads(d)) + (None, None, 1, 1, 0.0, False, False)
+        ),
+        lambda q, k, v, *_o: attend(*map(laid_out, (q, k, v))),
+    ),
     imagined("_flash_attention_forward", lambda q, *_o: q, packed_heads, packed_attention),
-    imagined("_efficient_attention_forward", lambda q, *_o: q, lambda d: tuple(t.transpose(1, 2) for t in heads(d)) + (d.s(1, 1), None, None, 1, 1, 0.0, 0), lambda q, k, v, m, *_o: attend(*map(laid_out, (q, k, v)), m)),
-    case("_scaled_dot_product_flash_attention_for_cpu_backward", sdpa_backward_arguments, sdpa_gradients, part=3),
+    imagined(
+        "_efficient_attention_forward",
+        lambda q, *_o: q,
+        lambda d: (
+            tuple(t.transpose(1, 2) for t in heads(d)) + (d.s(1, 1), None, None, 1, 1, 0.0, 0)
+        ),
+        lambda q, k, v, m, *_o: attend(*map(laid_out, (q, k, v)), m),
+    ),
+    case(
+        "_scaled_dot_product_flash_attention_for_cpu_backward",
+        sdpa_backward_arguments,
+        sdpa_gradients,
+        part=3,
+    ),
     case("_native_multi_head_attention", native_arguments, native, exact=False),
-    case("_transformer_encoder_layer_fwd", encoder_arguments(gelu_used=True), encoder_layer, exact=False),
-    case("_transformer_encoder_layer_fwd", encoder_arguments(gelu_used=False), encoder_layer, exact=False),
-    case("_transform_bias_rescale_qkv", lambda d: (d.s(d.a, d.b, 6 * d.c), d.s(6 * d.c), 2), rescaled, part=3),
-]  # fmt: skip
+    case(
+        "_transformer_encoder_layer_fwd",
+        encoder_arguments(gelu_used=True),
+        encoder_layer,
+        exact=False,
+    ),
+    case(
+        "_transformer_encoder_layer_fwd",
+        encoder_arguments(gelu_used=False),
+        encoder_layer,
+        exact=False,
+    ),
+    case(
+        "_transform_bias_rescale_qkv",
+        lambda d: (d.s(d.a, d.b, 6 * d.c), d.s(6 * d.c), 2),
+        rescaled,
+        part=3,
+    ),
+]
 
 
 # -- recurrent layers ------------------------------------------------------------------------------
@@ -651,7 +775,15 @@ def run_layers(cell: str, x: Array, weights: Sequence[Array], states: Array, bot
     return x
 
 
-def stack(draw: Draw, gates: int, *, layers: int = 2, both: bool = True, bias: bool = True, projection: int = 0) -> tuple[Any, ...]:  # noqa: E501, PLR0913 - options of the layer
+def stack(
+    draw: Draw,
+    gates: int,
+    *,
+    layers: int = 2,
+    both: bool = True,
+    bias: bool = True,
+    projection: int = 0,
+) -> tuple[Any, ...]:
     """Data, states and flat weights of a layer of width 3."""
     hidden, directions, fed = 3, 2 if both else 1, projection or 3
     weights = []
@@ -689,7 +821,9 @@ def mps_arguments(draw: Draw) -> tuple[Any, ...]:
     return x, states, weights, True, 2, 0.0, False, True, False
 
 
-def fused_lstm(gi: Array, gh: Array, c: Array, bi: Any = None, bh: Any = None) -> tuple[Array, Array]:
+def fused_lstm(
+    gi: Array, gh: Array, c: Array, bi: Any = None, bh: Any = None
+) -> tuple[Array, Array]:
     gi, gh = (g if b is None else with_bias(g, b) for g, b in ((gi, bi), (gh, bh)))
     return lstm_gates(gi + gh, c)
 
@@ -708,7 +842,9 @@ def gates_of(count: int, *, bias: bool) -> Callable[[Draw], tuple[Any, ...]]:
     return arguments
 
 
-def lstm_gradients(dh: Array, dc: Array, c: Array, c_new: Array, gates: Array, bias: object) -> tuple[Array, ...]:  # noqa: E501, PLR0913 - the operator's own
+def lstm_gradients(
+    dh: Array, dc: Array, c: Array, c_new: Array, gates: Array, bias: object
+) -> tuple[Array, ...]:
     i, f, g, o = np.split(gates, 4, axis=-1)
     t = tanh(c_new)
     dc = dc + dh * o * (1 - t * t)
@@ -734,15 +870,42 @@ def gru_gradients(dh: Array, saved: Array, bias: object) -> tuple[Array, ...]:
 
 
 RECURRENT = [
-    case("mkldnn_rnn_layer", mkldnn_arguments, lambda x, *a: run_direction("lstm", x, a[:4], a[4:6])),
-    imagined("_cudnn_rnn", lambda x, *_o: x, cudnn_arguments, lambda x, w, _s, _b, h, c, *_o: run_layers("lstm", x, w, (h, c), both=True)),
-    imagined("miopen_rnn", lambda x, *_o: x, miopen_arguments, lambda x, w, _s, h, *_o: run_layers("gru", x, w, (h,), both=True)),
-    imagined("_lstm_mps", lambda x, *_o: x, mps_arguments, lambda x, s, w, *_o: run_layers("lstm", x, w, s, both=True)),
+    case(
+        "mkldnn_rnn_layer", mkldnn_arguments, lambda x, *a: run_direction("lstm", x, a[:4], a[4:6])
+    ),
+    imagined(
+        "_cudnn_rnn",
+        lambda x, *_o: x,
+        cudnn_arguments,
+        lambda x, w, _s, _b, h, c, *_o: run_layers("lstm", x, w, (h, c), both=True),
+    ),
+    imagined(
+        "miopen_rnn",
+        lambda x, *_o: x,
+        miopen_arguments,
+        lambda x, w, _s, h, *_o: run_layers("gru", x, w, (h,), both=True),
+    ),
+    imagined(
+        "_lstm_mps",
+        lambda x, *_o: x,
+        mps_arguments,
+        lambda x, s, w, *_o: run_layers("lstm", x, w, s, both=True),
+    ),
     imagined("_thnn_fused_lstm_cell", lambda *a: a[2], gates_of(4, bias=True), fused_lstm),
     imagined("_thnn_fused_lstm_cell", lambda *a: a[2], gates_of(4, bias=False), fused_lstm),
     imagined("_thnn_fused_gru_cell", lambda *a: a[2], gates_of(3, bias=True), fused_gru),
-    imagined("_thnn_fused_lstm_cell_backward_impl", lambda *a: a[2], lambda d: (*(d.s(d.a, d.b) for _ in range(4)), d.x(d.a, 4 * d.b), True), lstm_gradients),
-    imagined("_thnn_fused_gru_cell_backward", lambda *a: a[0], lambda d: (d.s(d.a, d.b), d.x(d.a, 5 * d.b), True), gru_gradients),
-]  # fmt: skip
+    imagined(
+        "_thnn_fused_lstm_cell_backward_impl",
+        lambda *a: a[2],
+        lambda d: (*(d.s(d.a, d.b) for _ in range(4)), d.x(d.a, 4 * d.b), True),
+        lstm_gradients,
+    ),
+    imagined(
+        "_thnn_fused_gru_cell_backward",
+        lambda *a: a[0],
+        lambda d: (d.s(d.a, d.b), d.x(d.a, 5 * d.b), True),
+        gru_gradients,
+    ),
+]
 
 CASES: list[Case] = [*MATRICES, *CONVOLUTIONS, *ATTENTION, *RECURRENT]

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from harness.formulas.call import Call, Formula
 from harness.operators import FORMULAS
-from tests import scalar_elementwise, scalar_layers, scalar_products
+from tests import scalar_elementwise, scalar_layers, scalar_products, scalar_sampling
 from tests.scalar import Case, Draw, lift, lower, tallied
 
 CASES = [
     *scalar_elementwise.CASES,
     *scalar_products.CASES,
     *scalar_layers.CASES,
+    *scalar_sampling.CASES,
 ]
 SIZES = st.builds(Draw, *[st.integers(1, 4)] * 4)
 
