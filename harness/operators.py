@@ -85,6 +85,7 @@ CUSTOMS: dict[str, dict[str, Formula]] = {
 FUNCTIONS_WHOLE: dict[str, Callable[[Call], list[tuple[str, Work]]]] = {
     **attention.WHOLE,
     **recurrent.WHOLE,
+    **products.WHOLE,
 }
 
 # Counted for numbers of any type: products of integers are MACs too.

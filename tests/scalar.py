@@ -1,7 +1,8 @@
 """Numbers that count what is done to them, and the cases that formulas are proven by.
 
 A case names an operator, draws small arguments for it, and computes its definition on arrays of
-such numbers, element by element. What was tallied must be the formula's work, and the values torch's.
+such numbers, element by element. What was tallied must be the formula's work, and the values those
+of torch.
 """
 
 from __future__ import annotations
@@ -341,6 +342,16 @@ class Case:
     kwargs: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
     part: int = 1
+
+
+def drawn(arguments: Callable[..., Any], *options: Any) -> Arguments:
+    """Arguments that are drawn with some options."""
+    return lambda draw: tuple(arguments(draw, *options))
+
+
+def spot(*place: Any) -> tuple[Any, ...]:
+    """An index of parts that are counted and parts that are not."""
+    return place
 
 
 def aten(name: str) -> Callable[..., Any]:

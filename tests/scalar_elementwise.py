@@ -1,4 +1,4 @@
-"""Proofs of what is done element by element: activations, arithmetic, losses, and their gradients."""
+"""Proofs of what is done element by element: activations, arithmetic, and their gradients."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from tests.scalar import (
     Num,
     aten,
     case,
+    drawn,
     each,
     elementary,
     exp,
@@ -29,6 +30,7 @@ from tests.scalar import (
     minimum,
     power,
     smaller,
+    spot,
     sqrt,
     summed,
     where,
@@ -320,7 +322,7 @@ def windows(x: Array, kernel: Sequence[int], stride: Sequence[int]) -> Array:
     out = np.empty((*x.shape[:-dims], *sizes, math.prod(kernel)), dtype=object)
     for place in np.ndindex(*sizes):
         cut = tuple(slice(p * s, p * s + k) for p, s, k in zip(place, stride, kernel, strict=True))
-        out[(..., *place, slice(None))] = x[(..., *cut)].reshape(*x.shape[:-dims], -1)
+        out[spot(..., *place, slice(None))] = x[spot(..., *cut)].reshape(*x.shape[:-dims], -1)
     return out
 
 
@@ -585,7 +587,7 @@ def times(a: Any, b: Any) -> Any:
 def scatter_mean(x: Array, dim: int, index: Any, source: Array, *_o: Any) -> Array:
     counts = np.ones(x.shape)
     for at in np.ndindex(*index.shape):
-        counts[(int(index[at]), *at[1:])] += 1
+        counts[spot(int(index[at]), *at[1:])] += 1
     return scatter_with(plus)(x, dim, index, source) / counts
 
 
@@ -736,14 +738,16 @@ REDUCTIONS = [
     case("cumprod", lambda d: (two(d), 0), lambda x, a: running(times, x, a)),
     case("cummax", lambda d: (two(d), 1), lambda x, a: running(larger, x, a), exact=False),
     case("_logcumsumexp", lambda d: (two(d), 1), lambda x, a: running(log_add, x, a)),
-    *(case("linalg_vector_norm", lambda d, p=p: (two(d), p, [1]), norm) for p in _ORDERS),
+    *(case("linalg_vector_norm", drawn(lambda d, p: (two(d), p, [1]), p), norm) for p in _ORDERS),
     *(
-        case("linalg_vector_norm", lambda d, p=p: (d.z(d.a, d.b), p, [1]), norm)
+        case("linalg_vector_norm", drawn(lambda d, p: (d.z(d.a, d.b), p, [1]), p), norm)
         for p in (1.0, 2.0, 3.0, math.inf)
     ),
     case("linalg__powsum", lambda d: (two(d), 3.0), power_sum),
     *(
-        case("_cdist_forward", lambda d, p=p: (d.s(d.a, d.b), d.s(d.c, d.b), p, None), cdist)
+        case(
+            "_cdist_forward", drawn(lambda d, p: (d.s(d.a, d.b), d.s(d.c, d.b), p, None), p), cdist
+        )
         for p in (1.0, 2.0, 3.0)
     ),
     case("_euclidean_dist", lambda d: (d.s(d.a, d.b), d.s(d.c, d.b)), lambda x, y: cdist(x, y, 2)),
@@ -760,14 +764,14 @@ REDUCTIONS = [
     case("scatter.reduce", scatter_arguments, scatter_with(times), reduce="multiply"),
     case("scatter.src", scatter_arguments, lambda x, *_o: x, exact=False),
     *(
-        case("scatter_reduce.two", lambda d, n=n: scatter_arguments(d, n), scatter_with(s))
+        case("scatter_reduce.two", drawn(lambda d, n: scatter_arguments(d, n), n), scatter_with(s))
         for n, s in _STEPS.items()
     ),
     case("scatter_reduce.two", lambda d: scatter_arguments(d, "mean"), scatter_mean),
     case("index_add", index_arguments, rows_with(plus)),
     case("index_add", index_arguments, rows_with(plus), alpha=2),
     *(
-        case("index_reduce", lambda d, n=n: index_arguments(d, n), rows_with(s))
+        case("index_reduce", drawn(lambda d, n: index_arguments(d, n), n), rows_with(s))
         for n, s in _STEPS.items()
         if n != "sum"
     ),
@@ -976,7 +980,7 @@ LOSSES = [
     *(
         case(
             "mse_loss",
-            lambda d, r=r: (two(d), two(d), r),
+            drawn(lambda d, r: (two(d), two(d), r), r),
             loss(lambda x, t: (lambda e: e * e)(x - t)),
         )
         for r in _REDUCTIONS
@@ -986,7 +990,10 @@ LOSSES = [
     case(
         "soft_margin_loss", lambda d: (two(d), two(d), 1), loss(lambda x, t: log(1 + exp(-(t * x))))
     ),
-    *(case("binary_cross_entropy", lambda d, r=r: (*likely(d), None, r), bce) for r in _REDUCTIONS),
+    *(
+        case("binary_cross_entropy", drawn(lambda d, r: (*likely(d), None, r), r), bce)
+        for r in _REDUCTIONS
+    ),
     case("binary_cross_entropy", lambda d: (*likely(d), d.x(d.b), 1), bce),
     case("binary_cross_entropy_with_logits", lambda d: (*likely(d), None, None, 1), bce_logits),
     case(
@@ -995,17 +1002,23 @@ LOSSES = [
         bce_logits,
     ),
     *(
-        case("nll_loss_forward", lambda d, r=r, w=w: labels(d, weighted=w, reduction=r), nll)
+        case(
+            "nll_loss_forward", drawn(lambda d, r, w: labels(d, weighted=w, reduction=r), r, w), nll
+        )
         for r in _REDUCTIONS
         for w in (False, True)
     ),
     *(
-        case("multi_margin_loss", lambda d, p=p, w=w: margin_arguments(d, p, weighted=w), margin)
+        case(
+            "multi_margin_loss",
+            drawn(lambda d, p, w: margin_arguments(d, p, weighted=w), p, w),
+            margin,
+        )
         for p, w in ((1, False), (2, True))
     ),
     case("_ctc_loss", ctc_arguments, ctc),
     *(
-        case("mse_loss_backward", lambda d, r=r: (d.s(), two(d), two(d), r), mse_backward)
+        case("mse_loss_backward", drawn(lambda d, r: (d.s(), two(d), two(d), r), r), mse_backward)
         for r in (1, 2)
     ),
     case("smooth_l1_loss_backward", lambda d: (d.s(), two(d), two(d), 1, 0.5), smooth_backward),
@@ -1014,7 +1027,7 @@ LOSSES = [
     *(
         case(
             "binary_cross_entropy_backward",
-            lambda d, r=r: (d.s(), *likely(d), None, r),
+            drawn(lambda d, r: (d.s(), *likely(d), None, r), r),
             bce_backward,
         )
         for r in (1, 2)
@@ -1026,7 +1039,9 @@ LOSSES = [
     ),
     *(
         case(
-            "nll_loss_backward", lambda d, w=w: nll_backward_arguments(d, weighted=w), nll_backward
+            "nll_loss_backward",
+            drawn(lambda d, w: nll_backward_arguments(d, weighted=w), w),
+            nll_backward,
         )
         for w in (False, True)
     ),

@@ -26,6 +26,7 @@ from tests.scalar import (
     minimum,
     product,
     rounded,
+    spot,
     summed,
     tanh,
     with_bias,
@@ -261,7 +262,7 @@ def padded(x: Array, pads: Sequence[int]) -> Array:
     sizes = [n + 2 * p for n, p in zip(x.shape[2:], pads, strict=True)]
     out = np.full((*x.shape[:2], *sizes), zero, dtype=object)
     middle = tuple(slice(p, p + n) for n, p in zip(x.shape[2:], pads, strict=True))
-    out[(slice(None), slice(None), *middle)] = x
+    out[spot(slice(None), slice(None), *middle)] = x
     return out
 
 
@@ -290,8 +291,8 @@ def convolved(  # noqa: PLR0913 - the operator's own
             at = tuple(
                 p * s + t * d for p, s, t, d in zip(place, stride, tap, dilation, strict=True)
             )
-            total = mac(total, x[(n, first + i, *at)], weight[(channel, i, *tap)])
-        out[(n, channel, *place)] = total
+            total = mac(total, x[spot(n, first + i, *at)], weight[spot(channel, i, *tap)])
+        out[spot(n, channel, *place)] = total
     return out if bias is None else with_bias(out, bias.reshape(-1, *[1] * len(kernel)))
 
 
@@ -315,9 +316,9 @@ def spread(  # noqa: PLR0913 - the operator's own
         first = channel // inside * outside
         for o, *tap in np.ndindex(outside, *kernel):
             at = (n, first + o, *(p * s + t for p, s, t in zip(place, stride, tap, strict=True)))
-            out[at] = mac(out[at], x[(n, channel, *place)], weight[(channel, o, *tap)])
+            out[at] = mac(out[at], x[spot(n, channel, *place)], weight[spot(channel, o, *tap)])
     cut = tuple(slice(p, n - p) for p, n in zip(padding, sizes, strict=True))
-    out = out[(slice(None), slice(None), *cut)]
+    out = out[spot(slice(None), slice(None), *cut)]
     return out if bias is None else with_bias(out, bias.reshape(-1, *[1] * len(kernel)))
 
 
@@ -370,9 +371,9 @@ def backward(g: Array, x: Array, w: Array, *_options: Any) -> tuple[Array, Array
     for n, o, *place in np.ndindex(*g.shape):
         for i, *tap in np.ndindex(*w.shape[1:]):
             at = (n, i, *(p + t for p, t in zip(place, tap, strict=True)))
-            gradient = g[(n, o, *place)]
-            dx[at] = mac(dx[at], gradient, w[(o, i, *tap)])
-            dw[(o, i, *tap)] = mac(dw[(o, i, *tap)], gradient, x[at])
+            gradient = g[spot(n, o, *place)]
+            dx[at] = mac(dx[at], gradient, w[spot(o, i, *tap)])
+            dw[spot(o, i, *tap)] = mac(dw[spot(o, i, *tap)], gradient, x[at])
     return dx, dw, summed(g, [0, *range(2, g.ndim)])
 
 

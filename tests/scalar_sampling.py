@@ -20,6 +20,7 @@ from tests.scalar import (
     Num,
     Pair,
     case,
+    drawn,
     each,
     evaluated,
     folded,
@@ -29,6 +30,7 @@ from tests.scalar import (
     mac,
     rounded,
     smaller,
+    spot,
     sqrt,
     summed,
     with_bias,
@@ -111,9 +113,10 @@ def resized(taps: Taps) -> Callable[..., Array]:
         out = np.empty((*x.shape[:2], *size), dtype=object)
         for n, c, *place in np.ndindex(*out.shape):
             terms = [
-                x[(n, c, *at)] * weight for at, weight in neighbours(place, x.shape[2:], size, taps)
+                x[spot(n, c, *at)] * weight
+                for at, weight in neighbours(place, x.shape[2:], size, taps)
             ]
-            out[(n, c, *place)] = folded(
+            out[spot(n, c, *place)] = folded(
                 lambda a, b: a + b, np.array(terms, dtype=object), 0
             ).item()
         return out
@@ -127,7 +130,7 @@ def resized_back(taps: Taps | None) -> Callable[..., Array]:
     def scalar(g: Array, size: Sequence[int], shape: Sequence[int], *_o: Any) -> Array:
         places, values = [], []
         for n, c, *place in np.ndindex(*g.shape):
-            value = g[(n, c, *place)]
+            value = g[spot(n, c, *place)]
             if taps is None:
                 at = tuple(i * s // o for i, s, o in zip(place, shape[2:], size, strict=True))
                 places.append((n, c, *at))
@@ -239,7 +242,7 @@ def corner_sums(x: Array, at: Any, corners: Sequence[Any], shares: Sequence[Any]
         total: Any = None
         for place, share in zip(corners, shares, strict=True):
             inside = all(0 <= p < s for p, s in zip(place, x.shape[2:], strict=True))
-            term = (x[(at, channel, *place)] if inside else Num(0.0)) * share
+            term = (x[spot(at, channel, *place)] if inside else Num(0.0)) * share
             total = term if total is None else total + term
         out.append(total)
     return out
@@ -278,7 +281,7 @@ def sampled(x: Array, grid: Array, mode: int, padding: int, corners: object) -> 
     out = np.empty((x.shape[0], x.shape[1], *grid.shape[1:-1]), dtype=object)
     sizes_ = x.shape[2:]
     for n, *place in np.ndindex(*grid.shape[:-1]):
-        point = list(grid[(n, *place)])[::-1]
+        point = list(grid[spot(n, *place)])[::-1]
         at = [pixel(p, s, corners=corners) for p, s in zip(point, sizes_, strict=True)]
         if mode == 2:
             spots, shares = cubic_cell(at, sizes_, padding, corners)
@@ -287,14 +290,14 @@ def sampled(x: Array, grid: Array, mode: int, padding: int, corners: object) -> 
             at = [held(p, s, padding, corners=corners) for p, s in zip(at, sizes_, strict=True)]
             values = nearest(x, n, at) if mode == 1 else corner_sums(x, n, *cell(at))
         for channel, value in enumerate(values):
-            out[(n, channel, *place)] = value
+            out[spot(n, channel, *place)] = value
     return out
 
 
 def nearest(x: Array, n: int, at: Sequence[Any]) -> list[Any]:
     place = [int(evaluated(round, p).value) for p in at]
     inside = all(0 <= p < s for p, s in zip(place, x.shape[2:], strict=True))
-    return [x[(n, c, *place)] if inside else Num(0.0) for c in range(x.shape[1])]
+    return [x[spot(n, c, *place)] if inside else Num(0.0) for c in range(x.shape[1])]
 
 
 def grid(dims: int, mode: int, padding: int, *, corners: bool) -> Callable[[Draw], tuple[Any, ...]]:
@@ -320,7 +323,7 @@ def affine_grid(theta: Array, size: Sequence[int], corners: object) -> Array:
             total: Any = 0.0
             for value, factor in zip(point, theta[n, row], strict=True):
                 total = mac(total, value, factor)
-            out[(n, *place, row)] = total
+            out[spot(n, *place, row)] = total
     return out
 
 
@@ -481,7 +484,7 @@ def deformed(
         for o in range(weight.shape[0]):
             total: Any = 0.0
             for (c, tap), value in columns.items():
-                total = mac(total, weight[(o, c, *tap)], value)
+                total = mac(total, weight[spot(o, c, *tap)], value)
             out[b, o, h, w] = total
     return with_bias(out, bias.reshape(-1, 1, 1))
 
@@ -519,7 +522,7 @@ REGIONS = [
         Case(
             "roi_align",
             vision.roi_align,
-            lambda d, r=r, a=a: (d.s(1, d.a, 4, 4), boxes(d, d.b), 1.0, d.c, 2, r, a),
+            drawn(lambda d, r, a: (d.s(1, d.a, 4, 4), boxes(d, d.b), 1.0, d.c, 2, r, a), r, a),
             roi_align,
             exact=r > 0,
         )

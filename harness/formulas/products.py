@@ -152,6 +152,24 @@ def dynamic_linear(call: Call) -> Work:
     return search + quantize + product
 
 
+# -- the same as functions -------------------------------------------------------------------------
+
+
+def linear_function(call: Call) -> list[tuple[str, Work]]:
+    """The function torch.nn.functional.linear, run as addmm, or as mm and add, by the strides."""
+    has_bias = call.arg(2, "bias") is not None
+    weight, out = call.arg(1, "weight"), numel(call.first_out)
+    return [(LINEAR, Work(macs=out * weight.shape[-1], bias_adds=out if has_bias else 0))]
+
+
+def bilinear_function(call: Call) -> list[tuple[str, Work]]:
+    """The function torch.nn.functional.bilinear: Σ x_i·W_kij·y_j + b."""
+    weight, out = call.arg(2, "weight"), numel(call.first_out)
+    terms = out * int(prod(weight.shape[1:]))
+    has_bias = call.arg(3, "bias") is not None
+    return [(LINEAR, Work(macs=terms, muls=terms, bias_adds=out if has_bias else 0))]
+
+
 # -- backward --------------------------------------------------------------------------------------
 
 
@@ -183,6 +201,11 @@ def matmul_backward(call: Call) -> Work:
     each = numel(grad) * int(left.shape[-1])
     return Work(macs=each * (bool(mask[0]) + bool(mask[1])))
 
+
+WHOLE = {
+    "torch.nn.functional.linear": linear_function,
+    "torch.nn.functional.bilinear": bilinear_function,
+}
 
 TABLE: Table = {
     "linear": (LINEAR, linear),
