@@ -275,9 +275,8 @@ def lift(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     if value.is_quantized:
-        return lift(value.int_repr().double())
-    if value.layout != torch.strided:
-        return lift(value.to_dense())
+        value = value.int_repr().double()
+    value = value if value.layout == torch.strided else value.to_dense()
     array = value.detach().resolve_conj().numpy()
     if value.is_complex():
         return np.frompyfunc(lambda z: Pair(Num(z.real), Num(z.imag)), 1, 1)(array)

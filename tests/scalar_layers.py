@@ -1,5 +1,7 @@
 """Proofs of normalisation, softmax, pooling, reductions, losses, and their gradients."""
 
+# ruff: noqa: PLR0913, PLR0917, FBT003 - a definition takes what its operator takes
+
 from __future__ import annotations
 
 import itertools
@@ -80,7 +82,7 @@ def by_channel(value: Any, x: Array) -> Any:
     return None if value is None else value.reshape(1, -1, *[1] * (x.ndim - 2))
 
 
-def batch_norm(  # noqa: PLR0913 - the operator's own
+def batch_norm(
     x: Array, w: Any, b: Any, rm: Any, rv: Any, training: object, momentum: float, eps: float
 ) -> Array:
     axes = (0, *range(2, x.ndim))
@@ -96,7 +98,7 @@ def batch_norm(  # noqa: PLR0913 - the operator's own
     return affine(out, weight, bias)
 
 
-def group_norm(  # noqa: PLR0913 - the operator's own
+def group_norm(
     x: Array, w: Any, b: Any, n: int, channels: int, space: int, groups: int, eps: float
 ) -> Array:
     rows = x.reshape(n, groups, channels // groups * space)
@@ -142,7 +144,7 @@ def no_stats(x: Array, w: Any, b: Any, training: object, momentum: float, eps: f
 # -- and backward ----------------------------------------------------------------------------------
 
 
-def unit_backward(  # noqa: PLR0913 - what the gradient depends on
+def unit_backward(
     g: Array, x: Array, centre: Array, rstd: Array, w: Any, over: Any, learned: Any
 ) -> tuple[Array, Array, Array]:
     """With statistics over some dimensions, and parameters that are shared over others."""
@@ -190,9 +192,11 @@ def gn_backward_arguments(draw: Draw) -> tuple[Any, ...]:
 def gn_backward(*a: Any) -> tuple[Array, Array, Array]:
     g, x, m, rstd, w, n, c, hw, groups, _ = a
     split = (n, groups, c // groups, hw)
-    stats = (t.reshape(n, groups, 1, 1) for t in (m, rstd))
+    centre, spread = (t.reshape(n, groups, 1, 1) for t in (m, rstd))
     gain = w.reshape(1, groups, c // groups, 1)
-    dx, dw, db = unit_backward(g.reshape(split), x.reshape(split), *stats, gain, (2, 3), (0, 3))
+    dx, dw, db = unit_backward(
+        g.reshape(split), x.reshape(split), centre, spread, gain, (2, 3), (0, 3)
+    )
     return dx.reshape(x.shape), dw.reshape(-1), db.reshape(-1)
 
 
@@ -420,7 +424,7 @@ def avg_backward_arguments(draw: Draw, dims: int) -> tuple[Any, ...]:
 POOLS = [
     imagined(
         "quantized_max_pool1d",
-        lambda x, k: torch.nn.functional.max_pool1d(x, k),
+        torch.nn.functional.max_pool1d,
         lambda d: (space(d, 1), [2]),
         max_pool,
     ),
@@ -764,14 +768,14 @@ REDUCTIONS = [
     case("scatter.reduce", scatter_arguments, scatter_with(times), reduce="multiply"),
     case("scatter.src", scatter_arguments, lambda x, *_o: x, exact=False),
     *(
-        case("scatter_reduce.two", drawn(lambda d, n: scatter_arguments(d, n), n), scatter_with(s))
+        case("scatter_reduce.two", drawn(scatter_arguments, n), scatter_with(s))
         for n, s in _STEPS.items()
     ),
     case("scatter_reduce.two", lambda d: scatter_arguments(d, "mean"), scatter_mean),
     case("index_add", index_arguments, rows_with(plus)),
     case("index_add", index_arguments, rows_with(plus), alpha=2),
     *(
-        case("index_reduce", drawn(lambda d, n: index_arguments(d, n), n), rows_with(s))
+        case("index_reduce", drawn(index_arguments, n), rows_with(s))
         for n, s in _STEPS.items()
         if n != "sum"
     ),
@@ -839,6 +843,11 @@ def loss(each_value: Callable[..., Array]) -> Callable[..., Array]:
     return lambda x, t, reduction, *more: reduced(each_value(x, t, *more), reduction)
 
 
+def squared(x: Array, t: Array) -> Array:
+    difference = x - t
+    return difference * difference
+
+
 def smooth(x: Array, t: Array, beta: float = 1.0) -> Array:
     d = abs(x - t)
     return where(d < beta, 0.5 * (d * d) / beta, d - 0.5 * beta)
@@ -869,7 +878,7 @@ def nll(x: Array, t: Any, weight: Any, reduction: int, _ignored: int) -> Array:
     return total / summed(weight[t]) if reduction == 1 else total
 
 
-def margin(x: Array, t: Any, p: int, bound: float, weight: Any, reduction: int) -> Array:  # noqa: PLR0913 - the operator's own
+def margin(x: Array, t: Any, p: int, bound: float, weight: Any, reduction: int) -> Array:
     losses = []
     for row, target in zip(x, t, strict=True):
         others = np.delete(row, target)
@@ -981,7 +990,7 @@ LOSSES = [
         case(
             "mse_loss",
             drawn(lambda d, r: (two(d), two(d), r), r),
-            loss(lambda x, t: (lambda e: e * e)(x - t)),
+            loss(squared),
         )
         for r in _REDUCTIONS
     ),

@@ -1,5 +1,7 @@
 """Proofs of products: matrices, convolutions, attention, recurrent layers; and their gradients."""
 
+# ruff: noqa: PLR0913, PLR0917 - a definition takes what its operator takes
+
 from __future__ import annotations
 
 import itertools
@@ -266,7 +268,7 @@ def padded(x: Array, pads: Sequence[int]) -> Array:
     return out
 
 
-def convolved(  # noqa: PLR0913 - the operator's own
+def convolved(
     x: Array,
     weight: Array,
     bias: Array | None,
@@ -296,7 +298,7 @@ def convolved(  # noqa: PLR0913 - the operator's own
     return out if bias is None else with_bias(out, bias.reshape(-1, *[1] * len(kernel)))
 
 
-def spread(  # noqa: PLR0913 - the operator's own
+def spread(
     x: Array,
     weight: Array,
     bias: Array | None,
@@ -322,7 +324,7 @@ def spread(  # noqa: PLR0913 - the operator's own
     return out if bias is None else with_bias(out, bias.reshape(-1, *[1] * len(kernel)))
 
 
-def convolution(  # noqa: PLR0913 - the operator's own
+def convolution(
     x: Array, w: Array, b: Any, s: Any, p: Any, d: Any, transposed: object, more: Any, groups: int
 ) -> Array:
     if transposed:
@@ -403,6 +405,11 @@ def _complex_result(x: torch.Tensor, w: torch.Tensor, *_options: Any) -> torch.T
     return x.new_empty(1, len(w), 2)
 
 
+def _slow_spread(draw: Draw) -> tuple[Any, ...]:
+    x, w, b, *_ = spreading(2)(draw)
+    return x, w, list(w.shape[2:]), b
+
+
 ONE, NONE = [1, 1], [0, 0]
 conv2d = torch.nn.functional.conv2d
 
@@ -429,7 +436,7 @@ CONVOLUTIONS = [
     imagined("cudnn_convolution", lambda x, w, *_o: conv2d(x, w), lambda d: image(d, 2)[:2], plain),
     imagined(
         "cudnn_convolution_relu",
-        lambda *a: conv2d(*a),
+        conv2d,
         lambda d: image(d, 2),
         lambda x, w, b: maximum(plain(x, w, b), 0.0),
     ),
@@ -447,12 +454,12 @@ CONVOLUTIONS = [
     imagined(
         "slow_conv_transpose2d",
         lambda x, w, _k, b: torch.nn.functional.conv_transpose2d(x, w, b),
-        lambda d: _slow_spread(d),
+        _slow_spread,
         lambda x, w, _k, b: spread(x, w, b, ONE, NONE, NONE),
     ),
     imagined(
         "cudnn_convolution_transpose",
-        lambda x, w: torch.nn.functional.conv_transpose2d(x, w),
+        torch.nn.functional.conv_transpose2d,
         lambda d: spreading(2)(d)[:2],
         lambda x, w: spread(x, w, None, ONE, NONE, NONE),
     ),
@@ -483,11 +490,6 @@ CONVOLUTIONS = [
 
 def _and_scaled(out: Array, other: Array, alpha: float) -> Array:
     return out + np.broadcast_to(other, out.shape) * alpha
-
-
-def _slow_spread(draw: Draw) -> tuple[Any, ...]:
-    x, w, b, *_ = spreading(2)(draw)
-    return x, w, list(w.shape[2:]), b
 
 
 # -- attention -------------------------------------------------------------------------------------
@@ -572,7 +574,7 @@ def sdpa_backward_arguments(draw: Draw) -> tuple[Any, ...]:
     return torch.rand_like(out), q, k, v, out, lse, 0.0, False
 
 
-def multi_head(  # noqa: PLR0913 - the operator's own
+def multi_head(
     x: Array, k: Array, v: Array, embed: int, count: int, w: Array, b: Array, wo: Array, bo: Array
 ) -> tuple[Array, Array]:
     parts = [
@@ -664,7 +666,7 @@ ATTENTION = [
     case(
         "_scaled_dot_product_attention_math",
         lambda d: heads(d, groups=2),
-        lambda q, k, v, enable_gqa: attend(q, k, v),
+        lambda q, k, v, **_o: attend(q, k, v),
         enable_gqa=True,
     ),
     imagined(
@@ -677,7 +679,14 @@ ATTENTION = [
         "_flash_attention_forward",
         lambda q, *_o: q,
         lambda d: (
-            tuple(t.transpose(1, 2) for t in heads(d)) + (None, None, 1, 1, 0.0, False, False)
+            *(t.transpose(1, 2) for t in heads(d)),
+            None,
+            None,
+            1,
+            1,
+            0.0,
+            False,
+            False,
         ),
         lambda q, k, v, *_o: attend(*map(laid_out, (q, k, v))),
     ),
@@ -686,9 +695,16 @@ ATTENTION = [
         "_efficient_attention_forward",
         lambda q, *_o: q,
         lambda d: (
-            tuple(t.transpose(1, 2) for t in heads(d)) + (d.s(1, 1), None, None, 1, 1, 0.0, 0)
+            *(t.transpose(1, 2) for t in heads(d)),
+            d.s(1, 1),
+            None,
+            None,
+            1,
+            1,
+            0.0,
+            0,
         ),
-        lambda q, k, v, m, *_o: attend(*map(laid_out, (q, k, v)), m),
+        lambda q, k, v, m, *_o: attend(laid_out(q), laid_out(k), laid_out(v), m),
     ),
     case(
         "_scaled_dot_product_flash_attention_for_cpu_backward",
@@ -736,11 +752,31 @@ def gru_gates(gi: Array, gh: Array, h: Array) -> Array:
 
 
 Step = Callable[[Array, Array, Any], tuple[Array, Any]]
+
+
+def lstm_step(gi: Array, gh: Array, state: Any) -> tuple[Array, Any]:
+    h, c = lstm_gates(gi + gh, state[1])
+    return h, (h, c)
+
+
+def plain_step(kind: Callable[[Array], Array]) -> Step:
+    def step(gi: Array, gh: Array, _state: Any) -> tuple[Array, Any]:
+        h = kind(gi + gh)
+        return h, (h,)
+
+    return step
+
+
+def gru_step(gi: Array, gh: Array, state: Any) -> tuple[Array, Any]:
+    h = gru_gates(gi, gh, state[0])
+    return h, (h,)
+
+
 STEPS: dict[str, Step] = {
-    "lstm": lambda gi, gh, s: (lambda hc: (hc[0], hc))(lstm_gates(gi + gh, s[1])),
-    "gru": lambda gi, gh, s: (lambda h: (h, (h,)))(gru_gates(gi, gh, s[0])),
-    "rnn_tanh": lambda gi, gh, s: (lambda h: (h, (h,)))(tanh(gi + gh)),  # noqa: ARG005 - as the others
-    "rnn_relu": lambda gi, gh, s: (lambda h: (h, (h,)))(maximum(gi + gh, 0.0)),  # noqa: ARG005 - as the others
+    "lstm": lstm_step,
+    "gru": gru_step,
+    "rnn_tanh": plain_step(tanh),
+    "rnn_relu": plain_step(lambda x: maximum(x, 0.0)),
 }
 
 
@@ -803,7 +839,7 @@ def stack(
 def mkldnn_arguments(draw: Draw) -> tuple[Any, ...]:
     x, states, weights = stack(draw, 4, layers=1, both=False)
     h, c = (s[0].float() for s in states)
-    options = (False, [], 2, 3, 1, True, False, False, False)
+    options: tuple[Any, ...] = (False, [], 2, 3, 1, True, False, False, False)
     return x.float(), *(w.float() for w in weights), h, c, *options
 
 

@@ -1,5 +1,7 @@
 """Proofs of interpolation, sampled grids, regions, Fourier transforms, solvers, and lists."""
 
+# ruff: noqa: PLR0913, PLR0917 - a definition takes what its operator takes
+
 from __future__ import annotations
 
 import cmath
@@ -318,7 +320,7 @@ def affine_grid(theta: Array, size: Sequence[int], corners: object) -> Array:
     axes = [a if len(a) > 1 or not corners else np.zeros(1) for a in axes]
     out = np.empty((size[0], *size[2:], len(axes)), dtype=object)
     for n, *place in np.ndindex(*out.shape[:-1]):
-        point = [axis[p] for axis, p in zip(axes, place, strict=True)][::-1] + [1.0]
+        point = [*reversed([axis[p] for axis, p in zip(axes, place, strict=True)]), 1.0]
         for row in range(len(axes)):
             total: Any = 0.0
             for value, factor in zip(point, theta[n, row], strict=True):
@@ -439,7 +441,7 @@ def roi_align(
     )
 
 
-def ps_roi_align(x: Array, rois: Array, scale: float, ph: int, pw: int, ratio: int) -> Array:  # noqa: PLR0913 - the operator's own
+def ps_roi_align(x: Array, rois: Array, scale: float, ph: int, pw: int, ratio: int) -> Array:
     return pooled(
         x,
         rois,

@@ -76,7 +76,7 @@ def test_alexnet() -> None:
     assert found.macs == sum(conv_macs(*shape) for shape in convs) + linears == 714_188_480
     relus = sum(out * out * channels for out, channels, *_ in convs) + 2 * 4096
     pools = 27 * 27 * 64 + 13 * 13 * 192 + 6 * 6 * 256
-    # A global pool from 6×6 to 6×6 still divides each of its windows of one.
+    # A global pool of 6 by 6 to 6 by 6 still divides each of its windows of one.
     assert found.work.comparisons == relus + 8 * pools
     assert found.work.divs == 6 * 6 * 256
 
@@ -238,6 +238,8 @@ def by_hand(x: torch.Tensor, layer: nn.MultiheadAttention) -> torch.Tensor:
 
 
 class ByHand(nn.Module):
+    """The layer's weights, used as written out."""
+
     def __init__(self, layer: nn.MultiheadAttention) -> None:
         super().__init__()
         self.layer = layer

@@ -170,7 +170,8 @@ LAYERS = _layers()
 
 # Layers without arithmetic of their own, or that need what a test machine has not.
 LEFT_OUT = {
-    "Container", "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList",
+    "Container", "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict",
+    "ParameterList",
     "Sequential", "RNNBase", "RNNCellBase", "Buffer", "Parameter",
     "SyncBatchNorm",  # several processes
     "CrossMapLRN2d",  # a Python loop of plain operators
@@ -279,9 +280,7 @@ def aten_operators() -> Iterator[Any]:
         if not full.startswith("aten::"):
             continue
         base, _, overload = full.removeprefix("aten::").partition(".")
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(
-            full, "CompositeImplicitAutograd"
-        )  # noqa: E501, SLF001 - as above
+        composite = has_kernel(full, "CompositeImplicitAutograd")
         packet = getattr(torch.ops.aten, base, None)
         operator = getattr(packet, overload or "default", None)
         if operator is not None and not composite and not base.endswith("_out"):
