@@ -149,6 +149,8 @@ def int4(x: Array, weight: Array, _group: int, scales: Array) -> Array:
 
 MATRICES = [
     case("mm", lambda d: (d.s(d.a, d.b), d.s(d.b, d.c)), product),
+    case("matmul", lambda d: (d.s(d.d, d.a, d.b), d.s(d.d, d.b, d.c)), batched, exact=False),
+    case("matmul", lambda d: (d.s(d.b), d.s(d.b)), dotted),
     case("mm", lambda d: (d.z(d.a, d.b), d.z(d.b, d.c)), product),
     case("mm", lambda d: (holes(d, d.a, d.b).to_sparse(), d.s(d.b, d.c)), sparse_product),
     case("bmm", lambda d: (d.s(d.d, d.a, d.b), d.s(d.d, d.b, d.c)), batched),

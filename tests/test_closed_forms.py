@@ -342,6 +342,42 @@ def test_bilinear_as_a_function_is_its_operator_and_a_bias() -> None:
     assert parts == [(LINEAR, Work(macs=2 * 60, muls=2 * 60, bias_adds=10))]
 
 
+# -- nested tensors --------------------------------------------------------------------------------
+
+
+def _work(name: str, operator: Any, *args: Any) -> Work:
+    with torch.no_grad():
+        return FORMULAS[name][1](Call(args, {}, operator(*args)))
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_is_the_sum_of_its_samples(layout: torch.layout) -> None:
+    samples = [torch.rand(3, 8), torch.rand(5, 8)]
+    nested = torch.nested.nested_tensor(samples, layout=layout)
+    aten, weight, bias = torch.ops.aten, torch.rand(4, 8), torch.rand(4)
+    for name, operator, more in (
+        ("linear", aten.linear, (weight, bias)),
+        ("_softmax", aten._softmax, (-1, False)),  # noqa: SLF001 - its name
+        ("relu", aten.relu, ()),
+    ):
+        each = (_work(name, operator, sample, *more) for sample in samples)
+        assert _work(name, operator, nested, *more) == sum(each, NOTHING)
+
+
+def test_padding_that_is_masked_is_not_counted_where_it_is_not_computed() -> None:
+    """The fused encoder layer runs on nested samples without their padding."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    nested = torch.nested.nested_tensor([torch.rand(3, 8), torch.rand(5, 8)])
+    attention, norms = layer.self_attn, (layer.norm1, layer.norm2)
+    weights: list[Any] = [attention.in_proj_weight, attention.in_proj_bias]
+    weights += [attention.out_proj.weight, attention.out_proj.bias]
+    affine = [parameter for norm in norms for parameter in (norm.weight, norm.bias)]
+    feed = [p for one in (layer.linear1, layer.linear2) for p in (one.weight, one.bias)]
+    args = (nested, 8, 2, *weights, False, False, 1e-5, *affine, *feed)
+    work = _work("_transformer_encoder_layer_fwd", torch._transformer_encoder_layer_fwd, *args)  # noqa: SLF001 - its name
+    assert work.macs == sum(n * (4 * 64 + 2 * 8 * 16) + 2 * n * n * 8 for n in (3, 5))
+
+
 # -- customs ---------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,17 @@ from math import prod
 from typing import Any
 
 from harness.formulas.activation import GELU_ERF, RELU, softmax_work
-from harness.formulas.call import ATTENTION, LINEAR, Call, Formula, Table, entries, numel
+from harness.formulas.call import (
+    ATTENTION,
+    LINEAR,
+    Call,
+    Formula,
+    Table,
+    entries,
+    is_nested,
+    numel,
+    shapes,
+)
 from harness.formulas.normalisation import normalised
 from harness.work import NOTHING, Work
 
@@ -92,13 +102,6 @@ def is_float(mask: Any) -> bool:
 # -- operators -------------------------------------------------------------------------------------
 
 
-def _shapes(tensor: Any) -> list[Shape]:
-    """The shape of a tensor, or those of the samples of a nested one."""
-    if getattr(tensor, "is_nested", False):
-        return [tuple(sample.shape) for sample in tensor.unbind()]
-    return [tuple(tensor.shape)]
-
-
 def _fused(
     *, mask: int | None, dropout: int, causal: int, first: int = 0, half: bool = False
 ) -> Formula:
@@ -116,10 +119,10 @@ def _fused(
             "scaled": call.kwargs.get("scale") != 1,
             "dropout": call.arg(dropout, "dropout_p", 0.0) > 0,
         }
-        shapes = zip(*(_shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
+        given = zip(*(shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
         works = (
             scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)[ATTENTION]
-            for one in shapes
+            for one in given
         )
         return sum(works, NOTHING)
 
@@ -176,7 +179,7 @@ def attention_backward(call: Call) -> Work:
     dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q. Fused
     operators compute the scores again, which the definition does not.
     """
-    query, key, value = (_shapes(tensor)[0] for tensor in call.args[1:4])
+    query, key, value = (shapes(tensor)[0] for tensor in call.args[1:4])
     scores, rows = prod(query[:-1]) * key[-2], prod(query[:-1])
     scaled = scores if call.kwargs.get("scale") != 1 else 0
     return Work(
@@ -248,8 +251,8 @@ def whole(parts: Parts) -> Work:
 
 def _lengths(tensor: Any) -> list[tuple[int, int]]:
     """Batch and length of N, L, E; of a nested tensor each sample for itself."""
-    if getattr(tensor, "is_nested", False):
-        return [(1, int(sample.shape[0])) for sample in tensor.unbind()]
+    if is_nested(tensor):
+        return [(1, int(shape[0])) for shape in shapes(tensor)]
     return [(int(tensor.shape[0]), int(tensor.shape[1]))]
 
 
@@ -300,7 +303,7 @@ def transform_bias_rescale_qkv(call: Call) -> Work:
 def sdpa_function(call: Call) -> Parts:
     """The function torch.nn.functional.scaled_dot_product_attention, whatever it runs."""
     tensors = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
-    shapes = zip(*(_shapes(tensor) for tensor in tensors), strict=True)
+    given = zip(*(shapes(tensor) for tensor in tensors), strict=True)
     options = {
         "mask": is_float(call.arg(3, "attn_mask")),
         "dropout": call.arg(4, "dropout_p", 0.0) > 0,
@@ -308,7 +311,7 @@ def sdpa_function(call: Call) -> Parts:
         "scaled": call.arg(6, "scale") != 1,
         "enable_gqa": bool(call.arg(7, "enable_gqa", default=False)),
     }
-    works = (scaled_dot_product_attention(*one, **options)[ATTENTION] for one in shapes)
+    works = (scaled_dot_product_attention(*one, **options)[ATTENTION] for one in given)
     return [(ATTENTION, sum(works, NOTHING))]
 
 
