@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional
 
 import harness
-from harness.formulas.attention import multi_head_attention, scaled_dot_product_attention
+from harness.formulas.attention import scaled_dot_product_attention
 from harness.formulas.call import ATTENTION, LINEAR, Call
+from harness.formulas.multihead import multi_head_attention
 from harness.formulas.recurrent import gru, lstm, rnn_relu, rnn_tanh
 from harness.ledger import Ledger
 from harness.operators import CUSTOMS, FORMULAS, FUNCTIONS_WHOLE
