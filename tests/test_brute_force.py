@@ -13,14 +13,29 @@ from hypothesis import strategies as st
 
 from harness.formulas.call import Call, Formula
 from harness.operators import FORMULAS
-from tests import scalar_elementwise, scalar_layers, scalar_products, scalar_sampling
+from tests import (
+    scalar_elementwise,
+    scalar_losses,
+    scalar_norms,
+    scalar_pools,
+    scalar_products,
+    scalar_reductions,
+    scalar_sampling,
+    scalar_sequences,
+    scalar_transforms,
+)
 from tests.scalar import Case, Draw, lift, lower, tallied
 
 CASES = [
     *scalar_elementwise.CASES,
     *scalar_products.CASES,
-    *scalar_layers.CASES,
+    *scalar_norms.CASES,
+    *scalar_sequences.CASES,
+    *scalar_pools.CASES,
+    *scalar_reductions.CASES,
+    *scalar_losses.CASES,
     *scalar_sampling.CASES,
+    *scalar_transforms.CASES,
 ]
 SIZES = st.builds(Draw, *[st.integers(1, 4)] * 4)
 
