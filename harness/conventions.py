@@ -146,6 +146,8 @@ def _checked(data: dict[str, Any], path: Path) -> Convention:
             f"{path} has products {', '.join(sorted(unknown))}.",
             f"Known are {', '.join(PRODUCTS)}.",
         )
-    tuples: dict[str, Any] = {key: tuple(data[key]) for key in ("products", "customs") if key in data}
+    tuples: dict[str, Any] = {
+        key: tuple(data[key]) for key in ("products", "customs") if key in data
+    }
     fields: dict[str, Any] = {**data, **tuples}
     return Convention(**fields)

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.formulas import (
+    accumulation,
     activation,
     attention,
     convolution,
     elementwise,
     fourier,
     loss,
+    multihead,
     normalisation,
     pooling,
     products,
@@ -36,6 +38,7 @@ _EITHER: Table = {
     **convolution.TABLE,
     **products.TABLE,
     **attention.TABLE,
+    **multihead.TABLE,
     **recurrent.TABLE,
     **normalisation.TABLE,
     **activation.TABLE,
@@ -43,6 +46,7 @@ _EITHER: Table = {
     **elementwise.OPERATORS,
     **elementwise.QUANTIZED,
     **reduction.TABLE,
+    **accumulation.TABLE,
     **loss.TABLE,
     **sampling.TABLE,
     **solver.TABLE,
@@ -84,7 +88,9 @@ CUSTOMS: dict[str, dict[str, Formula]] = {
 # Functions that are counted as wholes, whatever operators they run: work by kind.
 FUNCTIONS_WHOLE: dict[str, Callable[[Call], list[tuple[str, Work]]]] = {
     **attention.WHOLE,
+    **multihead.WHOLE,
     **recurrent.WHOLE,
+    **products.WHOLE,
 }
 
 # Counted for numbers of any type: products of integers are MACs too.

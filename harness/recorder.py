@@ -141,7 +141,7 @@ def _metadata(node: Any) -> dict[str, Place]:
     return notes
 
 
-class _Functions(TorchFunctionMode):  # type: ignore[no-untyped-call,unused-ignore] # torch's own
+class _Functions(TorchFunctionMode):
     """Notes the outermost torch function that is running."""
 
     def __init__(self, recorder: Recorder) -> None:
@@ -171,11 +171,13 @@ class _Functions(TorchFunctionMode):  # type: ignore[no-untyped-call,unused-igno
             recorder.form = ""
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
     """Hands every executed operator to the recorder."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch's own
         self._recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -1,7 +1,8 @@
 """Numbers that count what is done to them, and the cases that formulas are proven by.
 
 A case names an operator, draws small arguments for it, and computes its definition on arrays of
-such numbers, element by element. What was tallied must be the formula's work, and the values torch's.
+such numbers, element by element. What was tallied must be the formula's work, and the values those
+of torch.
 """
 
 from __future__ import annotations
@@ -46,18 +47,28 @@ class Num:
         return Num(value)
 
     def __add__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("adds", self.value + plain(other))
 
     def __sub__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("adds", self.value - plain(other))
 
     def __rsub__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("adds", plain(other) - self.value)
 
     def __mul__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("muls", self.value * plain(other))
 
     def __truediv__(self, other: Any) -> Num:
+        if isinstance(other, np.ndarray):
+            return NotImplemented
         return self._done("divs", self.value / plain(other))
 
     def __rtruediv__(self, other: Any) -> Num:
@@ -139,7 +150,7 @@ class Pair:
 
 
 def mac(total: Any, left: Any, right: Any) -> Any:
-    """total + left·right, in one go; a complex one is four real ones."""
+    """Total + left·right, in one go; a complex one is four real ones."""
     if isinstance(left, Pair):
         TALLY["macs"] += 4
         value = (total.value if isinstance(total, Pair) else total) + left.value * right.value
@@ -170,13 +181,13 @@ def counting(value: Any) -> Any:
 def larger(left: Any, right: Any) -> Any:
     """The larger of two, by one comparison."""
     left, right = counting(left), counting(right)
-    return left if left > right else right
+    return max(right, left)
 
 
 def smaller(left: Any, right: Any) -> Any:
     """The smaller of two, by one comparison."""
     left, right = counting(left), counting(right)
-    return left if left < right else right
+    return min(right, left)
 
 
 def each(function: Callable[..., Any], *arrays: Any) -> Array:
@@ -264,9 +275,8 @@ def lift(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
     if value.is_quantized:
-        return lift(value.int_repr().double())
-    if value.layout != torch.strided:
-        return lift(value.to_dense())
+        value = value.int_repr().double()
+    value = value if value.layout == torch.strided else value.to_dense()
     array = value.detach().resolve_conj().numpy()
     if value.is_complex():
         return np.frompyfunc(lambda z: Pair(Num(z.real), Num(z.imag)), 1, 1)(array)
@@ -331,6 +341,16 @@ class Case:
     kwargs: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
     part: int = 1
+
+
+def drawn(arguments: Callable[..., Any], *options: Any) -> Arguments:
+    """Arguments that are drawn with some options."""
+    return lambda draw: tuple(arguments(draw, *options))
+
+
+def spot(*place: Any) -> tuple[Any, ...]:
+    """An index of parts that are counted and parts that are not."""
+    return place
 
 
 def aten(name: str) -> Callable[..., Any]:

@@ -1,4 +1,6 @@
-"""Proofs of what is done element by element: activations, arithmetic, losses, and their gradients."""
+"""Proofs of what is done element by element: activations, arithmetic, and their gradients."""
+
+# ruff: noqa: PLR0913, PLR0917, FBT003 - a definition takes what its operator takes
 
 from __future__ import annotations
 
@@ -157,7 +159,7 @@ def gelu_backward(g: Array, x: Array, approximate: str = "none") -> Array:
     return g * (below + x * density)
 
 
-def elu_backward(  # noqa: PLR0913 - the operator's own
+def elu_backward(
     g: Array, alpha: float, scale: float, inner: float, result: object, x: Array
 ) -> Array:
     up = g if scale == 1 else g * scale
@@ -257,6 +259,12 @@ GRADIENTS = [
     case("logit_backward", with_(0.3, of=likely), logit_backward),
     case("glu_backward", lambda d: (d.s(d.a, d.b), d.s(d.a, 2 * d.b), 1), glu_backward),
 ]
+
+
+def _finite(x: Array) -> Array:
+    least, most = torch.finfo(torch.float64).min, torch.finfo(torch.float64).max
+    bounded = where(x == math.inf, most, where(x == -math.inf, least, x))
+    return where(x != x, 0.0, bounded)  # noqa: PLR0124 - what NaN is
 
 
 # -- arithmetic ------------------------------------------------------------------------------------
@@ -375,7 +383,11 @@ ARITHMETIC = [
     *(case(name, pair, minimum) for name in ("minimum", "fmin")),
     case("sign", one, sign),
     case("heaviside", pair, lambda x, v: where(x == 0, v, each(float, x > 0))),
-    case("nan_to_num", one, lambda x: where((x != x), 0.0, where(x == math.inf, 1e9, where(x == -math.inf, 0.0, x)))),  # noqa: E501, PLR0124 - the definition
+    case(
+        "nan_to_num",
+        one,
+        _finite,
+    ),
     case("neg", one, lambda x: -x),
     case("reciprocal", one, lambda x: 1 / x),
     case("rsqrt", positive, lambda x: 1 / sqrt(x)),
@@ -383,12 +395,27 @@ ARITHMETIC = [
     case("rad2deg", one, lambda x: x * (180 / math.pi)),
     case("ldexp.Tensor", pair, lambda x, e: x * power(2.0, e)),
     case("addcmul", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b: x + a * b),
-    case("addcmul", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b, value: x + value * a * b, value=2.0),
+    case(
+        "addcmul",
+        lambda d: (*pair(d), d.s(d.b)),
+        lambda x, a, b, value: x + value * a * b,
+        value=2.0,
+    ),
     case("addcdiv", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b: x + a / b),
-    case("addcdiv", lambda d: (*pair(d), d.s(d.b)), lambda x, a, b, value: x + value * a / b, value=2.0),
+    case(
+        "addcdiv",
+        lambda d: (*pair(d), d.s(d.b)),
+        lambda x, a, b, value: x + value * a / b,
+        value=2.0,
+    ),
     case("lerp.Scalar", with_(0.3, of=pair), lambda x, y, w: x + w * (y - x)),
     case("round", one, rounded),
-    case("round.decimals", one, lambda x, decimals: rounded(x * 10**decimals) / 10**decimals, decimals=1),
+    case(
+        "round.decimals",
+        one,
+        lambda x, decimals: rounded(x * 10**decimals) / 10**decimals,
+        decimals=1,
+    ),
     case("frac", one, lambda x: x - elementary(math.trunc)(x)),
     case("floor_divide", pair, lambda a, b: floor(a / b)),
     case("remainder.Tensor", pair, remainder),
@@ -400,7 +427,11 @@ ARITHMETIC = [
     case("special_entr", positive, lambda x: -(x * log(x))),
     case("logaddexp", pair, logaddexp),
     case("logaddexp2", pair, lambda a, b: logaddexp(a, b, 2.0)),
-    case("_add_relu.Tensor", lambda d: (d.x(d.a).float(), d.x(d.a).float()), lambda a, b: maximum(a + b, 0.0)),
+    case(
+        "_add_relu.Tensor",
+        lambda d: (d.x(d.a).float(), d.x(d.a).float()),
+        lambda a, b: maximum(a + b, 0.0),
+    ),
     *(case("pow.Tensor_Scalar", with_(p), integer_power) for p in (1, 2, 3, 4, -1, -2)),
     *(case("pow.Tensor_Scalar", with_(p, of=positive), power) for p in (0.5, 7, -1.5)),
     case("pow.Tensor_Tensor", likely, power),
@@ -424,9 +455,13 @@ ARITHMETIC = [
     case("abs", one, abs),
     case("sgn", one, sign),
     case("angle", one, lambda x: where(x < 0, math.pi, 0.0)),
-    case("polar", pair, lambda r, t: each(Pair, r * elementary(math.cos)(t), r * elementary(math.sin)(t))),
+    case(
+        "polar",
+        pair,
+        lambda r, t: each(Pair, r * elementary(math.cos)(t), r * elementary(math.sin)(t)),
+    ),
     case("complex", pair, lambda r, i: each(Pair, r, i)),
-]  # fmt: skip
+]
 
 
 def _sinc(x: Array) -> Array:

@@ -12,14 +12,30 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from harness.formulas.call import Call, Formula
-from harness.operators import FORMULAS
-from tests import scalar_elementwise, scalar_layers, scalar_products
+from harness.operators import ANY_DTYPE, FORMULAS, known
+from tests import (
+    scalar_elementwise,
+    scalar_losses,
+    scalar_norms,
+    scalar_pools,
+    scalar_products,
+    scalar_reductions,
+    scalar_sampling,
+    scalar_sequences,
+    scalar_transforms,
+)
 from tests.scalar import Case, Draw, lift, lower, tallied
 
 CASES = [
     *scalar_elementwise.CASES,
     *scalar_products.CASES,
-    *scalar_layers.CASES,
+    *scalar_norms.CASES,
+    *scalar_sequences.CASES,
+    *scalar_pools.CASES,
+    *scalar_reductions.CASES,
+    *scalar_losses.CASES,
+    *scalar_sampling.CASES,
+    *scalar_transforms.CASES,
 ]
 SIZES = st.builds(Draw, *[st.integers(1, 4)] * 4)
 
@@ -79,3 +95,12 @@ def test_every_formula_is_proven() -> None:
     proven = {innermost(FORMULAS[one.name][1]) for one in CASES}
     left = {name for name, (_, formula) in FORMULAS.items() if innermost(formula) not in proven}
     assert not left
+
+
+def test_operators_are_known_by_full_name_base_name_and_in_place() -> None:
+    assert known("add_", FORMULAS) == FORMULAS["add"]
+    assert known("aten::add", FORMULAS) == FORMULAS["add"]
+    assert known("quantized::add", FORMULAS) == FORMULAS["quantized::add"] != FORMULAS["add"]
+    assert known("torchvision::roi_align", FORMULAS) == FORMULAS["roi_align"]
+    assert known("special_bessel_j0", FORMULAS) is None
+    assert "quantized::linear" in ANY_DTYPE

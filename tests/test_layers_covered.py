@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness import operators
+from harness.formulas import Call
 
 Make = Callable[[], tuple[nn.Module, tuple[Any, ...]]]
 
@@ -53,29 +54,34 @@ def layer(name: str, *args: Any, **kwargs: Any) -> nn.Module:
     return made
 
 
+def made(name: str, inputs: tuple[Any, ...], *args: Any, **kwargs: Any) -> Make:
+    """What makes that layer of these arguments, and what it is called with."""
+    return lambda: (layer(name, *args, **kwargs), inputs)
+
+
+# What the layers of each number of dimensions are made of.
+_DIMENSIONAL: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(_POOLS, (2,)),
+    **dict.fromkeys(_ADAPTIVE, (3,)),
+    **dict.fromkeys(("BatchNorm", "InstanceNorm"), (4,)),
+    **dict.fromkeys(("Conv", "ConvTranspose"), (4, 6, 3)),
+    **dict.fromkeys(_PADS, (1,)),
+    "ConstantPad": (1, 0.0),
+    "Dropout": (),
+    "LPPool": (2, 2),
+}
+
+
 def _by_dims() -> Iterator[tuple[str, Make]]:
     for dims, shape in _BY_DIMS.items():
-        images = (rand(*shape),)
-        for name in _POOLS:
-            yield f"{name}{dims}d", lambda n=f"{name}{dims}d", i=images: (layer(n, 2), i)
-        for name in _ADAPTIVE:
-            yield f"{name}{dims}d", lambda n=f"{name}{dims}d", i=images: (layer(n, 3), i)
-        for name in ("BatchNorm", "InstanceNorm"):
-            yield f"{name}{dims}d", lambda n=f"{name}{dims}d", i=images: (layer(n, 4), i)
-        for name in ("Conv", "ConvTranspose"):
-            yield f"{name}{dims}d", lambda n=f"{name}{dims}d", i=images: (layer(n, 4, 6, 3), i)
-        for name in _PADS:
-            args = (1, 0.0) if name == "ConstantPad" else (1,)
-            yield f"{name}{dims}d", lambda n=f"{name}{dims}d", i=images, a=args: (layer(n, *a), i)
-        yield f"Dropout{dims}d", lambda n=f"Dropout{dims}d", i=images: (layer(n), i)
-        yield f"LPPool{dims}d", lambda n=f"LPPool{dims}d", i=images: (layer(n, 2, 2), i)
+        for name, args in _DIMENSIONAL.items():
+            yield f"{name}{dims}d", made(f"{name}{dims}d", (rand(*shape),), *args)
 
 
 def _recurrent() -> Iterator[tuple[str, Make]]:
     for name in ("RNN", "LSTM", "GRU"):
-        tokens = (rand(5, 2, 4),)
-        yield name, lambda n=name, t=tokens: (layer(n, 4, 6, 2, bidirectional=True, dropout=0.1), t)
-        yield f"{name}Cell", lambda n=f"{name}Cell": (layer(n, 4, 6), (rand(2, 4),))
+        yield name, made(name, (rand(5, 2, 4),), 4, 6, 2, bidirectional=True, dropout=0.1)
+        yield f"{name}Cell", made(f"{name}Cell", (rand(2, 4),), 4, 6)
 
 
 def _others() -> dict[str, Make]:
@@ -150,23 +156,22 @@ def _others() -> dict[str, Make]:
 
 
 def _layers() -> dict[str, Make]:
-    made: dict[str, Make] = _others()
-    for name in _POINTWISE:
-        made[name] = lambda n=name: (layer(n), (rand(2, 3, 4, 4),))
-    for name in _OVER_ROWS:
-        made[name] = lambda n=name: (layer(n, -1), (rand(2, 4),))
-    for name in _PAIRS:
-        made[name] = lambda n=name: (layer(n), (rand(2, 4), torch.rand(2, 4)))
-    made.update(_by_dims())
-    made.update(_recurrent())
-    return made
+    return {
+        **_others(),
+        **{name: made(name, (rand(2, 3, 4, 4),)) for name in _POINTWISE},
+        **{name: made(name, (rand(2, 4),), -1) for name in _OVER_ROWS},
+        **{name: made(name, (rand(2, 4), torch.rand(2, 4))) for name in _PAIRS},
+        **dict(_by_dims()),
+        **dict(_recurrent()),
+    }
 
 
 LAYERS = _layers()
 
 # Layers without arithmetic of their own, or that need what a test machine has not.
 LEFT_OUT = {
-    "Container", "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList",
+    "Container", "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict",
+    "ParameterList",
     "Sequential", "RNNBase", "RNNCellBase", "Buffer", "Parameter",
     "SyncBatchNorm",  # several processes
     "CrossMapLRN2d",  # a Python loop of plain operators
@@ -204,7 +209,7 @@ class _Names(TorchDispatchMode):
         name = func._schema.name  # noqa: SLF001 - the only way
         entry = operators.known(name.removeprefix("aten::"), operators.FORMULAS)
         if entry:
-            entry[1](operators.Call(args, kwargs or {}, out))
+            entry[1](Call(args, kwargs or {}, out))
         elif not is_free(func):
             self.unknown.add(name.partition("::")[2].rstrip("_"))
         return out
@@ -270,13 +275,12 @@ def test_every_layer_of_torch_is_run_or_left_out() -> None:
 
 def aten_operators() -> Iterator[Any]:
     """Overloads that are executed as they are: composite ones decompose before they are seen."""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - not public
     for full in torch._C._dispatch_get_all_op_names():  # noqa: SLF001 - the only list there is
         if not full.startswith("aten::"):
             continue
         base, _, overload = full.removeprefix("aten::").partition(".")
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(
-            full, "CompositeImplicitAutograd"
-        )  # noqa: E501, SLF001 - as above
+        composite = has_kernel(full, "CompositeImplicitAutograd")
         packet = getattr(torch.ops.aten, base, None)
         operator = getattr(packet, overload or "default", None)
         if operator is not None and not composite and not base.endswith("_out"):

@@ -5,9 +5,20 @@ Where a definition has several branches, all are computed and one is selected, w
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
-from harness.formulas.call import ACTIVATION, Call, Table, entries, numel, per_input, per_output
+from harness.formulas.call import (
+    ACTIVATION,
+    Call,
+    Table,
+    entries,
+    is_nested,
+    numel,
+    per_input,
+    per_output,
+    shapes,
+)
 from harness.work import NOTHING, Work
 
 SIGMOID = Work(adds=2, elementary=1, divs=1)  # 1 / (1 + exp(0 - x))
@@ -19,9 +30,11 @@ GELU_TANH = Work(muls=6, adds=2, elementary=1)
 
 def along(call: Call, dim: Any) -> tuple[int, int]:
     """Elements of the first argument, and how many rows they form along a dimension."""
-    shape = call.args[0].shape
-    elements, length = numel(call.args[0]), shape[dim] if len(shape) else 1
-    return elements, elements // length if length else 0
+    tensor = call.args[0]
+    # a nested tensor counts the batch as a dimension, its samples have none
+    inner = dim - 1 if is_nested(tensor) and dim > 0 else dim
+    rows = (prod(shape) // (shape[inner] or 1) if shape else 1 for shape in shapes(tensor))
+    return numel(tensor), sum(rows)
 
 
 # -- softmax ---------------------------------------------------------------------------------------

@@ -13,9 +13,16 @@ from itertools import pairwise, zip_longest
 from math import prod
 from typing import Any
 
-from harness.formulas.activation import GELU_ERF, RELU, softmax_work
-from harness.formulas.call import ATTENTION, LINEAR, Call, Formula, Table, entries, numel
-from harness.formulas.normalisation import normalised
+from harness.formulas.activation import softmax_work
+from harness.formulas.call import (
+    ATTENTION,
+    Call,
+    Formula,
+    Table,
+    entries,
+    numel,
+    shapes,
+)
 from harness.work import NOTHING, Work
 
 Shape = Sequence[int]
@@ -92,13 +99,6 @@ def is_float(mask: Any) -> bool:
 # -- operators -------------------------------------------------------------------------------------
 
 
-def _shapes(tensor: Any) -> list[Shape]:
-    """The shape of a tensor, or those of the samples of a nested one."""
-    if getattr(tensor, "is_nested", False):
-        return [tuple(sample.shape) for sample in tensor.unbind()]
-    return [tuple(tensor.shape)]
-
-
 def _fused(
     *, mask: int | None, dropout: int, causal: int, first: int = 0, half: bool = False
 ) -> Formula:
@@ -116,10 +116,10 @@ def _fused(
             "scaled": call.kwargs.get("scale") != 1,
             "dropout": call.arg(dropout, "dropout_p", 0.0) > 0,
         }
-        shapes = zip(*(_shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
+        given = zip(*(shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
         works = (
             scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)[ATTENTION]
-            for one in shapes
+            for one in given
         )
         return sum(works, NOTHING)
 
@@ -176,7 +176,7 @@ def attention_backward(call: Call) -> Work:
     dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q. Fused
     operators compute the scores again, which the definition does not.
     """
-    query, key, value = (_shapes(tensor)[0] for tensor in call.args[1:4])
+    query, key, value = (shapes(tensor)[0] for tensor in call.args[1:4])
     scores, rows = prod(query[:-1]) * key[-2], prod(query[:-1])
     scaled = scores if call.kwargs.get("scale") != 1 else 0
     return Work(
@@ -184,108 +184,6 @@ def attention_backward(call: Call) -> Work:
         muls=2 * scores + scaled,
         adds=scores - rows + scores,
     )
-
-
-# -- whole layers ----------------------------------------------------------------------------------
-
-
-def _projections(tokens: Sequence[int], widths: Sequence[int], embed: int, *, bias: bool) -> Work:
-    """Queries, keys and values brought to the embedding's width."""
-    macs = sum(n * width * embed for n, width in zip(tokens, widths, strict=True))
-    return Work(macs=macs, bias_adds=sum(tokens) * embed if bias else 0)
-
-
-def multi_head_attention(  # noqa: PLR0913 - as torch's own function
-    batch: int,
-    queries: int,
-    keys: int,
-    *,
-    embed: int,
-    heads: int,
-    key_width: int | None = None,
-    value_width: int | None = None,
-    in_bias: bool = True,
-    out_bias: bool = True,
-    extra_keys: int = 0,
-    masks: int = 0,
-    dropout: bool = False,
-    averaged: bool = False,
-) -> Parts:
-    """Projections, attention over heads, projection; work by kind.
-
-    Args:
-        batch: sequences.
-        queries: length of the queries' sequence.
-        keys: length of the keys' and values' sequence.
-        embed: width of queries and result.
-        heads: among which `embed` is divided.
-        key_width: of the keys given, where it is not `embed`.
-        value_width: of the values given, likewise.
-        in_bias: whether the first projections have a bias.
-        out_bias: whether the last one has.
-        extra_keys: added after projection (`bias_k`, `add_zero_attn`).
-        masks: how many masks of floats are added.
-        dropout: whether the probabilities are dropped from.
-        averaged: whether the probabilities are also returned, averaged over the heads.
-    """
-    tokens = (batch * queries, batch * keys, batch * keys)
-    widths = (embed, key_width or embed, value_width or embed)
-    inward = _projections(tokens, widths, embed, bias=in_bias)
-    outward = _projections(tokens[:1], (embed,), embed, bias=out_bias)
-    pairs = batch * queries * (keys + extra_keys)
-    attended = scores_work(
-        heads * pairs, heads * batch * queries, 2 * (embed // heads), mask=False, dropout=dropout
-    )
-    mean = Work(adds=(heads - 1) * pairs, divs=pairs) if averaged else NOTHING
-    masked = Work(adds=masks * heads * pairs)
-    return [(LINEAR, inward + outward), (ATTENTION, attended + masked + mean)]
-
-
-def whole(parts: Parts) -> Work:
-    """All kinds together."""
-    return sum((work for _, work in parts), NOTHING)
-
-
-def _lengths(tensor: Any) -> list[tuple[int, int]]:
-    """Batch and length of N, L, E; of a nested tensor each sample for itself."""
-    if getattr(tensor, "is_nested", False):
-        return [(1, int(sample.shape[0])) for sample in tensor.unbind()]
-    return [(int(tensor.shape[0]), int(tensor.shape[1]))]
-
-
-def native_multi_head_attention(call: Call) -> Work:
-    """The fused layer: in-projection, attention, out-projection, their biases."""
-    need, average = call.arg(10, "need_weights", True), call.arg(11, "average_attn_weights", True)  # noqa: FBT003 - the schema's defaults
-    works = (
-        multi_head_attention(
-            batch,
-            queries,
-            keys,
-            embed=int(call.args[3]),
-            heads=int(call.args[4]),
-            averaged=need and average,
-            masks=int(is_float(call.arg(9, "mask"))),
-        )
-        for (batch, queries), (_, keys) in zip(
-            _lengths(call.args[0]), _lengths(call.args[1]), strict=True
-        )
-    )
-    return sum(map(whole, works), NOTHING)
-
-
-def transformer_encoder_layer(call: Call) -> Work:
-    """The fused encoder layer: self-attention, two additions, two layer norms, feed-forward."""
-    embed, heads, gelu = int(call.args[1]), int(call.args[2]), bool(call.args[7])
-    hidden = int(call.args[14].shape[0])
-    work = NOTHING
-    for batch, length in _lengths(call.args[0]):
-        tokens = batch * length
-        work += whole(multi_head_attention(batch, length, length, embed=embed, heads=heads))
-        work += Work(macs=2 * tokens * embed * hidden, bias_adds=tokens * (hidden + embed))
-        work += (GELU_ERF if gelu else RELU) * (tokens * hidden)
-        norm = normalised(tokens * embed, tokens) + Work(muls=1, adds=1) * (tokens * embed)
-        work += (norm + Work(adds=tokens * embed)) * 2
-    return work
 
 
 def transform_bias_rescale_qkv(call: Call) -> Work:
@@ -300,7 +198,7 @@ def transform_bias_rescale_qkv(call: Call) -> Work:
 def sdpa_function(call: Call) -> Parts:
     """The function torch.nn.functional.scaled_dot_product_attention, whatever it runs."""
     tensors = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
-    shapes = zip(*(_shapes(tensor) for tensor in tensors), strict=True)
+    given = zip(*(shapes(tensor) for tensor in tensors), strict=True)
     options = {
         "mask": is_float(call.arg(3, "attn_mask")),
         "dropout": call.arg(4, "dropout_p", 0.0) > 0,
@@ -308,61 +206,8 @@ def sdpa_function(call: Call) -> Parts:
         "scaled": call.arg(6, "scale") != 1,
         "enable_gqa": bool(call.arg(7, "enable_gqa", default=False)),
     }
-    works = (scaled_dot_product_attention(*one, **options)[ATTENTION] for one in shapes)
+    works = (scaled_dot_product_attention(*one, **options)[ATTENTION] for one in given)
     return [(ATTENTION, sum(works, NOTHING))]
-
-
-_MHA = [
-    "query",
-    "key",
-    "value",
-    "embed_dim_to_check",
-    "num_heads",
-    "in_proj_weight",
-    "in_proj_bias",
-    "bias_k",
-    "bias_v",
-    "add_zero_attn",
-    "dropout_p",
-    "out_proj_weight",
-    "out_proj_bias",
-    "training",
-    "key_padding_mask",
-    "need_weights",
-    "attn_mask",
-    "use_separate_proj_weight",
-    "q_proj_weight",
-    "k_proj_weight",
-    "v_proj_weight",
-    "static_k",
-    "static_v",
-    "average_attn_weights",
-    "is_causal",
-]
-_MHA_DEFAULTS = {"training": True, "need_weights": True, "average_attn_weights": True}
-
-
-def mha_function(call: Call) -> Parts:
-    """The function torch.nn.functional.multi_head_attention_forward, whatever it runs."""
-    given = {**_MHA_DEFAULTS, **dict(zip(_MHA, call.args, strict=False)), **call.kwargs}
-    query, key, value = (given[name].shape for name in ("query", "key", "value"))
-    extra = (given["bias_k"] is not None) + bool(given["add_zero_attn"])
-    masks = [given.get(name) for name in ("attn_mask", "key_padding_mask")]
-    return multi_head_attention(
-        query[1] if len(query) == 3 else 1,  # noqa: PLR2004 - L, N, E, or L, E
-        query[0],
-        key[0],
-        embed=query[-1],
-        heads=given["num_heads"],
-        key_width=key[-1],
-        value_width=value[-1],
-        in_bias=given["in_proj_bias"] is not None,
-        out_bias=given["out_proj_bias"] is not None,
-        extra_keys=extra,
-        masks=sum(map(is_float, masks)),
-        dropout=bool(given["training"]) and given["dropout_p"] > 0,
-        averaged=bool(given["need_weights"]) and bool(given["average_attn_weights"]),
-    )
 
 
 def _operators(*, half: bool) -> dict[str, Formula]:
@@ -397,12 +242,9 @@ TABLE: Table = {
         _scaled_dot_product_cudnn_attention_backward
         _scaled_dot_product_fused_attention_overrideable_backward""",
     ),
-    "_native_multi_head_attention": (ATTENTION, native_multi_head_attention),
-    "_transformer_encoder_layer_fwd": (ATTENTION, transformer_encoder_layer),
     "_transform_bias_rescale_qkv": (ATTENTION, transform_bias_rescale_qkv),
 }
 
 WHOLE = {
     "torch.nn.functional.scaled_dot_product_attention": sdpa_function,
-    "torch.nn.functional.multi_head_attention_forward": mha_function,
 }

@@ -43,8 +43,20 @@ Table = dict[str, tuple[str, Formula]]
 
 
 def numel(tensor: Any) -> int:
-    """Elements of a tensor, exact."""
+    """Elements of a tensor, exact; of a nested one those of its samples."""
+    if is_nested(tensor):
+        return sum(map(prod, shapes(tensor)))
     return prod(tensor.shape)
+
+
+def is_nested(tensor: Any) -> bool:
+    """Whether a tensor holds samples of different shapes."""
+    return bool(getattr(tensor, "is_nested", False))
+
+
+def shapes(tensor: Any) -> list[tuple[int, ...]]:
+    """The shape of a tensor, or those of the samples of a nested one."""
+    return [tuple(one.shape) for one in (tensor.unbind() if is_nested(tensor) else [tensor])]
 
 
 def nothing(_call: Call) -> Work:

@@ -60,12 +60,12 @@ def nll_loss(call: Call) -> Work:
 
 
 def multi_margin_loss(call: Call) -> Work:
-    """Σ over the other classes of max(0, margin - x[target] + x)ᵖ, divided by the classes."""
+    """Σ over the other classes of max(0, (margin - x[target]) + x)ᵖ, divided by the classes."""
     samples, classes = max(numel(call.args[1]), 1), int(call.args[0].shape[-1])
     weighted, squared = call.arg(4, "weight") is not None, call.arg(2, "p", 1) == 2  # noqa: PLR2004 - the only other power
     others = samples * (classes - 1)
-    each = Work(adds=2, comparisons=1, muls=int(squared) + int(weighted)) * others
-    sums = Work(adds=max(others - samples, 0), divs=samples)
+    each = Work(adds=1, comparisons=1, muls=int(squared) + int(weighted)) * others
+    sums = Work(adds=samples + max(others - samples, 0), divs=samples)
     total = each + sums
     return total + reduced(call.arg(5, "reduction", MEAN), samples)
 

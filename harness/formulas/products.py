@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from harness.formulas.activation import GELU_ERF
-from harness.formulas.call import LINEAR, MATMUL, Call, Table, entries, numel
+from harness.formulas.call import LINEAR, MATMUL, Call, Table, entries, numel, shapes
 from harness.work import NOTHING, Work
 
 REQUANTIZE = Work(muls=1, elementary=1)  # a product of integers is rescaled and rounded
@@ -36,6 +36,12 @@ def scaling(call: Call, out: int) -> Work:
 def mm(call: Call) -> Work:
     """(n×k)·(k×m): n·k·m MACs, for each of a batch; nnz·m where the first is sparse."""
     return Work(macs=_product(*call.args[:2]))
+
+
+def matmul(call: Call) -> Work:
+    """Of matrices, vectors or batches, also of nested samples: a dot product for each result."""
+    pairs = zip(shapes(call.first_out), shapes(call.args[0]), strict=True)
+    return Work(macs=sum(prod(out) * left[-1] for out, left in pairs))
 
 
 def addmm(call: Call) -> Work:
@@ -83,9 +89,9 @@ def dot(call: Call) -> Work:
 
 def linear(call: Call) -> Work:
     """x·Wᵀ + b on the last dimension: numel(x)·out MACs."""
-    inputs, out = call.args[0], numel(call.first_out)
+    width, out = shapes(call.args[0])[0][-1], numel(call.first_out)
     has_bias = call.arg(2, "bias") is not None
-    return Work(macs=out * inputs.shape[-1], bias_adds=out if has_bias else 0)
+    return Work(macs=out * width, bias_adds=out if has_bias else 0)
 
 
 def trilinear(call: Call) -> Work:
@@ -152,6 +158,24 @@ def dynamic_linear(call: Call) -> Work:
     return search + quantize + product
 
 
+# -- the same as functions -------------------------------------------------------------------------
+
+
+def linear_function(call: Call) -> list[tuple[str, Work]]:
+    """The function torch.nn.functional.linear, run as addmm, or as mm and add, by the strides."""
+    has_bias = call.arg(2, "bias") is not None
+    weight, out = call.arg(1, "weight"), numel(call.first_out)
+    return [(LINEAR, Work(macs=out * weight.shape[-1], bias_adds=out if has_bias else 0))]
+
+
+def bilinear_function(call: Call) -> list[tuple[str, Work]]:
+    """The function torch.nn.functional.bilinear: Σ x_i·W_kij·y_j + b."""
+    weight, out = call.arg(2, "weight"), numel(call.first_out)
+    terms = out * int(prod(weight.shape[1:]))
+    has_bias = call.arg(3, "bias") is not None
+    return [(LINEAR, Work(macs=terms, muls=terms, bias_adds=out if has_bias else 0))]
+
+
 # -- backward --------------------------------------------------------------------------------------
 
 
@@ -184,6 +208,11 @@ def matmul_backward(call: Call) -> Work:
     return Work(macs=each * (bool(mask[0]) + bool(mask[1])))
 
 
+WHOLE = {
+    "torch.nn.functional.linear": linear_function,
+    "torch.nn.functional.bilinear": bilinear_function,
+}
+
 TABLE: Table = {
     "linear": (LINEAR, linear),
     "mkldnn_linear": (LINEAR, linear),
@@ -197,6 +226,7 @@ TABLE: Table = {
     "quantized::linear_dynamic": (LINEAR, dynamic_linear),
     **entries(LINEAR, quantized_linear, "quantized::linear quantized::linear_relu"),
     **entries(MATMUL, mm, "mm bmm _sparse_mm"),
+    "matmul": (MATMUL, matmul),
     "baddbmm": (MATMUL, addmm),
     "addbmm": (MATMUL, addbmm),
     "mv": (MATMUL, mv),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from harness.formulas.accumulation import accumulated
 from harness.formulas.call import (
     CONV,
     INTERPOLATION,
@@ -21,7 +22,6 @@ from harness.formulas.call import (
     numel,
 )
 from harness.formulas.convolution import dense
-from harness.formulas.reduction import accumulated
 from harness.work import NOTHING, Work
 
 # -- resized images --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ _BY_VALUES = """
 """
 _GRADIENTS = """
     _cdist_backward _ctc_loss_backward _cudnn_attention_backward _cudnn_rnn_backward
-    _dirichlet_grad _efficient_attention_backward 
+    _dirichlet_grad _efficient_attention_backward
     _fake_quantize_learnable_per_channel_affine_backward
     _fake_quantize_learnable_per_tensor_affine_backward _flash_attention_backward
     _grid_sampler_2d_cpu_fallback_backward _pdist_backward _slow_conv2d_backward

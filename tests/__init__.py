@@ -1,0 +1,1 @@
+"""The tests; a package so that proofs can be imported by those that run them."""
