@@ -34,8 +34,6 @@ HEADERS = (
     "reason",
 )
 # What each part of flops_all is out by where one way books attention whole, the other by its parts.
-WHOLE_ATTENTION = "attention: the graph books it whole, the run on meta by its parts"
-_ATTENTION = "aten.scaled_dot_product_attention.default"
 
 
 @dataclass(frozen=True)
@@ -123,9 +121,6 @@ def reason(static: Ledger, dynamic: Ledger, found: Sequence[Difference]) -> str:
     products = [each for each in found if each.quantity != "flops_all"]
     if products:
         return "; ".join(map(str, products[:3]))
-    attention = {row.path for row in static.rows if row.operator == _ATTENTION}
-    if {each.path for each in found} <= attention:
-        return WHOLE_ATTENTION
     return "; ".join(_by_operator(static, dynamic, {each.path for each in found}))
 
 

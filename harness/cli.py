@@ -98,7 +98,7 @@ def models(
 
 
 @app.command()
-def count(
+def count(  # noqa: PLR0913, PLR0917 - the options of a command
     model: Annotated[
         str,
         typer.Argument(
@@ -108,15 +108,35 @@ def count(
     inputs: Inputs = None,
     by: Annotated[str, typer.Option(help="Also list by module, op or kind.")] = "",
     depth: Annotated[int, typer.Option(help="With --by module: levels of modules to show.")] = 0,
+    conventions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--convention",
+            help="How to read the ledger: macs, macs-layers, flops, flops-all, one of them with "
+            "+bias, +norm, +activation, +pooling or +elementwise, or a TOML file; once for each.",
+        ),
+    ] = None,
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Count a training step, forward and backward.")
+    ] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="Count from the exported graph, without a run.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if an operator has no formula.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Count a model with the reference: multiply-accumulates and everything else, exactly."""
     from harness.catalogue import subject
-    from harness.counting import GROUPS, counted, listing
+    from harness.counting import CONVENTIONS, GROUPS, Asked, counted, listing
 
     if by and by not in GROUPS:
         raise UsageError(f"Cannot list by '{by}'.", f"--by takes {', '.join(GROUPS)}.")
-    result = counted(subject(model, inputs or ()))
+    if static and backward:
+        raise UsageError("--static and --backward are both given.", "Give one of them.")
+    asked = Asked(tuple(conventions or CONVENTIONS), backward, static, strict)
+    result = counted(subject(model, inputs or ()), asked)
     if as_json:
         _print_json(result.to_json())
         return

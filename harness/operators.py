@@ -27,7 +27,7 @@ from harness.formulas import (
     sampling,
     solver,
 )
-from harness.formulas.call import Call, Formula, Table, foreach, over_complex
+from harness.formulas.call import ATTENTION, Call, Formula, Table, foreach, over_complex
 from harness.formulas.free import DATA_MOVEMENT, VIEWS, names
 from harness.formulas.uncounted import UNCOUNTED
 from harness.work import Work
@@ -93,6 +93,9 @@ FUNCTIONS_WHOLE: dict[str, Callable[[Call], list[tuple[str, Work]]]] = {
     **products.WHOLE,
 }
 
+# Operators that are given a function; what that does to each score is not seen in a run.
+HIGHER_ORDER: Table = {"flex_attention": (ATTENTION, attention.flex_attention)}
+
 # Counted for numbers of any type: products of integers are MACs too.
 ANY_DTYPE = frozenset(["_int_mm", *(name for name in FORMULAS if "::" in name)])
 
@@ -102,6 +105,7 @@ __all__ = [
     "DATA_MOVEMENT",
     "FORMULAS",
     "FUNCTIONS_WHOLE",
+    "HIGHER_ORDER",
     "UNCOUNTED",
     "VIEWS",
     "known",

@@ -99,13 +99,14 @@ class Recorder:
         planned = self._plans[func]
         if planned is None:
             return
+        form = self.place().form
         try:
-            same = (func, self.form, key(args), key(kwargs), key(out))
+            same = (func, form, key(args), key(kwargs), key(out))
             if same not in self._entries:
-                self._entries[same] = entry(func, planned, self.form, Call(args, kwargs, out))
+                self._entries[same] = entry(func, planned, form, Call(args, kwargs, out))
             found = self._entries[same]
         except TypeError:  # an argument that cannot be part of a key
-            found = entry(func, planned, self.form, Call(args, kwargs, out))
+            found = entry(func, planned, form, Call(args, kwargs, out))
         if found is not None:
             if planned[1] is unknown:
                 self.uncounted[found.operator] += 1

@@ -76,7 +76,7 @@ def plan(operator: Any) -> tuple[str, Formula] | None:
     """Kind and formula of an operator, None where it only makes a view."""
     name = full_name(operator)
     if not name:
-        return ("unknown", unknown)
+        return operators.HIGHER_ORDER.get(str(operator), ("unknown", unknown))
     found = operators.known(name, operators.FORMULAS)
     if found:
         return found

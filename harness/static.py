@@ -25,7 +25,7 @@ from torch.fx.node import map_arg
 from torch.overrides import get_overridable_functions, resolve_name
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from harness import formulas, operators
+from harness import operators
 from harness.export import NotExportable, export, sentence
 from harness.formulas import Call, Formula
 from harness.ledger import Ledger, OperatorRow, sum_work
@@ -181,8 +181,8 @@ class _Reader:
         if name == "cond":
             yield from _either(bodies)
         elif name == "flex_attention":
-            work = operators.FORMULAS["scaled_dot_product_attention"][1](call)
-            yield _row(described(name, formulas.ATTENTION, call, work, {}), origin)
+            kind, formula = operators.HIGHER_ORDER[name]
+            yield _row(described(name, kind, call, formula(call), {}), origin)
             yield from _for_each_score(bodies, call)
         elif name in _ONCE:
             yield from chain.from_iterable(bodies)

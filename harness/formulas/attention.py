@@ -96,6 +96,13 @@ def is_float(mask: Any) -> bool:
     return mask is not None and bool(getattr(mask.dtype, "is_floating_point", False))
 
 
+def flex_attention(call: Call) -> Work:
+    """Attention in full, whatever blocks its mask leaves out; query heads may share keys."""
+    shapes = [tuple(tensor.shape) for tensor in call.args[:3]]
+    query, key, value = shapes
+    return scaled_dot_product_attention(query, key, value, enable_gqa=True)[ATTENTION]
+
+
 # -- operators -------------------------------------------------------------------------------------
 
 
