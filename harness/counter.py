@@ -117,7 +117,7 @@ def _count(
     *,
     backward: bool,
 ) -> Ledger:
-    recorder = Recorder(model)
+    recorder = Recorder(model, device)
     with torch.compiler.set_stance("force_eager"), torch.set_grad_enabled(backward):
         with recorder.watching():
             out = run()

@@ -44,9 +44,15 @@ def _dunder(method: str) -> str:
     return f"__i{method[:-1]}__" if method.endswith("_") else f"__{method}__"
 
 
-@lru_cache(maxsize=65536)
+_KINDS: dict[tuple[int, int], tuple[CodeType, bool]] = {}
+
+
 def _is_operator(code: CodeType, offset: int) -> bool:
     """Whether the instruction at an offset is an operator rather than a call."""
-    return dis.opname[code.co_code[offset]].startswith(
-        ("BINARY_", "INPLACE_", "COMPARE_", "UNARY_")
-    )
+    # By identity, since code objects are slow to hash; kept with the answer, so it stays theirs.
+    known = _KINDS.get((id(code), offset))
+    if known is None:
+        name = dis.opname[code.co_code[offset]]
+        known = (code, name.startswith(("BINARY_", "INPLACE_", "COMPARE_", "UNARY_")))
+        _KINDS[id(code), offset] = known
+    return known[1]

@@ -20,11 +20,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness import operators
+from harness import operators, replay
 from harness.forms import form_name
 from harness.formulas import Call, Formula
 from harness.ledger import BACKWARD, FORWARD, OperatorRow
-from harness.rows import Entry, described, entry, key, plan, tensors_in, unknown
+from harness.rows import Entry, described, entry, plan, tensors_in, unknown
 
 _TAG = "flopaudit"
 
@@ -44,7 +44,7 @@ class Recorder:
     Use `watching` around the forward pass, and around the backward pass too if there is one.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, device: str) -> None:
         self.rows: list[OperatorRow] = []
         self.uncounted: Counter[str] = Counter()
         self.calls: Counter[int] = Counter()
@@ -55,7 +55,7 @@ class Recorder:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
         self._plans: dict[Any, tuple[str, Formula] | None] = {}
-        self._entries: dict[Any, Entry | None] = {}
+        self._on_meta = device == "meta"
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -92,31 +92,64 @@ class Recorder:
             return tagged or Place("", self._stack[0][1], 0)
         return Place(*self._stack[-1], self.form)
 
-    def operator(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """Add the row of one executed operator, unless it only makes a view."""
+    def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Execute an operator, add its row unless it only makes a view, and return its result."""
         if func not in self._plans:
             self._plans[func] = plan(func)
         planned = self._plans[func]
-        if planned is None:
-            return
+        if planned is None or self.silent:
+            return func(*args, **kwargs)
         form = self.place().form
         try:
-            same = (func, form, key(args), key(kwargs), key(out))
-            if same not in self._entries:
-                self._entries[same] = entry(func, planned, form, Call(args, kwargs, out))
-            found = self._entries[same]
-        except TypeError:  # an argument that cannot be part of a key
+            same = self._on_meta and (func, form, replay.key_of(args), replay.key_of(kwargs))
+        except replay.Unkeyed:
+            same = False
+        known = replay.find(same) if same else None
+        if known is not None and known.results is not replay.RUN:
+            out = replay.remake(known.results, args)
+        else:
+            out = func(*args, **kwargs)
+        if known is None:
             found = entry(func, planned, form, Call(args, kwargs, out))
-        if found is not None:
-            if planned[1] is unknown:
-                self.uncounted[found.operator] += 1
-            self._add(found)
+            results = replay.results_of_operator(func, args, out) if same else replay.RUN
+            known = replay.Known((found,) if found else (), results)
+            if same:
+                replay.learn(same, known)
+        if planned[1] is unknown and known.entries:
+            self.uncounted[known.entries[0].operator] += 1
+        self._add(known.entries)
+        return out
 
-    def whole(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
-        """Add the rows of a function that is counted as what it computes, by kinds of work."""
-        call = Call(args, kwargs, out)
-        for kind, work in operators.FUNCTIONS_WHOLE[name](call):
-            self._add(described(name, kind, call, work, {}))
+    def whole(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        """Execute a function that is counted as what it computes, add its rows by kinds of work."""
+        try:
+            # With gradients on, the function has to run, so that there is a graph.
+            replayable = self._on_meta and not torch.is_grad_enabled()
+            same = replayable and (name, replay.key_of(args), replay.key_of(kwargs))
+        except replay.Unkeyed:
+            same = False
+        known = replay.find(same) if same else None
+        if known is not None and known.results is not replay.RUN:
+            out = self._silently(replay.remake, (known.results, args), {})
+        else:
+            out = self._silently(func, args, kwargs)
+        if known is None:
+            call = Call(args, kwargs, out)
+            works = operators.FUNCTIONS_WHOLE[name](call)
+            entries = tuple(described(name, kind, call, work, {}) for kind, work in works)
+            results = replay.results_of_function(args, kwargs, out) if same else replay.RUN
+            known = replay.Known(entries, results)
+            if same:
+                replay.learn(same, known)
+        self._add(known.entries)
+        return out
+
+    def _silently(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self.silent = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.silent = False
 
     def tag(self, out: Any) -> None:
         """Mark the autograd nodes that a function has just made with where it ran."""
@@ -130,10 +163,11 @@ class Recorder:
             _metadata(node)[_TAG] = place
             waiting.extend(parent for parent, _ in node.next_functions if parent is not None)
 
-    def _add(self, found: Entry) -> None:
-        place = self.place()
-        row = found.at(place.path, place.type, place.call, place.form, self.phase)
-        self.rows.append(row)
+    def _add(self, entries: tuple[Entry, ...]) -> None:
+        if entries:
+            path, type_name, call, form = self.place()
+            for found in entries:
+                self.rows.append(found.at(path, type_name, call, form, self.phase))
 
 
 def _metadata(node: Any) -> dict[str, Place]:
@@ -157,12 +191,7 @@ class _Functions(TorchFunctionMode):
         recorder.form = name
         try:
             if name in operators.FUNCTIONS_WHOLE and not recorder.silent:
-                recorder.silent = True
-                try:
-                    out = func(*args, **kwargs)
-                finally:
-                    recorder.silent = False
-                recorder.whole(name, args, kwargs, out)
+                out = recorder.whole(name, func, args, kwargs)
             else:
                 out = func(*args, **kwargs)
             if torch.is_grad_enabled() and recorder.phase == FORWARD:
@@ -182,8 +211,4 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's 
         self._recorder = recorder
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        if not self._recorder.silent:
-            self._recorder.operator(func, args, kwargs, out)
-        return out
+        return self._recorder.operator(func, args, kwargs or {})

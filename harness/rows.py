@@ -97,17 +97,6 @@ def full_name(operator: Any) -> str:
     return "" if schema is None else str(schema.name).removeprefix("aten::")
 
 
-def key(value: Any) -> Any:
-    """Something hashable that says all of a value that a formula may ask for."""
-    if isinstance(value, torch.Tensor):
-        return (value.shape, value.dtype)
-    if isinstance(value, (list, tuple)):
-        return tuple(key(item) for item in value)
-    if isinstance(value, dict):
-        return tuple((name, key(item)) for name, item in value.items())
-    return (type(value), value)  # True and 1 are one key otherwise
-
-
 def entry(func: Any, plan: tuple[str, Formula], form: str, call: Call) -> Entry | None:
     """What there is to say of an operator on these shapes; None for work on integers only."""
     tensors = [*tensors_in(call.args), *tensors_in(call.kwargs.values()), *tensors_in((call.out,))]

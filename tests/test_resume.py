@@ -33,9 +33,11 @@ PATIENCE = 60
 PROGRAM = ("-m", "harness")
 AS_INIT = (
     "-c",
-    "import ctypes, signal; ctypes.CDLL(None).prctl(36, 1); "
-    "signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from harness.cli import main; main()",
+    (
+        "import ctypes, signal; ctypes.CDLL(None).prctl(36, 1); "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from harness.cli import main; main()"
+    ),
 )
 """Run as the first process of a container is: orphans become its own, and it waits for none.
 
