@@ -9,6 +9,7 @@ It runs in a process of its own and need not clean up after its tool.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,10 +26,35 @@ class Unsupported(Exception):  # noqa: N818 - an outcome, not an error
 
 @dataclass(frozen=True)
 class Subject:
-    """A model in eval mode on the CPU, with random weights, and the tensors to call it with."""
+    """A model in eval mode on the CPU, with random weights, and the tensors to call it with.
+
+    Attributes:
+        model: to be called as `model(*inputs, **kwargs)`.
+        inputs: given by position.
+        kwargs: given by keyword.
+    """
 
     model: torch.nn.Module
     inputs: tuple[torch.Tensor, ...]
+    kwargs: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def positional(subject: Subject) -> tuple[torch.Tensor, ...]:
+    """All tensors of a subject by position, for a tool that knows no keywords.
+
+    Raises:
+        Unsupported: the keywords are not the next parameters of forward.
+    """
+    if not subject.kwargs:
+        return subject.inputs
+    names = list(inspect.signature(subject.model.forward).parameters)
+    wanted = names[len(subject.inputs) :][: len(subject.kwargs)]
+    if set(wanted) != set(subject.kwargs):
+        raise Unsupported(
+            f"the tool gives inputs by position, and {', '.join(subject.kwargs)} are not the next "
+            f"parameters of forward, which are {', '.join(wanted)}"
+        )
+    return (*subject.inputs, *(subject.kwargs[name] for name in wanted))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
     del variant
     counter = FlopCounterMode(display=False)
     with counter:
-        subject.model(*subject.inputs)
+        subject.model(*subject.inputs, **subject.kwargs)
     total = counter.get_total_flops()
     types = {path: type(module).__name__ for path, module in subject.model.named_modules()}
     # The mode names modules from the root's class on.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from adapters.contract import Reading, Subject, Tool, own_rows
+from adapters.contract import Reading, Subject, Tool, own_rows, positional
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
     del variant
-    analysis = FlopCountAnalysis(subject.model, subject.inputs)
+    analysis = FlopCountAnalysis(subject.model, positional(subject))
     total = analysis.total()
     params = parameter_count(subject.model)
     raw = {

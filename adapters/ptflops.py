@@ -23,7 +23,7 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
     printed = io.StringIO()
     macs, params = get_model_complexity_info(
         subject.model,
-        tuple(subject.inputs[0].shape[1:]),
+        tuple(next(_tensors(subject)).shape[1:]),
         as_strings=False,
         print_per_layer_stat=True,
         input_constructor=_input_constructor(subject),
@@ -45,10 +45,16 @@ def _input_constructor(subject: Subject) -> Callable[[Any], Any]:
 
     By itself ptflops would feed uninitialised memory, on which some models run otherwise.
     """
-    if len(subject.inputs) == 1:
+    if len(subject.inputs) == 1 and not subject.kwargs:
         return lambda _resolution: subject.inputs[0]
     names = list(inspect.signature(subject.model.forward).parameters)
-    return lambda _resolution: dict(zip(names, subject.inputs, strict=False))
+    named = {**dict(zip(names, subject.inputs, strict=False)), **subject.kwargs}
+    return lambda _resolution: named
+
+
+def _tensors(subject: Subject) -> Iterator[Any]:
+    yield from subject.inputs
+    yield from subject.kwargs.values()
 
 
 _HEADER = re.compile(

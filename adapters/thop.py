@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from adapters.contract import Reading, Row, Subject, Tool
+from adapters.contract import Reading, Row, Subject, Tool, positional
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
@@ -13,7 +13,7 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
 
     del variant
     macs, params, layers = profile(
-        subject.model, inputs=subject.inputs, verbose=False, ret_layer_info=True
+        subject.model, inputs=positional(subject), verbose=False, ret_layer_info=True
     )
     types = {path: type(module).__name__ for path, module in _paths(subject.model)}
     rows = tuple(Row(path, types[path], ops, own) for path, ops, own in _rows(layers))

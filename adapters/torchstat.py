@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.contract import Reading, Row, Subject, Tool, Unsupported
+from adapters.contract import Reading, Row, Subject, Tool, Unsupported, positional
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
@@ -42,8 +42,9 @@ def _image_shape(subject: Subject) -> tuple[int, ...]:
     """`stat` takes a C, H, W tuple and feeds one image of it."""
     import torch
 
-    image = subject.inputs[0]
-    if len(subject.inputs) != 1 or image.ndim != len("NCHW") or image.shape[0] != 1:
+    inputs = positional(subject)
+    image = inputs[0]
+    if len(inputs) != 1 or image.ndim != len("NCHW") or image.shape[0] != 1:
         raise Unsupported("torchstat takes one image of shape 1xCxHxW and nothing else")
     if image.dtype != torch.float32:
         raise Unsupported("torchstat feeds float32 and nothing else")

@@ -12,9 +12,10 @@ from typing import Any
 
 from adapters import NAMES, find
 from adapters.contract import Tool
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.scheduler import Cell, Job
-from harness.specs import ModelSpec, parse_input, parse_model, split_list
+from harness.sources import library
+from harness.specs import LIBRARIES, ModelSpec, parse_inputs, parse_model, split_list
 
 
 @dataclass(frozen=True)
@@ -84,31 +85,38 @@ def _find(name: str) -> Tool | None:
 
 
 def subject(text: str, inputs: Sequence[str] = ()) -> Subject:
-    """A model by its spec; without inputs, those of the zoo.
+    """A model by its spec; without inputs, those of the zoo or of the library.
+
+    Imports timm or transformers, and so torch, for the inputs of a model of theirs.
 
     Raises:
-        UsageError: the spec or an input cannot be read, the zoo has no such model, or a model from
-            elsewhere comes without inputs.
+        UsageError: the spec or an input cannot be read, there is no such model or library, or a
+            model from elsewhere comes without inputs.
     """
     spec = parse_model(text)
-    given = tuple(str(parse_input(each)) for each in inputs)
+    given = tuple(map(str, parse_inputs(inputs)))
     if spec.source == "torchvision":
-        from harness.zoo import CatalogueError, matching, torchvision_models
-
-        try:
-            catalogue = torchvision_models()
-        except CatalogueError as error:
-            raise UsageError(str(error), "") from error
-        if spec.location not in catalogue:
-            near = [model.name for model in matching(spec.location)][:5]
-            hint = f"Did you mean {', '.join(near)}?" if near else "`flopaudit models` lists them."
-            raise UsageError(f"There is no torchvision model '{spec.location}'.", hint)
-        given = given or catalogue[spec.location].inputs
+        usual = _torchvision_inputs(spec.location)  # also where others are given: it checks the name
+        given = given or usual
+    elif spec.source in LIBRARIES:
+        given = given or library(spec.source).inputs(spec)
     if not given:
         raise UsageError(f"'{text}' comes without an input.", "Add --input 1x3x224x224.")
     if spec.source == "file" and not Path(spec.location).is_file():
         raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
     return Subject(spec, given)
+
+
+def _torchvision_inputs(name: str) -> tuple[str, ...]:
+    from harness.zoo import CatalogueError, torchvision_models
+
+    try:
+        catalogue = torchvision_models()
+    except CatalogueError as error:
+        raise UsageError(str(error), "") from error
+    if name not in catalogue:
+        raise unknown("torchvision model", name, catalogue, "`flopaudit models` lists them.")
+    return catalogue[name].inputs
 
 
 def subjects(names: str, preset: str, inputs: Sequence[str]) -> list[Subject]:

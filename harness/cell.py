@@ -11,8 +11,6 @@ import time
 import traceback
 from typing import Any
 
-import torch
-
 from adapters import find
 from adapters.contract import Reading, Subject, Tool, Unsupported
 
@@ -25,11 +23,11 @@ DEEPEST = 20
 """Levels of nested totals that are kept; deeper ones, and what holds itself, are cut off."""
 
 
-def run(tool: str, variant: str | None, model: torch.nn.Module, inputs: tuple[Any, ...]) -> Any:
+def run(tool: str, variant: str | None, subject: Subject) -> Any:
     """Run a tool, or the reference, and return its outcome as plain data that JSON can hold."""
     if tool == REFERENCE:
-        return _reference(model, inputs)
-    return _measure(find(tool), variant, Subject(model, inputs))
+        return _reference(subject)
+    return _measure(find(tool), variant, subject)
 
 
 def _measure(tool: Tool, variant: str | None, subject: Subject) -> dict[str, Any]:
@@ -106,13 +104,13 @@ def _whole(value: object, name: str = "count") -> int:
     return int(value)
 
 
-def _reference(model: torch.nn.Module, inputs: tuple[Any, ...]) -> dict[str, Any]:
+def _reference(subject: Subject) -> dict[str, Any]:
     from harness.counter import count
     from harness.reference import summary
 
     started = time.perf_counter()
     try:
-        ledger = count(model, *inputs)
+        ledger = count(subject.model, *subject.inputs, **subject.kwargs)
     except Exception as error:  # noqa: BLE001 - a model that raises has no reference
         traceback.print_exc()
         return {"status": "errored", "error": one_line(error)}

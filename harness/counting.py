@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Counted:
     def lines(self) -> Iterator[str]:
         """The totals, for a person."""
         ledger = self.ledger
-        inputs = " + ".join(self.subject.inputs).replace("x", "×")
+        inputs = re.sub(r"(?<=\d)x(?=\d)", "×", " + ".join(self.subject.inputs))
         yield f"{self.subject.spec} · {inputs} · eval · torch {self.torch}"
         if ledger.uncounted_ops:
             names = ", ".join(f"{op} ({n})" for op, n in sorted(ledger.uncounted_ops.items()))
@@ -74,14 +75,14 @@ def counted(subject: Subject) -> Counted:
     import torch
 
     from harness.counter import count
-    from harness.models import build, make_inputs
-    from harness.specs import parse_input
+    from harness.models import build, make_inputs, make_kwargs
+    from harness.specs import parse_inputs
 
-    specs = tuple(parse_input(text) for text in subject.inputs)
+    specs = parse_inputs(subject.inputs)
     try:
         with torch.device("meta"):
             model = build(subject.spec)
-            ledger = count(model, *make_inputs(specs), device="meta")
+            ledger = count(model, *make_inputs(specs), device="meta", **make_kwargs(specs))
     except UsageError:
         raise
     except Exception:  # noqa: BLE001 - whatever cannot be done on meta is done for real
@@ -92,11 +93,11 @@ def counted(subject: Subject) -> Counted:
 def _count_for_real(subject: Subject, specs: Any) -> Ledger:
     from harness.cell import one_line
     from harness.counter import count
-    from harness.models import build, make_inputs
+    from harness.models import build, make_inputs, make_kwargs
 
     model = build(subject.spec)
     try:
-        return count(model, *make_inputs(specs))
+        return count(model, *make_inputs(specs), **make_kwargs(specs))
     except Exception as error:
         inputs = " + ".join(subject.inputs)
         raise UsageError(

@@ -1,6 +1,6 @@
 """A host: holds one model and forks a cell for each tool that is to run on it.
 
-Messages in: {"build": {source, location, factory}, "inputs": [...]}, then {"cell": id, "tool",
+Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id, "tool",
 "variant", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built": true} or {"failed":
 why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from harness.errors import UsageError
-from harness.specs import ModelSpec, parse_input
+from harness.specs import ModelSpec, parse_inputs
 from harness.wire import (
     Channel,
     adopt_orphans,
@@ -81,8 +81,7 @@ class Host:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._running: dict[int, Running] = {}
-        self._model: Any = None
-        self._inputs: Any = None
+        self._subject: Any = None
         self._of_model: list[int] = []
 
     def serve(self) -> None:
@@ -119,10 +118,12 @@ class Host:
 
     def _build(self, message: dict[str, Any]) -> None:
         try:
-            from harness.models import build, make_inputs
+            from adapters.contract import Subject
+            from harness.models import build, make_inputs, make_kwargs
 
-            self._model = build(ModelSpec(**message["build"]))
-            self._inputs = make_inputs(tuple(parse_input(text) for text in message["inputs"]))
+            specs = parse_inputs(message["inputs"])
+            model = build(ModelSpec(**message["build"]))
+            self._subject = Subject(model, make_inputs(specs), make_kwargs(specs))
         except UsageError as error:
             self._channel.send({"failed": str(error)})
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory may raise anything
@@ -157,9 +158,7 @@ class Host:
     def _run(self, message: dict[str, Any]) -> dict[str, Any]:
         from harness.cell import run
 
-        outcome: dict[str, Any] = run(
-            message["tool"], message["variant"], self._model, self._inputs
-        )
+        outcome: dict[str, Any] = run(message["tool"], message["variant"], self._subject)
         return outcome
 
     def _watch(self) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from harness import sources
 from harness.errors import UsageError
-from harness.specs import InputSpec, ModelSpec
+from harness.specs import LIBRARIES, InputSpec, ModelSpec
 
 SEED = 0
 
@@ -30,7 +31,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
         UsageError: there is no such model, or the factory gave something else.
         Exception: whatever the factory raises.
     """
-    factory = _torchvision(spec.location) if spec.source == "torchvision" else _factory(spec)
+    factory = _find(spec)
     torch.manual_seed(SEED)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -44,9 +45,15 @@ def build(spec: ModelSpec) -> torch.nn.Module:
 
 
 def make_inputs(specs: tuple[InputSpec, ...]) -> tuple[torch.Tensor, ...]:
-    """Random tensors from a fixed seed: floats in [0, 1), integers 0 or 1."""
+    """The inputs without a name: random from a fixed seed, floats in [0, 1), integers 0 or 1."""
     torch.manual_seed(SEED)
-    return tuple(_tensor(spec) for spec in specs)
+    return tuple(_tensor(spec) for spec in specs if not spec.name)
+
+
+def make_kwargs(specs: tuple[InputSpec, ...]) -> dict[str, torch.Tensor]:
+    """The inputs with a name, by that name, random in the same way."""
+    torch.manual_seed(SEED)
+    return {spec.name: _tensor(spec) for spec in specs if spec.name}
 
 
 def _tensor(spec: InputSpec) -> torch.Tensor:
@@ -54,6 +61,14 @@ def _tensor(spec: InputSpec) -> torch.Tensor:
     if dtype.is_floating_point:
         return torch.rand(spec.shape).to(dtype)
     return torch.randint(0, 2, spec.shape).to(dtype)
+
+
+def _find(spec: ModelSpec) -> Callable[[], Any]:
+    if spec.source == "torchvision":
+        return _torchvision(spec.location)
+    if spec.source in LIBRARIES:
+        return sources.library(spec.source).factory(spec)
+    return _factory(spec)
 
 
 def _torchvision(name: str) -> Callable[[], Any]:

@@ -12,8 +12,8 @@ import sys
 from adapters import NAMES, find
 from adapters.contract import Subject
 from harness.catalogue import subject
-from harness.models import build, make_inputs
-from harness.specs import parse_input, split_list
+from harness.models import build, make_inputs, make_kwargs
+from harness.specs import parse_inputs, split_list
 
 
 def main(models: str) -> None:
@@ -23,9 +23,10 @@ def main(models: str) -> None:
         tool = find(name)
         for variant in tool.variants or (None,):
             for where in subjects:
-                inputs = make_inputs(tuple(parse_input(text) for text in where.inputs))
+                specs = parse_inputs(where.inputs)
+                inputs, kwargs = make_inputs(specs), make_kwargs(specs)
                 try:
-                    said = tool.measure(Subject(build(where.spec), inputs), variant).count
+                    said = tool.measure(Subject(build(where.spec), inputs, kwargs), variant).count
                 except Exception as error:  # noqa: BLE001 - as in a script that must go on
                     said = type(error).__name__
                 print(tool.name, variant or "", where.spec, said)
