@@ -5,6 +5,7 @@ Imports neither torch nor a tool.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,9 @@ def subject(text: str, inputs: Sequence[str] = ()) -> Subject:
     spec = parse_model(text)
     given = tuple(map(str, parse_inputs(inputs)))
     if spec.source == "torchvision":
-        usual = _torchvision_inputs(spec.location)  # also where others are given: it checks the name
+        usual = _torchvision_inputs(
+            spec.location
+        )  # also where others are given: it checks the name
         given = given or usual
     elif spec.source in LIBRARIES:
         given = given or library(spec.source).inputs(spec)
@@ -158,20 +161,41 @@ def tool_lines() -> list[dict[str, Any]]:
     ]
 
 
-def model_lines(pattern: str) -> list[dict[str, Any]]:
-    """One entry for each torchvision model that the pattern fits.
+def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any]]:
+    """One entry for each model of a source that the pattern fits.
 
     Raises:
-        UsageError: there is none, or no torchvision.
+        UsageError: there is none, or no such source.
     """
+    if source not in ("torchvision", *LIBRARIES):
+        known = ", ".join(("torchvision", *LIBRARIES))
+        raise UsageError(f"There is no source '{source}'.", f"Known are {known}.")
+    lines = (_torchvision_lines if source == "torchvision" else _library_lines)(pattern, source)
+    if not lines:
+        raise UsageError(f"No model fits '{pattern}'.", "`flopaudit models` lists all.")
+    return lines
+
+
+def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
+    """Names and families alone: an input needs the model's configuration or class."""
+    found = library(source)
+    return [
+        {"model": name, "family": found.family(name), **dict.fromkeys(_PUBLISHED), "inputs": []}
+        for name in found.names()
+        if pattern in name or fnmatch.fnmatchcase(name, pattern)
+    ]
+
+
+_PUBLISHED = ("inputs", "weights", "published_gmacs", "published_params")
+
+
+def _torchvision_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
     from harness import zoo
 
     try:
         found = zoo.matching(pattern)
     except zoo.CatalogueError as error:
         raise UsageError(str(error), "") from error
-    if not found:
-        raise UsageError(f"No model fits '{pattern}'.", "`flopaudit models` lists all.")
     return [
         {
             "model": model.name,

@@ -110,7 +110,7 @@ def _reference(subject: Subject) -> dict[str, Any]:
 
     started = time.perf_counter()
     try:
-        ledger = count(subject.model, *subject.inputs, **subject.kwargs)
+        ledger = count(subject.model, *subject.inputs, device="auto", **subject.kwargs)
     except Exception as error:  # noqa: BLE001 - a model that raises has no reference
         traceback.print_exc()
         return {"status": "errored", "error": one_line(error)}

@@ -30,7 +30,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option(
-        "--input", help="Shape of an input, such as 1x3x224x224 or int64:1x128; once for each."
+        "--input",
+        help="Shape of an input, such as 1x3x224x224, int64:1x128 or input_ids=int64:1x128; "
+        "once for each.",
     ),
 ]
 
@@ -75,36 +77,33 @@ def tools(as_json: Json = False) -> None:
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="A name, a part of one, or res*50.")] = "*",
+    source: Annotated[str, typer.Option(help="torchvision, timm or transformers.")] = "torchvision",
     as_json: Json = False,
 ) -> None:
-    """List torchvision's models, with the input that their weights imply."""
+    """List the models of a library; torchvision's with the input that their weights imply."""
     from harness.catalogue import model_lines
 
-    lines = model_lines(pattern)
+    lines = model_lines(pattern, source)
     if as_json:
         _print_json(lines)
         return
     from harness.render import say, table
 
-    headers = ["model", "family", "input", "published GMACs", "published params"]
-    rows = [
-        [
-            line["model"],
-            line["family"],
-            "+".join(line["inputs"]),
-            line["published_gmacs"] or "-",
-            _grouped(line["published_params"]),
-        ]
-        for line in lines
-    ]
-    table(headers, rows, left=3)
+    if source == "torchvision":
+        headers = ["model", "family", "input", "published GMACs", "published params"]
+        table(headers, [_published(line) for line in lines], left=3)
+    else:
+        table(["model", "family"], [[line["model"], line["family"]] for line in lines], left=2)
     say(f"{len(lines)} models")
 
 
 @app.command()
 def count(
     model: Annotated[
-        str, typer.Argument(help="resnet50, package.module:factory or file.py:factory.")
+        str,
+        typer.Argument(
+            help="resnet50, timm:NAME, transformers:TYPE, a.module:factory or file.py:factory."
+        ),
     ],
     inputs: Inputs = None,
     by: Annotated[str, typer.Option(help="Also list by module, op or kind.")] = "",
@@ -206,6 +205,16 @@ def bench(
     except ValueError as error:
         raise UsageError(f"{error}.", "Give --preset quick.") from error
     table(headers, rows)
+
+
+def _published(line: dict[str, Any]) -> list[str]:
+    return [
+        line["model"],
+        line["family"],
+        "+".join(line["inputs"]),
+        line["published_gmacs"] or "-",
+        _grouped(line["published_params"]),
+    ]
 
 
 def _grouped(number: int | None) -> str:

@@ -97,7 +97,7 @@ def _count_for_real(subject: Subject, specs: Any) -> Ledger:
 
     model = build(subject.spec)
     try:
-        return count(model, *make_inputs(specs), **make_kwargs(specs))
+        return count(model, *make_inputs(specs), device="auto", **make_kwargs(specs))
     except Exception as error:
         inputs = " + ".join(subject.inputs)
         raise UsageError(

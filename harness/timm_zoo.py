@@ -53,9 +53,8 @@ def factory(spec: ModelSpec) -> Callable[[], Any]:
         UsageError: there is no such model.
     """
     _check(spec)
-    return lambda: timm.create_model(
-        spec.location, pretrained=False, **parse_options(spec.options)
-    )
+    options: dict[str, Any] = {**parse_options(spec.options)}
+    return lambda: timm.create_model(spec.location, pretrained=False, **options)
 
 
 def _check(spec: ModelSpec) -> None:
