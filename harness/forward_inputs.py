@@ -64,13 +64,18 @@ def _wanted(model: Any, config: Any, parameters: Any) -> set[str]:
 
 
 def _input(name: str, model: Any, config: Any) -> InputSpec:
-    if name not in _SHAPES:
+    dtype, of_config = _SHAPES.get(name, ("", _unknown))
+    shape = of_config(config)
+    if shape is None:
         raise UsageError(
             f"{model.__name__} needs '{name}', and its shape is not known here.",
             f"Give all inputs, such as --input {name}=1x128.",
         )
-    dtype, shape = _SHAPES[name]
-    return InputSpec(shape(config), dtype, name)
+    return InputSpec(shape, dtype, name)
+
+
+def _unknown(_config: Any) -> None:
+    """The shape of an input that nothing here knows."""
 
 
 def _configs(config: Any, kind: str) -> Iterator[Any]:
@@ -132,7 +137,8 @@ def _samples(config: Any) -> Shape:
     if length and bins:
         return (1, length, bins)
     channels = getattr(config, "audio_channels", None)
-    return (1, channels, SAMPLES) if channels else (1, SAMPLES)
+    codec = hasattr(config, "codebook_size") or hasattr(config, "downsampling_ratios")
+    return (1, channels or 1, SAMPLES) if channels or codec else (1, SAMPLES)
 
 
 def _spectra(config: Any) -> Shape:
@@ -147,7 +153,15 @@ def _spectra(config: Any) -> Shape:
     return (1, FRAMES, features or bins or 80)
 
 
-_SHAPES: dict[str, tuple[str, Callable[[Any], Shape]]] = {
+def _series(config: Any) -> Shape | None:
+    """A series of several channels, all of which is context."""
+    length, channels = (
+        getattr(config, name, None) for name in ("context_length", "num_input_channels")
+    )
+    return (1, length, channels) if length and channels else None
+
+
+_SHAPES: dict[str, tuple[str, Callable[[Any], Shape | None]]] = {
     "input_ids": ("int64", _tokens),
     "decoder_input_ids": ("int64", _tokens),
     "bbox": ("int64", _boxes),
@@ -155,4 +169,5 @@ _SHAPES: dict[str, tuple[str, Callable[[Any], Shape]]] = {
     "pixel_values_videos": ("float32", _video),
     "input_values": ("float32", _samples),
     "input_features": ("float32", _spectra),
+    "past_values": ("float32", _series),
 }

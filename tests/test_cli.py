@@ -84,7 +84,11 @@ def test_count_by(by: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message", "remedy"),
     [
-        (["count", "resnet5O"], "no torchvision model 'resnet5O'", "flopaudit models"),
+        (["count", "resnet5O"], "no torchvision model 'resnet5O'", "resnet50"),
+        (["count", "xyzzy"], "no torchvision model 'xyzzy'", "flopaudit models"),
+        (["count", "timm:xyzzy"], "no timm model 'xyzzy'", "models --source timm"),
+        (["count", "transformers:lama"], "no transformers model 'lama'", "llama"),
+        (["models", "--source", "keras"], "no source 'keras'", "torchvision, timm, transformers"),
         (["count", "resnet"], "no torchvision model 'resnet'", "Did you mean"),
         (["count", "nowhere.py:net", "--input", "1x3"], "no file 'nowhere.py'", "Check the path"),
         (["count", "no.such:net", "--input", "1x3"], "no module 'no'", "file.py:factory"),
