@@ -50,17 +50,15 @@ def factory(spec: ModelSpec) -> Callable[[], Any]:
         UsageError: there is no such model or option.
     """
     model, config = _resolve(spec)
+    chosen = "experts_implementation" in parse_options(spec.options)
 
     def build() -> Any:
+        built = model(config)
         # grouped_mm, what transformers chooses, refuses float32 on meta, though not on the CPU.
         # batched_mm is its other way to compute the same products, each of each chosen expert.
-        if (
-            torch.get_default_device().type == "meta"
-            and not config._experts_implementation  # noqa: SLF001 - it has no public name
-            and model._can_set_experts_implementation()  # noqa: SLF001 - the same
-        ):
-            config._experts_implementation = "batched_mm"  # noqa: SLF001 - the same
-        return model(config)
+        if torch.get_default_device().type == "meta" and not chosen:
+            built.set_experts_implementation("batched_mm")
+        return built
 
     return build
 
