@@ -3,7 +3,8 @@
 Run as `python -m harness.coverage --source timm`. Each model is counted in a process of its own,
 forked off this one, within a time and a memory limit: on meta tensors or, where that fails and the
 model is small, for real. A row is appended as soon as it is known, so a survey that was stopped
-goes on where it was; at the end the file is put in order. One model of each family comes first.
+goes on where it was; at the end the file is put in order. One model of each family comes first;
+`--again` tries once more those that were not counted.
 """
 
 from __future__ import annotations
@@ -88,16 +89,24 @@ class Surveyed:
 COLUMNS = tuple(field.name for field in fields(Surveyed))
 
 
-def main(
+def main(  # noqa: PLR0913, PLR0917 - the options of the command
     source: Annotated[str, typer.Option(help="torchvision, timm or transformers.")],
     pattern: Annotated[str, typer.Option(help="A part of a name, or vit_*.")] = "*",
     out: Annotated[Path, typer.Option(help="Directory for SOURCE.csv.")] = Path("results/coverage"),
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for a model.")] = 120,
     memory: Annotated[str, typer.Option(help="Memory for a model.")] = "8G",
+    again: Annotated[bool, typer.Option("--again", help="Try again what was not counted.")] = False,  # noqa: FBT002 - a flag
 ) -> None:
     """Count every model of a source with the reference; one row for each."""
-    with store.locked(out):
-        survey(source, pattern, out / f"{source}.csv", Limits(timeout, parse_bytes(memory)))
+    try:
+        with store.locked(out):
+            path = out / f"{source}.csv"
+            if again:
+                write(path, [row for row in read(path) if not row.error])
+            survey(source, pattern, path, Limits(timeout, parse_bytes(memory)))
+    except UsageError as error:
+        typer.echo(f"coverage: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def survey(source: str, pattern: str, path: Path, limits: Limits) -> None:
