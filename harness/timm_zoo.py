@@ -54,7 +54,19 @@ def factory(spec: ModelSpec) -> Callable[[], Any]:
     """
     _check(spec)
     options: dict[str, Any] = {**parse_options(spec.options)}
-    return lambda: timm.create_model(spec.location, pretrained=False, **options)
+
+    def build() -> Any:
+        try:
+            return timm.create_model(spec.location, pretrained=False, **options)
+        except TypeError as error:
+            if not options:
+                raise
+            raise UsageError(
+                f"timm does not build '{spec.location}' with these options: {error}.",
+                "Give others.",
+            ) from error
+
+    return build
 
 
 def _check(spec: ModelSpec) -> None:

@@ -68,10 +68,21 @@ def _resolve(spec: ModelSpec) -> tuple[Any, Any]:
     options = parse_options(spec.options)
     if spec.location in MODEL_MAPPING_NAMES:
         config = _configure(transformers.CONFIG_MAPPING[spec.location], options)
-        found = MODEL_MAPPING[type(config)]
-        return (found[0] if isinstance(found, tuple) else found), config
+        return _class_of(spec.location, config), config
     model = _class(spec.location)
     return model, _configure(model.config_class, options)
+
+
+def _class_of(name: str, config: Any) -> Any:
+    try:
+        found = MODEL_MAPPING[type(config)]
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"This release of transformers has no class '{family(name)}', which it names for "
+            f"'{name}'.",
+            "Name a class.",
+        ) from error
+    return found[0] if isinstance(found, tuple) else found
 
 
 def _class(name: str) -> Any:
@@ -90,7 +101,16 @@ def _class(name: str) -> Any:
 
 def _configure(kind: Any, options: Mapping[str, Option]) -> Any:
     default = kind()
-    return kind(**_arguments(default, options)) if options else default
+    if not options:
+        return default
+    arguments = _arguments(default, options)
+    try:
+        return kind(**arguments)
+    except Exception as error:  # what a configuration checks, and how, is its own
+        said = " ".join(str(error).split())
+        raise UsageError(
+            f"{kind.__name__} does not take these options: {said}.", "Give others."
+        ) from error
 
 
 def _arguments(default: Any, options: Mapping[str, Option]) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def test_inputs_with_names_are_keywords_and_the_others_are_not(shape: list[int])
         ("transformers:llama?num_layer=2", "no llama option", "num_hidden_layers"),
         ("transformers:clip?text_config.hiden_size=2", "no clip_text_model option", "hidden_size"),
         ("transformers:llama?hidden_size.more=2", "not a configuration", "dot"),
+        ("transformers:llama?hidden_size=wide", "does not take these options", "others"),
         ("transformers:autoformer", "needs 'past_values'", "--input past_values="),
         ("timm:resnet5O", "no timm model 'resnet5O'", "resnet50"),
         ("timm:xyzzy_plugh", "no timm model", "flopaudit models --source timm"),
@@ -97,6 +98,11 @@ def test_what_is_wrong_is_said_with_a_remedy(text: str, message: str, remedy: st
         subject(text)
     assert message in caught.value.message
     assert remedy in caught.value.remedy
+
+
+def test_options_that_timm_does_not_take() -> None:
+    with pytest.raises(UsageError, match="does not build 'resnet18' with these options"):
+        counted(subject("timm:resnet18?colour=1"))
 
 
 def test_an_input_given_twice() -> None:
