@@ -50,6 +50,8 @@ def count(
         Exception: whatever the model raises.
     """
     reason = None
+    # What torch.compile wraps is the model itself; compiled parts of it are run eagerly too.
+    model = getattr(model, "_orig_mod", model)
     if device == "own":
         ledger = _count_own(model, args, kwargs, backward=backward)
     else:

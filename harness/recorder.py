@@ -24,7 +24,7 @@ from harness import operators, replay
 from harness.forms import form_name
 from harness.formulas import Call, Formula
 from harness.ledger import BACKWARD, FORWARD, OperatorRow
-from harness.rows import Entry, described, entry, plan, tensors_in, unknown
+from harness.rows import Entry, described, entry, is_composite, plan, tensors_in, unknown
 
 _TAG = "flopaudit"
 
@@ -55,6 +55,7 @@ class Recorder:
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
         self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self.operators = _Operators(self)
         self._on_meta = device == "meta"
 
     @contextmanager
@@ -66,7 +67,7 @@ class Recorder:
             hooks.register_module_forward_hook(self._leave, always_call=True),
         )
         try:
-            with _Functions(self), _Operators(self):
+            with _Functions(self), self.operators:
                 yield
         finally:
             for handle in handles:
@@ -99,6 +100,10 @@ class Recorder:
         planned = self._plans[func]
         if planned is None or self.silent:
             return func(*args, **kwargs)
+        if planned[1] is unknown and is_composite(func):
+            # In inference mode torch does not take these apart before they come here.
+            with self.operators:
+                return func.decompose(*args, **kwargs)
         form = self.place().form
         try:
             same = self._on_meta and (func, form, replay.key_of(args), replay.key_of(kwargs))

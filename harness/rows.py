@@ -91,6 +91,17 @@ def plan(operator: Any) -> tuple[str, Formula] | None:
     return ("unknown", unknown)
 
 
+def is_composite(operator: Any) -> bool:
+    """Whether torch runs an operator as others, whatever the device."""
+    if not isinstance(operator, torch._ops.OpOverload):  # noqa: SLF001 - torch's own way
+        return False
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - the same
+    name = operator._schema.name  # noqa: SLF001 - the same
+    overload = operator._schema.overload_name  # noqa: SLF001 - the same
+    full = f"{name}.{overload}" if overload else name
+    return bool(has_kernel(full, "CompositeImplicitAutograd"))
+
+
 def full_name(operator: Any) -> str:
     """Namespace and name without the overload; the namespace left out where it is aten."""
     schema = getattr(operator, "_schema", None)

@@ -230,4 +230,5 @@ TABLE: Table = {
     "_thnn_fused_gru_cell_backward": (ACTIVATION, gru_cell_backward),
 }
 
-WHOLE = {f"torch._VF.{cell}": _function(cell) for cell in GATES}
+# torch tells of torch._VF.gru, which nn.GRU calls, as of torch.gru.
+WHOLE = {f"{home}.{cell}": _function(cell) for cell in GATES for home in ("torch", "torch._VF")}
