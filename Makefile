@@ -26,6 +26,7 @@ results: $(READY)
 
 bench: $(READY)
 	$(BIN)/flopaudit bench --out results/bench
+	$(BIN)/python -m harness.speed results/speed
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
