@@ -42,7 +42,7 @@ def main(out: Path) -> None:
         f"torch {where.torch}, Python {where.python}, {where.processor}; `python -m harness.speed`"
     )
     headers = ["model", "operators", "bare seconds", "reference / bare", "FlopCounterMode / bare",
-               "reference / FlopCounterMode", "first reference / bare"]  # fmt: skip
+               "reference / FlopCounterMode", "reference, nothing known / bare"]  # fmt: skip
     rows = [_model_row(name) for name in MODELS]
     medians = [f"{statistics.median(float(row[i]) for row in rows):.3f}" for i in (3, 4, 5, 6)]
     _write(out / "speed.md", "Ratios of the fastest of runs in turn", note, headers,
