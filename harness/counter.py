@@ -7,9 +7,10 @@ changes put back afterwards. Eval or training mode is left as it is found.
 from __future__ import annotations
 
 import copy
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -120,7 +121,7 @@ def _count(
     backward: bool,
 ) -> Ledger:
     recorder = Recorder(model, device)
-    with torch.compiler.set_stance("force_eager"), torch.set_grad_enabled(backward):
+    with _eagerly(), torch.set_grad_enabled(backward):
         with recorder.watching():
             out = run()
         if backward:
@@ -134,6 +135,14 @@ def _count(
         fallback=fallback,
         uncounted_ops=recorder.uncounted,
     )
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Run what is compiled as if it were not; nothing is, before torch's compiler is imported."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _backward(model: torch.nn.Module, out: Any) -> None:
