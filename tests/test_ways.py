@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
@@ -252,3 +253,13 @@ def test_strict_fails_on_an_operator_without_a_formula() -> None:
 
     with pytest.raises(UncountedError, match="bessel_j0"):
         harness.count(Rare(), torch.rand(3), strict=True)
+
+
+def test_quantized_model_costs_the_same_products() -> None:
+    engines = torch.backends.quantized.supported_engines
+    torch.backends.quantized.engine = next(e for e in engines if e not in {"none", "onednn"})
+    given, name = torch.rand(1, 3, 224, 224), "quantized_resnet18"
+    found = harness.count(torchvision.models.get_model(name, quantize=True).eval(), given)
+    assert found.macs == harness.count(torchvision.models.get_model(name).eval(), given).macs
+    assert found.device == "cpu"
+    assert not found.uncounted_ops
