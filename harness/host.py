@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NoReturn
 
 from harness.errors import UsageError
@@ -34,6 +35,8 @@ from harness.wire import (
 TICK_SECONDS = 0.02
 EXCERPT_BYTES = 2000
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+_PACKAGES = re.compile(r"[^\s\"']+/site-packages/")
+_PLACES = (str(Path(__file__).resolve().parents[1]), sys.prefix, sys.base_prefix)
 
 
 @dataclass
@@ -53,10 +56,12 @@ class Excerpt:
         self.tail = tail[-EXCERPT_BYTES:]
 
     def text(self) -> str:
-        """What is kept; memory addresses blanked, since they differ from run to run."""
+        """What is kept; addresses in memory and places on this machine blanked, as they differ."""
         gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
         text = (self.head + gap + self.tail).decode(errors="replace")
-        return _ADDRESS.sub("0x…", text)
+        for place in _PLACES:
+            text = text.replace(place, "…")
+        return _PACKAGES.sub("…/site-packages/", _ADDRESS.sub("0x…", text))
 
 
 @dataclass
