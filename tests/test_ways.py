@@ -14,8 +14,11 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 import harness
-from harness.counter import UncountedError
+from harness.counter import Device, UncountedError
 from harness.ledger import Ledger
+from harness.models import build, make_inputs
+from harness.specs import ModelSpec, parse_input
+from harness.zoo import torchvision_models
 
 BATCH, SIZE = 2, 16
 
@@ -263,3 +266,22 @@ def test_quantized_model_costs_the_same_products() -> None:
     assert found.macs == harness.count(torchvision.models.get_model(name).eval(), given).macs
     assert found.device == "cpu"
     assert not found.uncounted_ops
+
+
+WHERE: tuple[Device, Device] = ("meta", "own")
+SMALL = sorted(
+    name
+    for name, model in torchvision_models().items()
+    if model.family != "detection"
+    and model.weights is not None
+    and (model.weights.published_gmacs or 0) < 1
+)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_zoo_costs_the_same_on_meta_and_on_the_processor(name: str) -> None:
+    model = build(ModelSpec("torchvision", name))
+    inputs = make_inputs(tuple(map(parse_input, torchvision_models()[name].inputs)))
+    meta, own = (harness.count(model, *inputs, device=way) for way in WHERE)
+    assert own.device == "cpu"
+    assert own.by("path") == meta.by("path")
