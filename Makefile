@@ -18,7 +18,7 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The committed tables; the second takes about half an hour on two processors, the third a quarter.
+# The committed tables; the second and the third take about a quarter of an hour on two processors.
 results: $(READY)
 	$(BIN)/flopaudit run --preset quick --out results/quick
 	$(BIN)/flopaudit run --preset torchvision --out results/torchvision
