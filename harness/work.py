@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 
@@ -45,3 +46,8 @@ class Work:
 
 
 NOTHING = Work()
+
+
+def added(works: Iterable[Work]) -> Work:
+    """Several works as one."""
+    return sum(works, NOTHING)

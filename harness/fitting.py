@@ -1,0 +1,131 @@
+"""Samples come in, the simplest exact formula that gives all of them goes out; pure rationals.
+
+A sample is what a tool said of a site and the site's quantities. A formula is a sum of quantities
+with rational coefficients; it has to give every sample exactly, and to be the only one over its
+quantities that does, so that it is read off the samples rather than chosen for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import combinations
+from typing import NamedTuple
+
+from harness.trace import QUANTITIES, Amounts
+
+Formula = Mapping[str, Fraction]
+"""Coefficients by quantity; without any, the site is not counted."""
+
+MOST_TERMS = 3
+MOST_DENOMINATOR = 4
+MOST_COEFFICIENT = 1000
+
+NOTHING: Formula = {}
+
+
+class Sample(NamedTuple):
+    """Quantities of a site, and what a tool said of it."""
+
+    amounts: Amounts
+    said: Fraction
+
+
+def value(formula: Formula, amounts: Amounts) -> Fraction:
+    """What a formula makes of quantities."""
+    return sum(
+        (factor * amounts.get(name, 0) for name, factor in formula.items()), start=Fraction(0)
+    )
+
+
+def fit(samples: Sequence[Sample]) -> Formula | None:
+    """The simplest formula that gives all samples: the fewest terms, then the smallest numbers.
+
+    Returns:
+        None where there is none; an empty formula where all that was said is 0.
+    """
+    if all(sample.said == 0 for sample in samples):
+        return NOTHING
+    names = _distinct(samples)
+    for size in range(1, min(MOST_TERMS, len(names)) + 1):
+        found = list(_of_size(samples, names, size))
+        if found:
+            return min(found, key=lambda formula: _complexity(formula, names))
+    return None
+
+
+def _distinct(samples: Sequence[Sample]) -> list[str]:
+    """Quantities that are there, of several that are always equal the first."""
+    seen: set[tuple[int, ...]] = set()
+    kept = []
+    for name in QUANTITIES:
+        column = tuple(sample.amounts.get(name, 0) for sample in samples)
+        if any(column) and column not in seen:
+            seen.add(column)
+            kept.append(name)
+    return kept
+
+
+def _of_size(samples: Sequence[Sample], names: Sequence[str], size: int) -> Iterator[Formula]:
+    for chosen in combinations(names, size):
+        solved = _solve(samples, chosen)
+        if solved and all(map(_is_simple, solved)):
+            formula = dict(zip(chosen, solved, strict=True))
+            if all(value(formula, sample.amounts) == sample.said for sample in samples):
+                yield formula
+
+
+def _is_simple(factor: Fraction) -> bool:
+    small = abs(factor.numerator) <= MOST_COEFFICIENT
+    return factor != 0 and small and factor.denominator <= MOST_DENOMINATOR
+
+
+def _complexity(formula: Formula, names: Sequence[str]) -> tuple[Fraction, int]:
+    size = sum((abs(f.numerator) + f.denominator for f in formula.values()), start=Fraction(0))
+    return size, sum(names.index(name) for name in formula)
+
+
+def _solve(samples: Iterable[Sample], names: Sequence[str]) -> list[Fraction] | None:
+    """The coefficients that the first independent samples demand; None if too few are."""
+    rows: list[list[Fraction]] = []
+    for sample in samples:
+        row = [Fraction(sample.amounts.get(name, 0)) for name in names] + [Fraction(sample.said)]
+        reduced = _reduce(row, rows)
+        if any(reduced[:-1]):
+            rows.append(reduced)
+        elif reduced[-1]:
+            return None  # this sample contradicts the others
+        if len(rows) == len(names):
+            return _back(rows)
+    return None
+
+
+def _reduce(row: list[Fraction], rows: Sequence[Sequence[Fraction]]) -> list[Fraction]:
+    for known in rows:
+        pivot = _pivot(known)
+        if row[pivot]:
+            ratio = row[pivot] / known[pivot]
+            row = [mine - ratio * its for mine, its in zip(row, known, strict=True)]
+    return row
+
+
+def _pivot(row: Sequence[Fraction]) -> int:
+    return next(index for index, entry in enumerate(row) if entry)
+
+
+def _back(rows: Sequence[list[Fraction]]) -> list[Fraction]:
+    """Solve a triangle: each row has nothing at the pivots of those before it."""
+    solution = [Fraction(0)] * len(rows)
+    for row in reversed(rows):
+        pivot = _pivot(row)
+        rest = sum(
+            (row[i] * solution[i] for i in range(len(rows)) if i != pivot), start=Fraction(0)
+        )
+        solution[pivot] = (row[-1] - rest) / row[pivot]
+    return solution
+
+
+def in_words(formula: Formula) -> str:
+    """`4 per output and 1 per input`; a multiply-accumulate is M and a bias add b."""
+    terms = [f"{factor} per {QUANTITIES[name]}" for name, factor in formula.items()]
+    return " and ".join(terms) or "nothing"

@@ -1,0 +1,189 @@
+"""What a call or a module comes to: tensors in and out come in, additive quantities go out.
+
+Only shapes, flags and the reference's own work are read. The quantities are those of
+`harness.trace.QUANTITIES`, over which the formulas of tools are fitted; traits are what else may
+make a difference to a tool, as text.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import torch
+
+from harness.work import Work, added
+
+_ATTENTION = ("attention", "matmul")
+_FACTORS = 2
+
+
+def of_call(
+    name: str, args: Any, kwargs: Mapping[str, Any], out: Any, work: Work
+) -> dict[str, int]:
+    """The quantities of one call of a function or an operator."""
+    tensors = list(tensors_in((*args, *kwargs.values())))
+    found = _common(tensors, out, work)
+    outputs = found["outputs"]
+    first = next(tensors_in((out,)), None)
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if "softmax" in name and isinstance(dim, int) and first is not None and first.ndim:
+        found["rows"] = outputs // max(first.shape[dim], 1)
+    if work.macs and len(tensors) >= _FACTORS and tensors[1].ndim:
+        found["macs_of_first"] = tensors[0].numel() * tensors[1].shape[-1]
+    if work.macs:
+        found["macs_to_4_digits"] = to_digits(work.macs)
+    if "conv" in name and len(tensors) >= _FACTORS:
+        found.update(_of_convolution(tensors[0], tensors[1], first))
+    return found
+
+
+def _common(tensors: list[torch.Tensor], out: Any, work: Work) -> dict[str, int]:
+    first = next(tensors_in((out,)), None)
+    return {
+        "calls": 1,
+        "inputs": tensors[0].numel() if tensors else 0,
+        "outputs": first.numel() if first is not None else 0,
+        "macs": work.macs,
+        "bias_adds": work.bias_adds,
+    }
+
+
+def to_digits(macs: int) -> int:
+    """Products as half of the operations that numpy writes to four digits."""
+    return int(float(f"{2 * macs:.3e}")) // 2
+
+
+def _of_convolution(
+    image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor | None
+) -> dict[str, int]:
+    """Products if every output met every weight of its group."""
+    if out is None or weight.ndim <= 2 or out.ndim < weight.ndim - 1:  # noqa: PLR2004 - a kernel
+        return {}
+    kernel = weight.shape[2:]
+    positions = prod(out.shape[-len(kernel) :])
+    batch = image.shape[0] if image.ndim == weight.ndim else 1
+    return {"macs_by_output": batch * positions * weight.numel()}
+
+
+def of_module(
+    module: torch.nn.Module,
+    args: Any,
+    kwargs: Mapping[str, Any],
+    out: Any,
+    inside: Mapping[str, Work],
+) -> dict[str, int]:
+    """The quantities of one call of a module; `inside` is the work of all that it ran, by kind."""
+    tensors = list(tensors_in((*args, *kwargs.values())))
+    found = _common(tensors, out, added(inside.values()))
+    first = next(tensors_in((out,)), None)
+    inputs, outputs = found["inputs"], found["outputs"]
+    weight = getattr(module, "weight", None)
+    if isinstance(weight, torch.Tensor):
+        found["affine"] = outputs
+        found["weights"] = weight.numel()
+        if tensors and "Conv" in type(module).__name__:
+            found.update(_of_convolution(tensors[0], weight, first))
+    found.update(_of_attributes(module, first, inputs, inside))
+    return found
+
+
+def _of_attributes(
+    module: torch.nn.Module, out: torch.Tensor | None, inputs: int, inside: Mapping[str, Work]
+) -> Iterator[tuple[str, int]]:
+    """What follows from the attributes by which torch's layers and others' say what they are."""
+    outputs = out.numel() if out is not None else 0
+    dim, shape = getattr(module, "dim", None), getattr(module, "normalized_shape", None)
+    if isinstance(dim, int) and out is not None and -out.ndim <= dim < out.ndim:
+        yield "rows", outputs // max(out.shape[dim], 1)
+    elif isinstance(shape, tuple):
+        yield "rows", outputs // max(prod(shape), 1)
+    heads, width = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
+    if isinstance(heads, int) and isinstance(width, int) and width:
+        products = sum(inside[kind].macs for kind in _ATTENTION if kind in inside)
+        yield "scores", products // (2 * width)
+    hidden = getattr(module, "hidden_size", None)
+    if isinstance(hidden, int) and getattr(module, "input_size", 0):
+        layers = getattr(module, "num_layers", 1) * (1 + bool(getattr(module, "bidirectional", 0)))
+        yield "states", inputs // module.input_size * hidden * layers  # type: ignore[operator] # an int
+    kernel = getattr(module, "kernel_size", None)
+    if kernel is not None and out is not None:
+        yield from _of_kernel(kernel, out)
+
+
+def _of_kernel(kernel: Any, out: torch.Tensor) -> Iterator[tuple[str, int]]:
+    """Elements of the kernel at each position, and for each output."""
+    sizes = kernel if isinstance(kernel, tuple) else (kernel,)
+    if not all(isinstance(size, int) for size in sizes):
+        return
+    spatial = len(sizes) if isinstance(kernel, tuple) else max(out.ndim - 2, 1)
+    area = prod(sizes) if isinstance(kernel, tuple) else sizes[0] ** spatial
+    channels = out.shape[-spatial - 1] if out.ndim > spatial else 1
+    yield "taps", area * (out.numel() // max(channels, 1))
+    yield "summands", area * out.numel()
+
+
+def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors among values, and in the lists, tuples and dicts among them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value)
+        elif isinstance(value, dict):
+            yield from tensors_in(value.values())
+
+
+def traits_of_call(name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, str]:
+    """Flags, words and dimensions of a call, by the names of its arguments where they are known."""
+    named = {**_named(name, args), **kwargs}
+    found = {key: _word(value) for key, value in named.items() if isinstance(value, (bool, str))}
+    dims = ",".join(str(tensor.ndim) for tensor in tensors_in((*args, *kwargs.values())))
+    if name.endswith("einsum"):
+        found = {"equation": _equation(next(iter(found.values()), ""))}
+    return {"ndims": dims, **found}
+
+
+def _named(name: str, args: Any) -> dict[str, Any]:
+    return dict(zip(_parameters(name, len(args)), args, strict=True))
+
+
+@lru_cache(maxsize=4096)
+def _parameters(name: str, count: int) -> tuple[str, ...]:
+    """Names of a function's first parameters, where it is Python and tells; else numbers."""
+    home, _, base = name.rpartition(".")
+    func = getattr(torch.nn.functional, base, None) if home == "torch.nn.functional" else None
+    try:
+        known = list(inspect.signature(func).parameters) if func is not None else []
+    except ValueError:
+        known = []
+    return tuple(known[i] if i < len(known) else f"#{i}" for i in range(count))
+
+
+def _word(value: bool | str) -> str:  # noqa: FBT001 - what an argument was
+    return str(value)
+
+
+def _equation(text: str) -> str:
+    """An einsum's equation with its letters renamed in their order."""
+    letters: dict[str, str] = {}
+    for letter in text:
+        if letter.isalpha():
+            letters.setdefault(letter, chr(ord("a") + len(letters)))
+    return "".join(letters.get(letter, letter) for letter in text if letter != " ")
+
+
+def traits_of_module(
+    module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any]
+) -> dict[str, str]:
+    """The flags and words among a module's attributes, and the dimensions of what it is given."""
+    plain = {
+        name: _word(value)
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, (bool, str)) and not name.startswith("_")
+    }
+    dims = ",".join(str(tensor.ndim) for tensor in tensors_in((*args, *kwargs.values())))
+    return {"ndims": dims, "keywords": ",".join(sorted(kwargs)), **plain}

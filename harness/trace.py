@@ -1,0 +1,210 @@
+"""A trace: every place of one run at which a tool could count, with exact amounts; pure data.
+
+Comes from `harness.tracer`; `harness.profile` reads rules off traces of probes, and
+`harness.predict` applies them to the trace of any model. A tool sees a run at one of three levels:
+it hooks modules and replaces functions, it traces the functions that torch's compiler knows, or it
+watches the operators that are executed. Calls of the same thing from the same place are added up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from harness.errors import UsageError
+
+TRACE_VERSION = 1
+"""History of the format: 1 — the first."""
+
+MODULE, FUNCTION, OPERATOR = "module", "function", "operator"
+
+Amounts = Mapping[str, int]
+"""Additive quantities by name; those that are 0 are left out. See `QUANTITIES`."""
+
+QUANTITIES: dict[str, str] = {
+    "macs": "multiply-accumulate",
+    "bias_adds": "bias add",
+    "outputs": "output",
+    "inputs": "input",
+    "rows": "row",
+    "calls": "call",
+    "affine": "output with a weight",
+    "macs_by_output": "multiply-accumulate of every output with every weight",
+    "macs_to_4_digits": "multiply-accumulate, rounded to four digits in each call",
+    "macs_of_first": "element of the first factor times columns of the second",
+    "scores": "attention score",
+    "states": "hidden state",
+    "taps": "element of a kernel at each position",
+    "weights": "weight",
+    "summands": "summand",
+}
+"""What each quantity is one of, in the order in which formulas prefer them."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A function or an operator, called from one place.
+
+    Attributes:
+        level: `FUNCTION` or `OPERATOR`.
+        name: `torch.nn.functional.relu`, `torch.Tensor.__add__` or `aten.convolution`.
+        path: the innermost module that was running.
+        parent: index of the function around it in the trace, -1 where there is none.
+        traits: what else may make a difference to a tool, such as flags and dimensions.
+        amounts: added up over all calls.
+    """
+
+    level: str
+    name: str
+    path: str
+    parent: int
+    traits: Mapping[str, str]
+    amounts: Amounts
+
+
+@dataclass(frozen=True)
+class ModuleSite:
+    """A module of the model.
+
+    Attributes:
+        path: the qualified name, "" for the root.
+        name: the class, as torch or a library exports it, `torch.nn.Conv2d`.
+        bases: the classes it is derived from, nearest first, without torch.nn.Module.
+        aliases: other paths of the same module.
+        leaf: whether it holds no modules.
+        calls: how often it was called.
+        traits: flags and words among its attributes, and dimensions of its input.
+        amounts: of all calls, with what ran inside.
+        last: of the last call alone, where there were several.
+        params: values in its own parameters that no earlier module holds.
+        trainable: those of them that require a gradient.
+        own_params: values in its own parameters, shared or not.
+        all_params: the same with those of the modules inside.
+    """
+
+    path: str
+    name: str
+    bases: tuple[str, ...]
+    aliases: tuple[str, ...]
+    leaf: bool
+    calls: int
+    traits: Mapping[str, str]
+    amounts: Amounts
+    last: Amounts
+    params: int
+    trainable: int
+    own_params: int
+    all_params: int
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """Products of the reference: what it counts, where, and at which site of the trace it ran."""
+
+    path: str
+    site: int
+    kind: str
+    macs: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of one model, as tools run it: on the CPU, in eval mode, with gradients on.
+
+    Attributes:
+        model: the spec.
+        inputs: in the notation of the command line.
+        batch: the first dimension of the first input by position, by which a tool may divide.
+        modules: every module once, the root first.
+        sites: functions and operators; a parent stands before its children.
+        work: the reference's products, each at its outermost site.
+        torch: the version that ran it.
+    """
+
+    model: str
+    inputs: tuple[str, ...]
+    batch: int
+    modules: tuple[ModuleSite, ...]
+    sites: tuple[Site, ...]
+    work: tuple[WorkItem, ...]
+    torch: str = ""
+    error: str | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """What makes the trace: model and inputs."""
+        return (self.model, self.inputs)
+
+    @property
+    def macs(self) -> int:
+        """The reference's products in this run."""
+        return sum(item.macs for item in self.work)
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        groups = ((module.path, *module.aliases) for module in self.modules)
+        return {name: names for names in groups for name in names}
+
+    def names_of(self, path: str) -> tuple[str, ...]:
+        """All names of the module that goes by this one, in the order of a walk over the model."""
+        return self._names.get(path, (path,))
+
+    def line(self) -> str:
+        """The trace as one line of JSON."""
+        return json.dumps(self.to_json(), separators=(",", ":"), ensure_ascii=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; a site is a list, since there are thousands."""
+        return {
+            "trace_version": TRACE_VERSION,
+            "model": self.model,
+            "inputs": list(self.inputs),
+            "batch": self.batch,
+            "torch": self.torch,
+            "error": self.error,
+            "environment": dict(self.environment),
+            "modules": [list(vars(module).values()) for module in self.modules],
+            "sites": [list(vars(site).values()) for site in self.sites],
+            "work": [list(vars(item).values()) for item in self.work],
+        }
+
+
+def from_json(data: Mapping[str, Any]) -> Trace:
+    """The trace of its plain data.
+
+    Raises:
+        UsageError: it is of a version this program does not know.
+    """
+    version = data.get("trace_version")
+    if version != TRACE_VERSION:
+        raise UsageError(
+            f"This trace is of version {version}, and this program reads {TRACE_VERSION}.",
+            "Run again with --again.",
+        )
+    return Trace(
+        model=data["model"],
+        inputs=tuple(data["inputs"]),
+        batch=data["batch"],
+        torch=data["torch"],
+        error=data["error"],
+        environment=data["environment"],
+        modules=tuple(_module(values) for values in data["modules"]),
+        sites=tuple(Site(*values) for values in data["sites"]),
+        work=tuple(WorkItem(*values) for values in data["work"]),
+    )
+
+
+def _module(values: Sequence[Any]) -> ModuleSite:
+    path, name, bases, aliases, *rest = values
+    return ModuleSite(path, name, tuple(bases), tuple(aliases), *rest)
+
+
+def ancestors(trace: Trace, index: int) -> Iterator[int]:
+    """A site and the functions around it, innermost first."""
+    while index >= 0:
+        yield index
+        index = trace.sites[index].parent

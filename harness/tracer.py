@@ -1,0 +1,331 @@
+"""Watches one run of a model as tools run it and notes every place at which one could count.
+
+A model and its inputs come in, a `Trace` goes out. Hooks on all modules see their calls, a
+TorchFunctionMode the functions, also those that functions of torch call themselves, and a
+TorchDispatchMode the operators. The reference's formulas give each of them its products; what the
+reference counts whole, and so once, is noted apart as its work.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness import operators
+from harness.forms import form_name
+from harness.formulas import Call, Formula
+from harness.quantities import of_call, of_module, traits_of_call, traits_of_module
+from harness.rows import full_name, kind_of, modules_of, plan, unknown
+from harness.trace import FUNCTION, OPERATOR, ModuleSite, Site, Trace, WorkItem
+from harness.work import NOTHING, Work, added
+
+_ROOMS = ("torch.nn.functional", "torch.functional")
+"""Modules whose functions hand over to a mode before they run, and then call other functions."""
+
+
+def trace(
+    model: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    named: tuple[str, tuple[str, ...]] = ("", ()),
+) -> Trace:
+    """Run a model where it is, with gradients on, and note what a tool could see.
+
+    Args:
+        model: in the mode it is to be run in.
+        args: by position.
+        kwargs: by keyword.
+        named: the spec and the inputs that the trace is to bear.
+
+    Raises:
+        Exception: whatever the model raises.
+    """
+    watcher = Watcher(model)
+    with watcher.watching():
+        model(*args, **kwargs)
+    return Trace(
+        model=named[0],
+        inputs=named[1],
+        batch=_batch(args),
+        modules=tuple(watcher.module_sites(model)),
+        sites=tuple(watcher.call_sites()),
+        work=tuple(watcher.work_items()),
+        torch=torch.__version__.partition("+")[0],
+    )
+
+
+def _batch(args: tuple[Any, ...]) -> int:
+    first = args[0] if args else None
+    return int(first.shape[0]) if isinstance(first, torch.Tensor) and first.ndim else 1
+
+
+class Watcher:
+    """Adds up the sites of one run; use `watching` around it."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._modules = {id(module): path for path, module in model.named_modules()}
+        self._paths: list[str] = [""]
+        self._called: Counter[int] = Counter()
+        self._amounts: dict[int, Counter[str]] = {}
+        self._last: dict[int, Counter[str]] = {}
+        self._traits: dict[int, dict[str, str]] = {}
+        self._open: list[dict[str, Work]] = []
+        self._keys: dict[Any, int] = {}
+        self._sites: list[tuple[Any, Counter[str]]] = []
+        self._work: Counter[tuple[str, int, str]] = Counter()
+        self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self.stack: list[int] = []
+        self.forms: list[str] = []
+        self.inside_whole = 0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note what is executed while this is open."""
+        hooks = torch.nn.modules.module
+        handles = (
+            hooks.register_module_forward_pre_hook(self._enter),
+            hooks.register_module_forward_hook(self._leave, with_kwargs=True),
+        )
+        try:
+            with _modes_unseen(), _Functions(self), _Operators(self), torch.enable_grad():
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    # -- modules -------------------------------------------------------------------------------
+
+    def _enter(self, module: torch.nn.Module, _inputs: Any) -> None:
+        self._paths.append(self._modules.get(id(module), self._paths[-1]))
+        self._open.append({})
+
+    def _leave(self, module: torch.nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        self._paths.pop()
+        inside = self._open.pop()
+        for kind, work in inside.items():
+            self._add_to_open(kind, work)
+        key = id(module)
+        if key not in self._modules:
+            return
+        self._called[key] += 1
+        found = Counter(of_module(module, args, kwargs, out, inside))
+        self._amounts.setdefault(key, Counter()).update(found)
+        self._last[key] = found
+        self._traits.setdefault(key, traits_of_module(module, args, kwargs))
+
+    def _add_to_open(self, kind: str, work: Work) -> None:
+        if self._open:
+            self._open[-1][kind] = self._open[-1].get(kind, NOTHING) + work
+
+    def module_sites(self, model: torch.nn.Module) -> Iterator[ModuleSite]:
+        """Every module with what was noted of it."""
+        modules = dict(model.named_modules())
+        for entry in modules_of(model, Counter()):
+            module = modules[entry.path]
+            key = id(module)
+            calls = self._called[key]
+            yield ModuleSite(
+                path=entry.path,
+                name=public_name(type(module)),
+                bases=tuple(_bases(type(module))),
+                aliases=entry.aliases,
+                leaf=next(module.children(), None) is None,
+                calls=calls,
+                traits=self._traits.get(key) or traits_of_module(module, (), {}),
+                amounts=_present(self._amounts.get(key, {})),
+                last=_present(self._last[key]) if calls > 1 else {},
+                params=entry.params,
+                trainable=entry.trainable,
+                own_params=sum(p.numel() for p in module.parameters(recurse=False)),
+                all_params=sum(p.numel() for p in module.parameters()),
+            )
+
+    # -- functions and operators -----------------------------------------------------------------
+
+    def function(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a function, and note it with what it computes."""
+        index = self._site(FUNCTION, name, traits_of_call(name, args, kwargs))
+        whole = operators.FUNCTIONS_WHOLE.get(name)
+        self.stack.append(index)
+        self.forms.append(name)
+        self.inside_whole += whole is not None
+        self._open.append({})
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self.stack.pop()
+            self.forms.pop()
+            self.inside_whole -= whole is not None
+            inside = self._open.pop()
+        if whole is not None:
+            inside = {}
+            for kind, work in whole(Call(args, kwargs, out)):
+                inside[kind] = inside.get(kind, NOTHING) + work
+            if not self.inside_whole:
+                self._book(index, inside)
+        self._sites[index][1].update(of_call(name, args, kwargs, out, added(inside.values())))
+        for kind, work in inside.items():
+            self._add_to_open(kind, work)
+        return out
+
+    def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Execute an operator, and note it unless it only makes a view."""
+        out = func(*args, **kwargs)
+        if func not in self._plans:
+            self._plans[func] = plan(func)
+        planned = self._plans[func]
+        if planned is None:
+            return out
+        kind, formula = planned
+        work = NOTHING if formula is unknown else formula(Call(args, kwargs, out))
+        name = f"aten.{full_name(func)}" if "::" not in full_name(func) else full_name(func)
+        index = self._site(OPERATOR, name, traits_of_call(name, args, kwargs))
+        self._sites[index][1].update(of_call(name, args, kwargs, out, work))
+        form = self.forms[0] if self.forms else ""
+        if not self.inside_whole:
+            self._book(index, {kind_of(kind, form): work})
+        self._add_to_open(kind_of(kind, form), work)
+        return out
+
+    def _site(self, level: str, name: str, traits: dict[str, str]) -> int:
+        parent = self.stack[-1] if self.stack else -1
+        key = (level, name, self._paths[-1], parent, tuple(traits.items()))
+        if key not in self._keys:
+            self._keys[key] = len(self._sites)
+            self._sites.append((key, Counter()))
+        return self._keys[key]
+
+    def _book(self, index: int, works: Mapping[str, Work]) -> None:
+        for kind, work in works.items():
+            if work.macs:
+                self._work[self._paths[-1], index, kind] += work.macs
+
+    def call_sites(self) -> Iterator[Site]:
+        """The functions and operators, a parent before its children."""
+        renumbered = {old: new for new, old in enumerate(self._executed())}
+        for old in renumbered:
+            (level, name, path, parent, traits), amounts = self._sites[old]
+            place = renumbered.get(parent, -1)
+            yield Site(level, name, path, place, dict(traits), _present(amounts))
+
+    def work_items(self) -> Iterator[WorkItem]:
+        """What the reference counts, at its outermost sites."""
+        renumbered = {old: new for new, old in enumerate(self._executed())}
+        for (path, index, kind), macs in self._work.items():
+            yield WorkItem(path, renumbered[index], kind, macs)
+
+    def _executed(self) -> list[int]:
+        """Sites at which an operator was executed; views and questions about shapes are left out."""
+        kept: set[int] = set()
+        for index, ((level, *_), _amounts) in enumerate(self._sites):
+            ancestor = index if level == OPERATOR else -1
+            while ancestor >= 0 and ancestor not in kept:
+                kept.add(ancestor)
+                ancestor = self._sites[ancestor][0][3]
+        return sorted(kept)
+
+
+def _present(amounts: Mapping[str, int]) -> dict[str, int]:
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def public_name(kind: type) -> str:
+    """A class by the shortest dotted name that leads to it: `torch.nn.Conv2d`."""
+    parts = kind.__module__.split(".")
+    for length in range(1, len(parts)):
+        home = sys.modules.get(".".join(parts[:length]))
+        if getattr(home, kind.__qualname__, None) is kind:
+            return ".".join((*parts[:length], kind.__qualname__))
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _bases(kind: type) -> Iterator[str]:
+    for base in kind.__mro__[1:]:
+        if base is torch.nn.Module:
+            return
+        yield public_name(base)
+
+
+class _Functions(TorchFunctionMode):
+    """Hands every torch function to the watcher, also those inside torch's own."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__()
+        self._watcher = watcher
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = form_name(func, sys._getframe(1))  # noqa: SLF001 - who called is what is asked
+        inner = _body(func)
+        if inner is None:
+            return self._watcher.function(name, func, args, kwargs or {})
+        with self:
+            return self._watcher.function(name, inner, args, kwargs or {})
+
+
+@lru_cache(maxsize=1024)
+def _body(func: Any) -> Callable[..., Any] | None:
+    """A Python function of torch without the check that hands it over to a mode.
+
+    That check stands first in such functions; without it the mode can stay on while they run, and
+    see what they call. None for what is not such a function.
+    """
+    if not isinstance(func, types.FunctionType) or func.__module__ not in _ROOMS:
+        return None
+    room = func.__globals__["__name__"]
+    # What picks one of two functions by a flag lives elsewhere, and holds the two in its closure.
+    known = _without_checks(room) if room in _ROOMS else func.__globals__
+    cells = tuple(types.CellType(_inner(cell.cell_contents)) for cell in func.__closure__ or ())
+    body = types.FunctionType(
+        func.__code__, known, func.__name__, func.__defaults__, cells if func.__closure__ else None
+    )
+    body.__kwdefaults__ = func.__kwdefaults__
+    return body
+
+
+def _inner(value: Any) -> Any:
+    return (_body(value) or value) if isinstance(value, types.FunctionType) else value
+
+
+@lru_cache(maxsize=8)
+def _without_checks(room: str) -> dict[str, Any]:
+    """The globals of a module of torch in which no argument ever has a `__torch_function__`."""
+    checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    never = dict.fromkeys(checks, lambda *_: False)
+    return {**vars(sys.modules[room]), **never}
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
+    """Hands every executed operator to the watcher."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # torch's own
+        self._watcher = watcher
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._watcher.operator(func, args, kwargs or {})
+
+
+@contextmanager
+def _modes_unseen() -> Iterator[None]:
+    """Keep layers of torch from taking another path because a mode is on.
+
+    Multi-head attention and the encoder layer ask `torch.overrides` whether anyone overrides their
+    arguments, and then leave out their fused path.
+    """
+    asked = torch.overrides.has_torch_function
+    torch.overrides.has_torch_function = lambda *_: False  # type: ignore[assignment] # as it is asked
+    try:
+        yield
+    finally:
+        torch.overrides.has_torch_function = asked
