@@ -57,6 +57,15 @@ def positional(subject: Subject) -> tuple[torch.Tensor, ...]:
     return (*subject.inputs, *(subject.kwargs[name] for name in wanted))
 
 
+def known_to(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Those of the options that a function takes: what a tool's older version has no name for yet.
+
+    For options without which the tool still says the same, if less of it.
+    """
+    names = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in names}
+
+
 @dataclass(frozen=True)
 class Row:
     """What a tool attributes to one module, and to none of its other rows.

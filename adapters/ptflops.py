@@ -2,7 +2,8 @@
 
 Asked for its per-layer print in plain MACs, ptflops prints exact numbers; the rows are read from
 that print. When the model raises, it prints a traceback and returns (None, None), and so the
-reading holds None.
+reading holds None. Older versions have one way only and take inputs otherwise; the first print
+rounded numbers alone, and so there are no rows.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
-from adapters.contract import Reading, Row, Subject, Tool, own_rows
+from adapters.contract import Reading, Row, Subject, Tool, Unsupported, known_to, own_rows
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
     from ptflops import get_model_complexity_info
 
+    if variant != "pytorch" and find_spec(f"ptflops.{variant}_engine") is None:
+        raise Unsupported(f"this version of ptflops has no {variant} backend")
     printed = io.StringIO()
     macs, params = get_model_complexity_info(
         subject.model,
@@ -28,10 +32,8 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
         print_per_layer_stat=True,
         input_constructor=_input_constructor(subject),
         ost=printed,
-        backend=variant,
         # Any unit but GMac, MMac and KMac prints the number itself.
-        flops_units="Mac",
-        param_units="",
+        **known_to(get_model_complexity_info, backend=variant, flops_units="Mac", param_units=""),
     )
     if macs is None:
         sys.stdout.write(printed.getvalue())
@@ -40,16 +42,29 @@ def _measure(subject: Subject, variant: str | None) -> Reading:
     return Reading(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
 
 
-def _input_constructor(subject: Subject) -> Callable[[Any], Any]:
+def _input_constructor(subject: Subject) -> Callable[[Any], Any] | None:
     """Gives ptflops the inputs that all tools get: a tensor, or tensors by the names of forward.
 
-    By itself ptflops would feed uninitialised memory, on which some models run otherwise.
+    By itself ptflops would feed uninitialised memory, on which some models run otherwise. A version
+    that takes names alone does so where it can: inputs given by name do not reach its hooks.
     """
     if len(subject.inputs) == 1 and not subject.kwargs:
-        return lambda _resolution: subject.inputs[0]
+        if _takes_tensors():
+            return lambda _resolution: subject.inputs[0]
+        if subject.inputs[0].is_floating_point() and len(subject.inputs[0]) == 1:
+            return None
     names = list(inspect.signature(subject.model.forward).parameters)
     named = {**dict(zip(names, subject.inputs, strict=False)), **subject.kwargs}
     return lambda _resolution: named
+
+
+def _takes_tensors() -> bool:
+    """Whether this version tells a tensor from names, and so looks for a dict."""
+    import ptflops
+
+    engine = getattr(ptflops, "pytorch_engine", None)
+    run = engine.get_flops_pytorch if engine else ptflops.get_model_complexity_info
+    return "dict" in run.__code__.co_names
 
 
 def _tensors(subject: Subject) -> Iterator[Any]:

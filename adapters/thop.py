@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from adapters.contract import Reading, Row, Subject, Tool, positional
+from adapters.contract import Reading, Row, Subject, Tool, known_to, positional
 
 
 def _measure(subject: Subject, variant: str | None) -> Reading:
     from thop import profile
 
     del variant
-    macs, params, layers = profile(
-        subject.model, inputs=positional(subject), verbose=False, ret_layer_info=True
-    )
+    options = known_to(profile, verbose=False, ret_layer_info=True)
+    macs, params, *layers = profile(subject.model, inputs=positional(subject), **options)
     types = {path: type(module).__name__ for path, module in _paths(subject.model)}
-    rows = tuple(Row(path, types[path], ops, own) for path, ops, own in _rows(layers))
+    found = _rows(layers[0]) if layers else ()
+    rows = tuple(Row(path, types[path], ops, own) for path, ops, own in found)
     return Reading(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
 
 

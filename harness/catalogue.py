@@ -9,28 +9,47 @@ import fnmatch
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapters import NAMES, find
 from adapters.contract import Tool
+from harness import versions
 from harness.errors import UsageError, unknown
 from harness.scheduler import Cell, Job
 from harness.sources import library
 from harness.specs import LIBRARIES, ModelSpec, parse_inputs, parse_model, split_list
+from harness.versions import version
+
+if TYPE_CHECKING:
+    from harness.schema import ToolKey
 
 
 @dataclass(frozen=True)
 class Column:
-    """A tool with one of its variants; `name` is what `adapters.find` knows the tool by."""
+    """A tool with one of its variants; `name` is what `adapters.find` knows the tool by.
+
+    `site` is the folder with the version of the tool that is meant; None for the one installed.
+    """
 
     name: str
     tool: Tool
     variant: str | None
+    site: Path | None = None
+
+    @property
+    def version(self) -> str | None:
+        """Of the tool's distribution; None if it is not there or does not say."""
+        return version(self.tool.distribution, self.site)
+
+    @property
+    def key(self) -> ToolKey:
+        """What makes the column: the same as `tool_key` of its records."""
+        return (self.tool.name, self.version or "", self.variant or "")
 
     @property
     def cell(self) -> Cell:
         """What the scheduler is told."""
-        return Cell(self.name, self.variant)
+        return Cell(self.name, self.variant, str(self.site) if self.site else None)
 
 
 @dataclass(frozen=True)
@@ -48,37 +67,53 @@ class Subject:
 def columns(names: str) -> list[Column]:
     """The tools of a comma-separated list, each with all its variants, or `NAME:VARIANT` alone.
 
+    With `@FOLDER` or `==VERSION` behind it, a tool is that version of it (see `versions`).
+
     Raises:
-        UsageError: there is no such tool or variant, or two go by the same name.
+        UsageError: there is no such tool, variant or version, or two go by the same name.
     """
-    found = [column for name in split_list(names) for column in _columns(name)]
-    seen: dict[tuple[str, str | None], str] = {}
+    found = dict.fromkeys(column for name in split_list(names) for column in _columns(name))
+    adapters: dict[tuple[str, str | None], str] = {}
+    sites: dict[ToolKey, Path | None] = {}
     for column in found:
-        key = (column.tool.name, column.variant)
-        if seen.setdefault(key, column.name) != column.name:
+        tool, variant = column.tool.name, column.variant
+        other = adapters.setdefault((tool, variant), column.name)
+        if other != column.name:
             raise UsageError(
-                f"'{seen[key]}' and '{column.name}' are both named '{column.tool.name}'.",
+                f"'{other}' and '{column.name}' are both named '{tool}'.",
                 "Give the Tool of one of them another name.",
             )
-    return list({(column.tool.name, column.variant): column for column in found}.values())
+        if sites.setdefault(column.key, column.site) != column.site:
+            raise UsageError(
+                f"{tool} {column.version or 'of unknown version'} is named with two places.",
+                "Name one of them.",
+            )
+    return list(found)
 
 
-def _columns(name: str) -> Iterator[Column]:
+def _columns(text: str) -> Iterator[Column]:
+    named = versions.parse(text)
+    name, tool, variants = _tool(named.name)
+    site = versions.place(named, tool.distribution)
+    yield from (Column(name, tool, variant, site) for variant in variants)
+
+
+def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
+    """What `adapters.find` knows a tool by, the tool, and those of its variants that are meant."""
     base, _, variant = name.rpartition(":")
     try:
         known = _find(base)
     except LookupError:
         known = None
     if known and variant in known.variants:
-        yield Column(base, known, variant)
-        return
+        return base, known, (variant,)
     try:
         tool = find(name)
     except LookupError as error:
         raise UsageError(
             f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them."
         ) from error
-    yield from (Column(name, tool, variant) for variant in tool.variants or (None,))
+    return name, tool, tool.variants or (None,)
 
 
 def _find(name: str) -> Tool | None:
@@ -145,14 +180,14 @@ def subjects(names: str, preset: str, inputs: Sequence[str]) -> list[Subject]:
 
 
 def tool_lines() -> list[dict[str, Any]]:
-    """One entry for each tool: name, variants, version, unit and how it counts."""
-    from harness.environment import environment
-
+    """One entry for each tool: name, variants, versions, unit and how it counts."""
+    kept = versions.kept()
     return [
         {
             "tool": tool.name,
             "variants": ", ".join(tool.variants),
-            "version": environment(tool.distribution).tool,
+            "version": version(tool.distribution),
+            "kept": [each.version for each in kept if each.distribution == tool.distribution],
             "unit": tool.unit,
             "how": tool.summary,
             "url": tool.url,

@@ -7,8 +7,11 @@ this process is gone with it.
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 import traceback
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from adapters import find
@@ -23,16 +26,44 @@ DEEPEST = 20
 """Levels of nested totals that are kept; deeper ones, and what holds itself, are cut off."""
 
 
-def run(tool: str, variant: str | None, subject: Subject) -> Any:
-    """Run a tool, or the reference, and return its outcome as plain data that JSON can hold."""
+def run(tool: str, variant: str | None, subject: Subject, site: str | None = None) -> Any:
+    """Run a tool, or the reference, and return its outcome as plain data that JSON can hold.
+
+    Args:
+        tool: the name `adapters.find` knows it by.
+        variant: one of the tool's variants.
+        subject: the model and its inputs.
+        site: the folder to import the tool from, if not from where everything is installed.
+    """
     if tool == REFERENCE:
         return _reference(subject)
-    return _measure(find(tool), variant, subject)
+    if site:
+        sys.path.insert(0, site)  # before the adapter, which may import its tool at once
+    return _measure(find(tool), variant, subject, site)
 
 
-def _measure(tool: Tool, variant: str | None, subject: Subject) -> dict[str, Any]:
+def _load(package: str, site: str | None) -> None:
+    """Import a tool, from its folder and no other.
+
+    Raises:
+        ImportError: another version has been imported, or the folder does not hold the package.
+        Exception: whatever the package raises when it is imported.
+    """
+    imported = sys.modules.get(package.partition(".")[0])
+    if site and imported and not _lies_in(imported, site):
+        raise ImportError("another version of it has already been imported")
+    if not _lies_in(importlib.import_module(package), site):
+        raise ImportError("the folder given for it does not hold it")
+
+
+def _lies_in(module: ModuleType, site: str | None) -> bool:
+    files = [module.__file__] if module.__file__ else list(module.__path__)
+    return site is None or all(Path(file).resolve().is_relative_to(site) for file in files)
+
+
+def _measure(tool: Tool, variant: str | None, subject: Subject, site: str | None) -> dict[str, Any]:
     try:
-        importlib.import_module(tool.package)
+        _load(tool.package, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
         traceback.print_exc()
         return {

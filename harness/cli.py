@@ -59,19 +59,55 @@ def common(
 
 @app.command()
 def tools(as_json: Json = False) -> None:
-    """List the tools under audit, with the versions installed here."""
+    """List the tools under audit, with the versions installed here and those kept beside them."""
+    from harness import versions
     from harness.catalogue import tool_lines
 
     lines = tool_lines()
     if as_json:
         _print_json(lines)
         return
-    from harness.render import table
+    from harness.render import say, table
 
     headers = ["tool", "variants", "version", "unit", "how it counts"]
     table(
         headers, [[line[header.split()[0]] or "-" for header in headers] for line in lines], left=5
     )
+    kept = versions.kept()
+    if kept:
+        say(f"Kept beside them: {', '.join(map(str, kept))}.")
+
+
+@app.command()
+def install(
+    requirements: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOOL==VERSION…", help="Such as thop==0.1.0.post2206102148."),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="What it imports and is not here; once for each."),
+    ] = None,
+    as_list: Annotated[bool, typer.Option("--list", help="List what is kept.")] = False,
+) -> None:
+    """Keep another version of a tool, apart from what is installed, to be named TOOL==VERSION."""
+    from harness import versions
+    from harness.render import put
+
+    if bool(requirements) == as_list:
+        raise UsageError(
+            "`flopaudit install` takes versions, or --list.",
+            "`flopaudit install thop==0.1.0.post2206102148` is an example.",
+        )
+    for requirement in requirements or ():
+        try:
+            version, new = versions.install(requirement, beside or ())
+        except versions.PipError as error:
+            sys.stderr.write(f"{error}\nflopaudit: pip could not install {requirement}.\n")
+            raise typer.Exit(1) from None
+        put(f"{version} is {'now' if new else 'already'} in {version.folder}.")
+    for version in versions.kept() if as_list else ():
+        put(f"{version}  {version.folder}")
 
 
 @app.command()

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import platform
-from functools import cache, lru_cache
-from importlib import metadata
+from functools import lru_cache
 from pathlib import Path
 
 from harness.schema import Environment
+from harness.versions import version
 
 
-def environment(distribution: str | None = None) -> Environment:
-    """Where this runs, and the version of a tool; imports none of what it names."""
+def environment(distribution: str | None = None, site: Path | None = None) -> Environment:
+    """Where this runs, and the version of a tool; imports none of what it names.
+
+    Args:
+        distribution: what the tool is installed by.
+        site: the folder that the tool is in, if it is not the installed one.
+    """
     return Environment(
-        flopaudit=_version("flopaudit") or "unknown",
+        flopaudit=version("flopaudit") or "unknown",
         python=platform.python_version(),
-        torch=_version("torch") or "none",
-        torchvision=_version("torchvision"),
-        tool=_version(distribution) if distribution else None,
+        torch=version("torch") or "none",
+        torchvision=version("torchvision"),
+        tool=version(distribution, site) if distribution else None,
         processor=_processor(),
     )
-
-
-@cache
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 @lru_cache(maxsize=1)

@@ -111,6 +111,7 @@ def _as_findings(
     return [
         Finding(
             tool=measurement.tool,
+            tool_version=measurement.tool_version,
             variant=measurement.variant,
             model=measurement.model,
             inputs=measurement.inputs,

@@ -1,8 +1,8 @@
 """A host: holds one model and forks a cell for each tool that is to run on it.
 
 Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id,
-"tool", "variant", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built": true} or
-{"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
+"tool", "variant", "site", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built":
+true} or {"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
 """
 
 from __future__ import annotations
@@ -55,13 +55,22 @@ class Excerpt:
         self.dropped += max(len(tail) - EXCERPT_BYTES, 0)
         self.tail = tail[-EXCERPT_BYTES:]
 
-    def text(self) -> str:
-        """What is kept; addresses in memory and places on this machine blanked, as they differ."""
+    def text(self, site: str | None = None) -> str:
+        """What is kept, as `portable` has it."""
         gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
-        text = (self.head + gap + self.tail).decode(errors="replace")
-        for place in _PLACES:
-            text = text.replace(place, "…")
-        return _PACKAGES.sub("…/site-packages/", _ADDRESS.sub("0x…", text))
+        return portable((self.head + gap + self.tail).decode(errors="replace"), site)
+
+
+def portable(text: str, site: str | None = None) -> str:
+    """The text, addresses in memory and places on this machine blanked, as they differ.
+
+    Args:
+        text: what a tool printed or raised.
+        site: the folder that the tool was imported from.
+    """
+    for place in filter(None, (site, *_PLACES)):
+        text = text.replace(place, "…")
+    return _PACKAGES.sub("…/site-packages/", _ADDRESS.sub("0x…", text))
 
 
 @dataclass
@@ -74,6 +83,7 @@ class Running:
     result: int
     timeout_seconds: float
     memory_bytes: int
+    site: str | None
     started: float = field(default_factory=time.monotonic)
     excerpt: Excerpt = field(default_factory=Excerpt)
     payload: bytearray = field(default_factory=bytearray)
@@ -158,12 +168,15 @@ class Host:
             result_read,
             message["timeout_seconds"],
             message["memory_bytes"],
+            message["site"],
         )
 
     def _run(self, message: dict[str, Any]) -> dict[str, Any]:
         from harness.cell import run
 
-        outcome: dict[str, Any] = run(message["tool"], message["variant"], self._subject)
+        outcome: dict[str, Any] = run(
+            message["tool"], message["variant"], self._subject, message["site"]
+        )
         return outcome
 
     def _watch(self) -> None:
@@ -202,11 +215,14 @@ class Host:
             os.killpg(cell.pid, signal.SIGKILL)
         if not self._running:
             end_children(keep=self._of_model)
-        outcome = cell.killed or _read_result(bytes(cell.payload), status)
+        payload = _without_place(bytes(cell.payload), cell.site)
+        outcome = cell.killed or _read_result(payload, status)
+        if "error" in outcome:
+            outcome["error"] = portable(outcome["error"])
         outcome.setdefault("seconds", time.monotonic() - cell.started)
         # Linux counts in kibibytes, macOS in bytes.
         outcome["peak_rss_bytes"] = max_rss * (1 if sys.platform == "darwin" else 1024)
-        outcome["output_excerpt"] = cell.excerpt.text()
+        outcome["output_excerpt"] = cell.excerpt.text(cell.site)
         self._channel.send({"cell": cell.id, "outcome": outcome})
 
 
@@ -257,6 +273,12 @@ def _drain(fd: int, sink: Callable[[bytes], object]) -> int:
     except BlockingIOError:
         pass
     return fd
+
+
+def _without_place(payload: bytes, site: str | None) -> bytes:
+    """A line of JSON without the folder that the tool was imported from: it is this machine's."""
+    here, gone = (json.dumps(text).strip('"').encode() for text in (site or "", "…"))
+    return payload.replace(here, gone) if site else payload
 
 
 def _read_result(payload: bytes, status: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.render import console
@@ -75,7 +76,8 @@ def describe(event: Event) -> str:
     model = event.job.model.factory or event.job.model.location
     if event.cell is None:
         return f"{event.job.model.location}: building"
-    return f"{model}: {event.cell.tool} {event.cell.variant or ''}".strip()
+    version = Path(event.cell.site).name if event.cell.site else ""
+    return " ".join(filter(None, (f"{model}: {event.cell.tool}", version, event.cell.variant)))
 
 
 def _line(event: Event, done: int, total: int) -> None:

@@ -14,7 +14,7 @@ def measurement(column: Column, where: Subject, outcome: dict[str, Any]) -> Meas
     """The record of one cell."""
     reported = outcome.get("reported")
     unit = Unit(column.tool.unit)
-    env = environment(column.tool.distribution)
+    env = environment(column.tool.distribution, column.site)
     return Measurement(
         tool=column.tool.name,
         tool_version=env.tool,

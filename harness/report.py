@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness import tables
 from harness.findings import UNEXPLAINED
 from harness.render import say, table
-from harness.schema import Finding, Measurement, Reference, Status
+from harness.schema import Finding, Measurement, Reference, Status, ToolKey
 
 FEW_MODELS = 2
 MATTERS = (Status.CRASHED, Status.TIMED_OUT, Status.UNAVAILABLE)
@@ -22,21 +22,23 @@ def show(
 ) -> None:
     """The table, how to read it, what failed, and the findings."""
     headers, rows = tables.grid(measurements, references, findings)
+    names = tables.column_names(measurements)
     table(headers, rows, left=2, keep=1)
     say(tables.legend(references))
     _failures(measurements, references)
     say()
-    _unexplained(findings)
+    _unexplained(findings, names)
     if len({finding.model for finding in findings}) <= FEW_MODELS:
-        _each_cell(measurements, findings)
+        _each_cell(measurements, findings, names)
     else:
-        _by_tool(findings)
+        _by_tool(findings, names)
 
 
-def failures(measurements: Iterable[Measurement], references: Iterable[Reference]) -> list[str]:
+def failures(measurements: Sequence[Measurement], references: Iterable[Reference]) -> list[str]:
     """What makes a run fail: cells that gave no outcome of the tool's own, models not counted."""
+    names = tables.column_names(measurements)
     return [
-        f"{tables.short_model(m.model)}: {m.column} {m.status.value}: {m.error}"
+        f"{tables.short_model(m.model)}: {names[m.tool_key]} {m.status.value}: {m.error}"
         for m in measurements
         if m.status in MATTERS
     ] + [
@@ -53,8 +55,9 @@ def _failures(measurements: Sequence[Measurement], references: Sequence[Referenc
         say("Failed:")
         for line in failed:
             say(f"  {line}")
+    names = tables.column_names(measurements)
     refused = Counter(
-        (m.column, m.status.value, m.error or "")
+        (names[m.tool_key], m.status.value, m.error or "")
         for m in measurements
         if m.status in (Status.ERRORED, Status.UNSUPPORTED)
     )
@@ -66,43 +69,43 @@ def _failures(measurements: Sequence[Measurement], references: Sequence[Referenc
             say(f"  {tool} {status} on {models}: {error}")
 
 
-def _unexplained(findings: Sequence[Finding]) -> None:
+def _unexplained(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> None:
     open_ = [finding for finding in findings if finding.cause == UNEXPLAINED and finding.amount]
-    cells = len({(f.tool, f.variant, f.model, f.inputs) for f in findings})
+    cells = len({(f.tool_key, f.model, f.inputs) for f in findings})
     if not open_:
         say(f"Unexplained: nothing, in {cells} counted cells.")
         return
     say(f"Unexplained, in {len(open_)} places of {cells} counted cells:")
     for finding in open_:
-        tool = f"{finding.tool} {finding.variant or ''}".strip()
         model = tables.short_model(finding.model)
+        tool = names[finding.tool_key]
         say(f"  {model}: {tool} {finding.amount:+,} {finding.quantity}: {finding.evidence}")
 
 
-def _each_cell(measurements: Sequence[Measurement], findings: Sequence[Finding]) -> None:
+def _each_cell(
+    measurements: Sequence[Measurement],
+    findings: Sequence[Finding],
+    names: Mapping[ToolKey, str],
+) -> None:
     for measurement in measurements:
         if measurement.status is not Status.COUNTED:
             continue
-        mine = [
-            f
-            for f in findings
-            if (f.tool, f.variant, f.model, f.inputs)
-            == (measurement.tool, measurement.variant, measurement.model, measurement.inputs)
-        ]
+        mine = [f for f in findings if (*f.tool_key, f.model, f.inputs) == measurement.key]
         model = tables.short_model(measurement.model)
         say()
-        say(f"{measurement.column} on {model}: {measurement.reported:,} {measurement.unit.value}s")
+        tool = names[measurement.tool_key]
+        say(f"{tool} on {model}: {measurement.reported:,} {measurement.unit.value}s")
         for f in mine:
             if f.amount or f.cause == UNEXPLAINED:
                 of = " (params)" if f.quantity == "params" else ""
                 say(f"  {f.amount:>+20,}  {f.cause}{of}: {f.evidence}")
 
 
-def _by_tool(findings: Sequence[Finding]) -> None:
+def _by_tool(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> None:
     say()
     say("Why they differ (cells, and the largest of them):")
     last = ""
-    for tool, cause, quantity, cells, amount, model, evidence in tables.summaries(findings):
+    for tool, cause, quantity, cells, amount, model, evidence in tables.summaries(findings, names):
         if cause == UNEXPLAINED:
             continue
         if tool != last:

@@ -10,7 +10,7 @@ from typing import Any
 from harness import probes, store
 from harness.catalogue import Column, Subject
 from harness.findings import FormRules, explain
-from harness.schema import Finding, Measurement, Reference
+from harness.schema import Finding, Measurement, Reference, ToolKey
 
 MEASUREMENTS = "measurements.jsonl"
 REFERENCES = "references.jsonl"
@@ -28,20 +28,18 @@ class Results:
     findings: tuple[Finding, ...]
 
     def only(self, subjects: Sequence[Subject], columns: Sequence[Column]) -> Results:
-        """Those of the models and tools that were asked for."""
+        """Those of the models and tools that were asked for, each in the version asked for."""
         models = {(str(where.spec), where.inputs) for where in subjects}
-        tools = {(column.tool.name, column.variant) for column in columns}
+        tools = {column.key for column in columns}
         return Results(
             tuple(
                 m
                 for m in self.measurements
-                if (m.model, m.inputs) in models and (m.tool, m.variant) in tools
+                if (m.model, m.inputs) in models and m.tool_key in tools
             ),
             tuple(r for r in self.references if r.key in models),
             tuple(
-                f
-                for f in self.findings
-                if (f.model, f.inputs) in models and (f.tool, f.variant) in tools
+                f for f in self.findings if (f.model, f.inputs) in models and f.tool_key in tools
             ),
         )
 
@@ -69,16 +67,13 @@ def references_in(path: Path) -> list[Reference]:
     return [record for record in store.read(path, Reference) if isinstance(record, Reference)]
 
 
-def form_rules(out: Path) -> dict[tuple[str, str | None], FormRules]:
+def form_rules(out: Path) -> dict[ToolKey, FormRules]:
     """What the probes in a directory say of each tool, by call form."""
     references = {record.key: record for record in references_in(out / PROBE_REFERENCES)}
-    by_tool: dict[tuple[str, str | None], list[Measurement]] = {}
+    by_tool: dict[ToolKey, list[Measurement]] = {}
     for record in measurements_in(out / PROBES):
-        by_tool.setdefault((record.tool, record.variant), []).append(record)
-    return {
-        tool: probes.rules(records, references)
-        for tool, records in sorted(by_tool.items(), key=str)
-    }
+        by_tool.setdefault(record.tool_key, []).append(record)
+    return {tool: probes.rules(records, references) for tool, records in sorted(by_tool.items())}
 
 
 def publish(out: Path) -> Results:
@@ -109,7 +104,7 @@ def collect(out: Path) -> Results:
         for finding in explain(
             record,
             by_key[record.model, record.inputs],
-            forms.get((record.tool, record.variant)),
+            forms.get(record.tool_key),
         )
     ]
     return Results(tuple(measurements), tuple(references), tuple(findings))

@@ -26,6 +26,7 @@ from harness.results import (
     references_in,
 )
 from harness.scheduler import Cell, Event, Job, Limits, Scheduler
+from harness.schema import ToolKey
 from harness.specs import ModelSpec
 
 REFERENCE = "reference"
@@ -111,8 +112,8 @@ def _open_jobs(subjects: Sequence[Subject], tools: Sequence[Column], files: File
             column.cell
             for column in tools
             if (
-                (column.tool.name, column.variant or "", model, where.inputs),
-                environment(column.tool.distribution),
+                (*column.key, model, where.inputs),
+                environment(column.tool.distribution, column.site),
             )
             not in measured
         ]
@@ -128,16 +129,12 @@ def _to_be_probed(files: Files, tools: Sequence[Column]) -> list[tuple[Column, l
         record.key: {total.form for total in record.operators}
         for record in references_in(files.references)
     }
-    called: dict[tuple[str, str | None], set[str]] = {}
+    called: dict[ToolKey, set[str]] = {}
     for record in measurements_in(files.measurements):
         if record.modules and sum(row.count for row in record.modules) != record.reported:
             seen = forms.get((record.model, record.inputs), set())
-            called.setdefault((record.tool, record.variant), set()).update(seen)
-    return [
-        (column, _probes_of(called[key]))
-        for column in tools
-        if (key := (column.tool.name, column.variant)) in called
-    ]
+            called.setdefault(record.tool_key, set()).update(seen)
+    return [(column, _probes_of(called[column.key])) for column in tools if column.key in called]
 
 
 def _probes_of(forms: set[str]) -> list[Subject]:

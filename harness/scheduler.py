@@ -32,10 +32,14 @@ END_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Cell:
-    """One tool, by the name `adapters.find` knows it by, to be run on one model."""
+    """One tool, by the name `adapters.find` knows it by, to be run on one model.
+
+    `site` is the folder to import it from, if not from where everything is installed.
+    """
 
     tool: str
     variant: str | None
+    site: str | None = None
 
 
 @dataclass(frozen=True)

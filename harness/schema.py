@@ -1,6 +1,7 @@
 """The records that are stored and exchanged; frozen, validated on reading, counts exact integers.
 
-History of the format: 1 — the first.
+History of the format: 1 — the first; a `Finding` has had a `tool_version` since several versions of
+a tool can be in one directory, None where it was written before.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from harness.errors import UsageError
 SCHEMA_VERSION = 1
 
 Count = Annotated[int, Field(ge=0)]
+
+ToolKey = tuple[str, str, str]
+"""A tool, its version and its variant, "" where there is none: what makes a column."""
 
 
 class Status(str, Enum):
@@ -122,9 +126,14 @@ class Measurement(Record):
         return self
 
     @property
-    def key(self) -> tuple[str, str, str, tuple[str, ...]]:
-        """What makes the cell: tool, variant, model, inputs."""
-        return (self.tool, self.variant or "", self.model, self.inputs)
+    def tool_key(self) -> ToolKey:
+        """Whose number it is."""
+        return (self.tool, self.tool_version or "", self.variant or "")
+
+    @property
+    def key(self) -> tuple[str, str, str, str, tuple[str, ...]]:
+        """What makes the cell: tool, version, variant, model, inputs."""
+        return (*self.tool_key, self.model, self.inputs)
 
     @property
     def column(self) -> str:
@@ -206,6 +215,7 @@ class Finding(Record):
 
     schema_version: Literal[1] = 1
     tool: str
+    tool_version: str | None = None
     variant: str | None
     model: str
     inputs: tuple[str, ...]
@@ -213,6 +223,11 @@ class Finding(Record):
     cause: str
     amount: int
     evidence: str
+
+    @property
+    def tool_key(self) -> ToolKey:
+        """Whose number it is about."""
+        return (self.tool, self.tool_version or "", self.variant or "")
 
 
 def load(kind: type[Record], line: str) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.findings import UNEXPLAINED, UNIT
-from harness.schema import Finding, Measurement, Reference, Status
+from harness.schema import Finding, Measurement, Reference, Status, ToolKey
 from harness.store import write_whole
+from harness.versions import canonical
 
 MARKS = {
     Status.UNSUPPORTED: "unsupported",
@@ -62,6 +64,18 @@ def legend(references: Sequence[Reference]) -> str:
     return f"In {unit.name} ({unit.meaning}; a tool's FLOPs halved). {LEGEND}"
 
 
+def column_names(measurements: Iterable[Measurement]) -> dict[ToolKey, str]:
+    """What each tool is called, with its variant; and with its version where there are several."""
+    keys = sorted({measurement.tool_key for measurement in measurements})
+    versions = Counter(tool for tool, _ in {key[:2] for key in keys})
+
+    def name(tool: str, version: str, variant: str) -> str:
+        shown = (canonical(version) or "unknown") if versions[tool] > 1 else ""
+        return " ".join(filter(None, (tool, shown, variant)))
+
+    return {key: name(*key) for key in keys}
+
+
 def grid(
     measurements: Sequence[Measurement],
     references: Sequence[Reference],
@@ -73,18 +87,18 @@ def grid(
         _cell(finding) for finding in findings if finding.cause == UNEXPLAINED and finding.amount
     }
     unit = scale(references)
-    names = list(dict.fromkeys(sorted(measurement.column for measurement in measurements)))
-    table: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+    names = column_names(measurements)
+    table: dict[tuple[str, tuple[str, ...]], dict[ToolKey, str]] = {}
     for measurement in measurements:
         key = (measurement.model, measurement.inputs)
         text = cell_text(measurement, known.get(key), unit, unexplained=_cell(measurement) in left)
-        table.setdefault(key, {})[measurement.column] = text
+        table.setdefault(key, {})[measurement.tool_key] = text
     rows = [
         [short_model(model), "+".join(inputs), _reference_text(known.get((model, inputs)), unit)]
-        + [cells.get(name, "") for name in names]
+        + [cells.get(tool, "") for tool in names]
         for (model, inputs), cells in sorted(table.items())
     ]
-    return ["model", "input", "reference", *names], rows
+    return ["model", "input", "reference", *names.values()], rows
 
 
 def cell_text(
@@ -120,16 +134,17 @@ def _reference_text(reference: Reference | None, unit: Scale) -> str:
 
 
 def _cell(record: Measurement | Finding) -> tuple[Any, ...]:
-    return (record.tool, record.variant, record.model, record.inputs)
+    return (*record.tool_key, record.model, record.inputs)
 
 
-def summaries(findings: Sequence[Finding]) -> list[list[str]]:
+def summaries(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> list[list[str]]:
     """Per tool and cause: in how many cells, and the largest amount with where it is."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
         if finding.amount:
-            tool = f"{finding.tool} {finding.variant or ''}".strip()
-            groups.setdefault((tool, finding.quantity, finding.cause), []).append(finding)
+            groups.setdefault(
+                (names[finding.tool_key], finding.quantity, finding.cause), []
+            ).append(finding)
     # What is unexplained stands first.
     ordered = sorted(groups.items(), key=lambda item: (item[0][2] != UNEXPLAINED, item[0]))
     return [
@@ -165,6 +180,7 @@ def write(
     write_whole(out / "table.csv", frame.to_csv(index=False, lineterminator="\n"))
     headers, rows = grid(measurements, references, findings)
     align = ("left", "left", *("right",) * (len(headers) - 2))
+    causes = summaries(findings, column_names(measurements))
     text = [
         "# What the counters say",
         "",
@@ -174,7 +190,7 @@ def write(
         "",
         "## Why they differ",
         "",
-        tabulate(summaries(findings), SUMMARY_HEADERS, tablefmt="github", disable_numparse=True),
+        tabulate(causes, SUMMARY_HEADERS, tablefmt="github", disable_numparse=True),
         "",
     ]
     write_whole(out / "table.md", "\n".join(text))

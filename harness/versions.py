@@ -1,0 +1,204 @@
+"""Versions of tools beside the one installed: what a user names comes in, folders go out.
+
+A version is a folder as `pip install --no-deps --target FOLDER TOOL==VERSION` leaves it. One is
+named with its folder, `thop@FOLDER`, or by its version, `thop==VERSION`, once `install` has put it
+into the folder that is kept for this user. Nothing that is named here is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from harness.errors import UsageError
+
+VARIABLE = "FLOPAUDIT_TOOLS"
+"""Names the folder to keep versions in, in place of the usual one."""
+
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:==([A-Za-z0-9][\w.!+-]*))?$")
+_SHARED = "torch"
+"""The distribution that is imported once, for all tools."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A tool as a user names it; `version` or `folder` where one is asked for, even an empty one.
+
+    A name may hold colons, `ptflops:aten` or `file.py:TOOL`, a version or a folder none: what looks
+    like one is a part of the name.
+    """
+
+    name: str
+    version: str | None = None
+    folder: str | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Kept:
+    """A version that `install` has put by; names and versions spelled as packaging has them."""
+
+    distribution: str
+    version: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.distribution}=={self.version}"
+
+    @property
+    def folder_name(self) -> str:
+        """What its folder is called where versions are kept."""
+        return f"{self.distribution}-{self.version}"
+
+
+class PipError(Exception):
+    """Pip could not install; the message is what it said."""
+
+
+@cache
+def version(distribution: str, site: Path | None = None) -> str | None:
+    """The version that is installed, or that is in a folder; None if nothing there says so."""
+    path = sys.path if site is None else [str(site)]
+    return next((e.version for e in metadata.distributions(name=distribution, path=path)), None)
+
+
+def canonical(version: str | None) -> str:
+    """One spelling for all that are the same version: 0.1-22 is 0.1.post22; "" for none."""
+    try:
+        return str(Version(version)) if version else ""
+    except InvalidVersion:
+        return version or ""
+
+
+def parse(text: str) -> Named:
+    """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`."""
+    for sign in ("@", "=="):
+        name, found, rest = text.rpartition(sign)
+        if found and ":" not in rest:
+            return Named(name, folder=rest) if sign == "@" else Named(name, version=rest)
+    return Named(text)
+
+
+def place(named: Named, distribution: str) -> Path | None:
+    """The folder with the version that is asked for; None for what is installed.
+
+    Raises:
+        UsageError: there is no such folder, or the version is not kept.
+    """
+    if named.folder is None and named.version is None:
+        return None
+    if named.version and canonical(named.version) == canonical(version(distribution)):
+        return None
+    if distribution == _SHARED:
+        raise UsageError(
+            f"'{named.name}' is of torch, of which there is one for all tools.",
+            "Run flopaudit where that torch is installed.",
+        )
+    return _kept_folder(named, distribution) if named.folder is None else _given_folder(named)
+
+
+def _given_folder(named: Named) -> Path:
+    path = Path(named.folder or "").expanduser()
+    if not named.folder or not path.is_dir():
+        raise UsageError(
+            f"There is no folder '{named.folder}' with a version of {named.name}.",
+            "`python -m pip install --no-deps --target FOLDER TOOL==VERSION` makes one.",
+        )
+    return path.resolve()
+
+
+def _kept_folder(named: Named, distribution: str) -> Path:
+    found = _find(distribution, named.version or "")
+    if found:
+        return found.folder
+    raise UsageError(
+        f"There is no {distribution} {named.version} here.",
+        f"`flopaudit install {distribution}=={named.version}` gets it.",
+    )
+
+
+def home() -> Path:
+    """The folder that versions are kept in; it may not be there yet."""
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE]).expanduser().resolve()
+    usual = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or usual).resolve() / "flopaudit" / "tools"
+
+
+def kept() -> list[Kept]:
+    """All versions that are kept, by name and version; not what was put beside them."""
+    folders = (path for path in home().glob("[!.]*") if path.is_dir())
+    found = (each for folder in folders for each in _in(folder))
+    return sorted(each for each in found if each.folder.name == each.folder_name)
+
+
+def _find(distribution: str, version: str) -> Kept | None:
+    wanted = (canonicalize_name(distribution), canonical(version))
+    return next((each for each in kept() if (each.distribution, each.version) == wanted), None)
+
+
+def _in(folder: Path) -> list[Kept]:
+    found = metadata.distributions(path=[str(folder)])
+    names = ((canonicalize_name(each.metadata["Name"]), each.version) for each in found)
+    return [Kept(name, canonical(version), folder) for name, version in names]
+
+
+def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
+    """Keep a version: which it is, and whether it was not there before.
+
+    Its folder appears whole or not at all.
+
+    Args:
+        requirement: `NAME==VERSION`.
+        beside: what to put into the same folder, for what the version imports and is not here.
+
+    Raises:
+        UsageError: this is not `NAME==VERSION`, or its folder cannot be written.
+        PipError: pip could not install it.
+    """
+    asked = [_REQUIREMENT.match(text) for text in (requirement, *beside)]
+    if not all(asked) or not asked[0] or not asked[0][2]:
+        odd = next((t for t, m in zip((requirement, *beside), asked, strict=True) if not m), "")
+        raise UsageError(
+            f"'{odd or requirement}' is not a version to install.", "Write it as thop==0.1.1."
+        )
+    there = _find(asked[0][1], asked[0][2])
+    if there:
+        return there, False
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home(), prefix=".") as scratch:
+            return _install([requirement, *beside], asked[0][1], Path(scratch, "site"))
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write to {home()}: {error.strerror}.", f"Name another folder in ${VARIABLE}."
+        ) from error
+
+
+def _install(requirements: Sequence[str], name: str, scratch: Path) -> tuple[Kept, bool]:
+    options = ["--no-deps", "--disable-pip-version-check", "--target", str(scratch)]
+    done = subprocess.run(  # noqa: S603 - pip of this interpreter; the requirements were checked
+        [sys.executable, "-m", "pip", "install", *options, *requirements],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    found = [each for each in _in(scratch) if each.distribution == canonicalize_name(name)]
+    if done.returncode or not found:
+        raise PipError(done.stdout.strip())
+    folder = home() / found[0].folder_name
+    new = not folder.exists()  # another run may have been faster
+    if new:
+        scratch.rename(folder)
+    return replace(found[0], folder=folder), new
