@@ -10,14 +10,14 @@ import importlib
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from adapters import find
 from adapters.contract import Reading, Subject, Tool, Unsupported
-
-REFERENCE = "reference"
+from harness.scheduler import REFERENCE, TRACE
 
 LARGEST = 10**30
 """More than any model can take; Python will not even write out an integer of 4,300 digits."""
@@ -35,8 +35,8 @@ def run(tool: str, variant: str | None, subject: Subject, site: str | None = Non
         subject: the model and its inputs.
         site: the folder to import the tool from, if not from where everything is installed.
     """
-    if tool == REFERENCE:
-        return _reference(subject)
+    if tool in _OWN:
+        return _OWN[tool](subject)
     if site:
         sys.path.insert(0, site)  # before the adapter, which may import its tool at once
     return _measure(find(tool), variant, subject, site)
@@ -139,13 +139,31 @@ def _reference(subject: Subject) -> dict[str, Any]:
     from harness.counter import count
     from harness.reference import summary
 
-    started = time.perf_counter()
-    try:
-        ledger = count(subject.model, *subject.inputs, device="auto", **subject.kwargs)
-    except Exception as error:  # noqa: BLE001 - a model that raises has no reference
-        traceback.print_exc()
-        return {"status": "errored", "error": one_line(error)}
-    return {**summary(ledger), "seconds": time.perf_counter() - started, "status": "counted"}
+    return summary(count(subject.model, *subject.inputs, device="auto", **subject.kwargs))
+
+
+def _trace(subject: Subject) -> dict[str, Any]:
+    from harness.tracer import trace
+
+    return {"trace": trace(subject.model, subject.inputs, subject.kwargs).to_json()}
+
+
+def _timed(measured: Callable[[Subject], dict[str, Any]]) -> Callable[[Subject], dict[str, Any]]:
+    """A cell of the harness's own: a model that raises has no count, which is its outcome."""
+
+    def run_own(subject: Subject) -> dict[str, Any]:
+        started = time.perf_counter()
+        try:
+            found = measured(subject)
+        except Exception as error:  # noqa: BLE001 - whatever the model raises
+            traceback.print_exc()
+            return {"status": "errored", "error": one_line(error)}
+        return {**found, "seconds": time.perf_counter() - started, "status": "counted"}
+
+    return run_own
+
+
+_OWN = {REFERENCE: _timed(_reference), TRACE: _timed(_trace)}
 
 
 def one_line(error: BaseException) -> str:

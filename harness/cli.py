@@ -213,9 +213,10 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     """Run the tools on models, each in a process of its own, and say where they differ and why."""
     from adapters import NAMES
     from harness import catalogue, report
+    from harness.measuring import discard
     from harness.progress import Bar
     from harness.render import put
-    from harness.run import discard, run_all
+    from harness.run import run_all
     from harness.scheduler import Limits, default_memory_bytes
     from harness.specs import parse_bytes
 

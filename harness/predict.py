@@ -22,7 +22,7 @@ from harness.profile import (
     Profile,
     Rule,
 )
-from harness.trace import FUNCTION, MODULE, OPERATOR, Amounts, ModuleSite, Site, Trace
+from harness.trace import FUNCTION, MODULE, OPERATOR, Amounts, ModuleSite, Trace
 
 LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 """Packages whose classes a tool may know by name; others only as subclasses of these."""

@@ -201,9 +201,7 @@ def _rest(
     return unknown, rest
 
 
-def _samples(
-    found: Sequence[Term], rest: Fraction
-) -> Iterator[tuple[Sample, Mapping[str, str]]]:
+def _samples(found: Sequence[Term], rest: Fraction) -> Iterator[tuple[Sample, Mapping[str, str]]]:
     """The sites of one name in a case as one sample, or of each where nothing is counted."""
     if rest == 0:
         for term in found:
@@ -348,7 +346,9 @@ def _holds(module: ModuleSite, habits: ParamHabits) -> bool:
 
 
 def _class_key(module: ModuleSite) -> str:
-    term = Term((module.name, *(f"subclass of {base}" for base in module.bases)), MODULE, "", 0, {}, {})
+    term = Term(
+        (module.name, *(f"subclass of {base}" for base in module.bases)), MODULE, "", 0, {}, {}
+    )
     names = [name for name in term.names if name.rpartition(" ")[2].partition(".")[0] in LIBRARIES]
     return names[0] if names else module.name
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.catalogue import Column, Subject
 from harness.environment import environment
-from harness.schema import Conditions, Measurement, Reference, Status, Unit
+from harness.schema import Conditions, Measurement, Reference, Status, TraceRecord, Unit
 from harness.specs import parse_input
 
 
@@ -57,4 +57,16 @@ def reference(where: Subject, outcome: dict[str, Any]) -> Reference:
         batch=shape[0] if len(shape) > 1 else 1,
         environment=environment(),
         **{"device": "none", **fields},
+    )
+
+
+def trace_record(where: Subject, outcome: dict[str, Any]) -> TraceRecord:
+    """The record of what a tool could see of one model."""
+    return TraceRecord(
+        model=str(where.spec),
+        inputs=where.inputs,
+        trace=outcome.get("trace"),
+        seconds=outcome.get("seconds"),
+        error=outcome.get("error"),
+        environment=environment(),
     )

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import probes, store
+from harness import profiles, store
 from harness.catalogue import Column, Subject
-from harness.findings import FormRules, explain
-from harness.schema import Finding, Measurement, Reference, ToolKey
+from harness.findings import Known, explain
+from harness.measuring import MEASUREMENTS, OWN
+from harness.scheduler import REFERENCE, TRACE
+from harness.schema import Finding, Measurement, Reference, TraceRecord
+from harness.trace import Trace, from_json
 
-MEASUREMENTS = "measurements.jsonl"
-REFERENCES = "references.jsonl"
-PROBES = "probes.jsonl"
-PROBE_REFERENCES = "probe_references.jsonl"
+REFERENCES, TRACES = (OWN[name][0] for name in (REFERENCE, TRACE))
+PROFILES = "profiles"
 FINDINGS = "findings.jsonl"
 
 
@@ -67,13 +68,13 @@ def references_in(path: Path) -> list[Reference]:
     return [record for record in store.read(path, Reference) if isinstance(record, Reference)]
 
 
-def form_rules(out: Path) -> dict[ToolKey, FormRules]:
-    """What the probes in a directory say of each tool, by call form."""
-    references = {record.key: record for record in references_in(out / PROBE_REFERENCES)}
-    by_tool: dict[ToolKey, list[Measurement]] = {}
-    for record in measurements_in(out / PROBES):
-        by_tool.setdefault(record.tool_key, []).append(record)
-    return {tool: probes.rules(records, references) for tool, records in sorted(by_tool.items())}
+def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
+    """The traces in a file by model and inputs, none if there is no such file."""
+    return {
+        record.key: from_json(record.trace)
+        for record in store.read(path, TraceRecord)
+        if isinstance(record, TraceRecord) and record.trace is not None
+    }
 
 
 def publish(out: Path) -> Results:
@@ -81,9 +82,8 @@ def publish(out: Path) -> Results:
     results = collect(out)
     store.write_records(out / MEASUREMENTS, list(results.measurements))
     store.write_records(out / REFERENCES, list(results.references))
-    for name, kind in ((PROBES, Measurement), (PROBE_REFERENCES, Reference)):
-        if (out / name).exists():
-            store.write_records(out / name, _in_order(store.read(out / name, kind)))
+    if (out / TRACES).exists():
+        store.write_records(out / TRACES, _in_order(store.read(out / TRACES, TraceRecord)))
     store.write_records(out / FINDINGS, list(results.findings))
     from harness import tables
 
@@ -95,7 +95,7 @@ def collect(out: Path) -> Results:
     """Read a directory; of several records of one cell the last counts; findings are worked out."""
     measurements: list[Measurement] = _in_order(measurements_in(out / MEASUREMENTS))
     references: list[Reference] = _in_order(references_in(out / REFERENCES))
-    forms = form_rules(out)
+    traces = traces_in(out / TRACES)
     by_key = {record.key: record for record in references}
     findings = [
         finding
@@ -103,8 +103,11 @@ def collect(out: Path) -> Results:
         if (record.model, record.inputs) in by_key
         for finding in explain(
             record,
-            by_key[record.model, record.inputs],
-            forms.get(record.tool_key),
+            Known(
+                by_key[record.model, record.inputs],
+                traces.get((record.model, record.inputs)),
+                profiles.find(record.tool_key, (out / PROFILES,)),
+            ),
         )
     ]
     return Results(tuple(measurements), tuple(references), tuple(findings))

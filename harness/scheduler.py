@@ -26,6 +26,9 @@ from typing_extensions import Self
 from harness.specs import ModelSpec
 from harness.wire import Channel, kill_group, resident_bytes
 
+REFERENCE, TRACE = "reference", "trace"
+"""Names of the cells that are not tools: the reference's count, and what a tool could see."""
+
 END_SECONDS = 1.0
 """How long the processes may take to end by themselves."""
 

@@ -1,7 +1,8 @@
 """The records that are stored and exchanged; frozen, validated on reading, counts exact integers.
 
 History of the format: 1 — the first; a `Finding` has had a `tool_version` since several versions of
-a tool can be in one directory, None where it was written before.
+a tool can be in one directory, None where it was written before, and the probe, the modules and the
+thread behind it since profiles are measured.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from harness.errors import UsageError
 SCHEMA_VERSION = 1
 
 Count = Annotated[int, Field(ge=0)]
+
+Quantity = Literal["macs", "flops", "params"]
+"""What a finding is about."""
 
 ToolKey = tuple[str, str, str]
 """A tool, its version and its variant, "" where there is none: what makes a column."""
@@ -206,11 +210,31 @@ class Reference(Record):
         return (self.model, self.inputs)
 
 
+class TraceRecord(Record):
+    """The trace of one model (see `harness.trace`) as plain data, or why there is none."""
+
+    schema_version: Literal[1] = 1
+    model: str
+    inputs: tuple[str, ...]
+    trace: dict[str, Any] | None = None
+    seconds: float | None = None
+    error: str | None = None
+    environment: Environment
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """What makes the trace: model and inputs."""
+        return (self.model, self.inputs)
+
+
 class Finding(Record):
     """One part of the difference between a measurement and the reference.
 
     The amounts of all findings of one measurement and one quantity add up to
     reported - reference, exactly. `quantity` is what is counted: the measurement's unit or params.
+    `probe` shows the cause, `modules` is how many it comes from, `issue` a thread about it;
+    `rows_that_differ` counts the modules for which the tool says something else than its profile
+    although the sum is right.
     """
 
     schema_version: Literal[1] = 1
@@ -219,10 +243,14 @@ class Finding(Record):
     variant: str | None
     model: str
     inputs: tuple[str, ...]
-    quantity: Literal["macs", "flops", "params"]
+    quantity: Quantity
     cause: str
     amount: int
     evidence: str
+    rows_that_differ: int = 0
+    probe: str | None = None
+    modules: int = 0
+    issue: str | None = None
 
     @property
     def tool_key(self) -> ToolKey:

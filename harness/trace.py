@@ -8,9 +8,8 @@ watches the operators that are executed. Calls of the same thing from the same p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -55,6 +54,7 @@ class Site:
         parent: index of the function around it in the trace, -1 where there is none.
         traits: what else may make a difference to a tool, such as flags and dimensions.
         amounts: added up over all calls.
+        kind: what sort of work most of it is, one of the kinds in `harness.formulas`.
     """
 
     level: str
@@ -63,6 +63,7 @@ class Site:
     parent: int
     traits: Mapping[str, str]
     amounts: Amounts
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class ModuleSite:
         trainable: those of them that require a gradient.
         own_params: values in its own parameters, shared or not.
         all_params: the same with those of the modules inside.
+        kind: what sort of work most of what it runs is.
     """
 
     path: str
@@ -98,6 +100,7 @@ class ModuleSite:
     trainable: int
     own_params: int
     all_params: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -115,29 +118,16 @@ class Trace:
     """One run of one model, as tools run it: on the CPU, in eval mode, with gradients on.
 
     Attributes:
-        model: the spec.
-        inputs: in the notation of the command line.
         batch: the first dimension of the first input by position, by which a tool may divide.
         modules: every module once, the root first.
         sites: functions and operators; a parent stands before its children.
         work: the reference's products, each at its outermost site.
-        torch: the version that ran it.
     """
 
-    model: str
-    inputs: tuple[str, ...]
     batch: int
     modules: tuple[ModuleSite, ...]
     sites: tuple[Site, ...]
     work: tuple[WorkItem, ...]
-    torch: str = ""
-    error: str | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> tuple[str, tuple[str, ...]]:
-        """What makes the trace: model and inputs."""
-        return (self.model, self.inputs)
 
     @property
     def macs(self) -> int:
@@ -149,24 +139,38 @@ class Trace:
         groups = ((module.path, *module.aliases) for module in self.modules)
         return {name: names for names in groups for name in names}
 
+    @cached_property
+    def _by_path(self) -> dict[str, ModuleSite]:
+        return {name: module for module in self.modules for name in (module.path, *module.aliases)}
+
+    def at(self, path: str) -> ModuleSite | None:
+        """The module that goes by a name."""
+        return self._by_path.get(path)
+
+    @cached_property
+    def _work_under(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for index, item in enumerate(self.work):
+            path = item.path
+            while path:
+                found.setdefault(path, []).append(index)
+                path = path.rpartition(".")[0]
+            found.setdefault("", []).append(index)
+        return found
+
+    def work_under(self, path: str) -> list[int]:
+        """Indices of the products of the reference in a module and those inside it."""
+        return self._work_under.get(path, [])
+
     def names_of(self, path: str) -> tuple[str, ...]:
         """All names of the module that goes by this one, in the order of a walk over the model."""
         return self._names.get(path, (path,))
-
-    def line(self) -> str:
-        """The trace as one line of JSON."""
-        return json.dumps(self.to_json(), separators=(",", ":"), ensure_ascii=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; a site is a list, since there are thousands."""
         return {
             "trace_version": TRACE_VERSION,
-            "model": self.model,
-            "inputs": list(self.inputs),
             "batch": self.batch,
-            "torch": self.torch,
-            "error": self.error,
-            "environment": dict(self.environment),
             "modules": [list(vars(module).values()) for module in self.modules],
             "sites": [list(vars(site).values()) for site in self.sites],
             "work": [list(vars(item).values()) for item in self.work],
@@ -186,12 +190,7 @@ def from_json(data: Mapping[str, Any]) -> Trace:
             "Run again with --again.",
         )
     return Trace(
-        model=data["model"],
-        inputs=tuple(data["inputs"]),
         batch=data["batch"],
-        torch=data["torch"],
-        error=data["error"],
-        environment=data["environment"],
         modules=tuple(_module(values) for values in data["modules"]),
         sites=tuple(Site(*values) for values in data["sites"]),
         work=tuple(WorkItem(*values) for values in data["work"]),

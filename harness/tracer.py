@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness import operators
 from harness.forms import form_name
-from harness.formulas import Call, Formula
+from harness.formulas import MOVE, Call, Formula
 from harness.quantities import of_call, of_module, traits_of_call, traits_of_module
 from harness.rows import full_name, kind_of, modules_of, plan, unknown
 from harness.trace import FUNCTION, OPERATOR, ModuleSite, Site, Trace, WorkItem
@@ -36,7 +36,6 @@ def trace(
     model: torch.nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
-    named: tuple[str, tuple[str, ...]] = ("", ()),
 ) -> Trace:
     """Run a model where it is, with gradients on, and note what a tool could see.
 
@@ -44,7 +43,6 @@ def trace(
         model: in the mode it is to be run in.
         args: by position.
         kwargs: by keyword.
-        named: the spec and the inputs that the trace is to bear.
 
     Raises:
         Exception: whatever the model raises.
@@ -53,13 +51,10 @@ def trace(
     with watcher.watching():
         model(*args, **kwargs)
     return Trace(
-        model=named[0],
-        inputs=named[1],
         batch=_batch(args),
         modules=tuple(watcher.module_sites(model)),
         sites=tuple(watcher.call_sites()),
         work=tuple(watcher.work_items()),
-        torch=torch.__version__.partition("+")[0],
     )
 
 
@@ -78,9 +73,11 @@ class Watcher:
         self._amounts: dict[int, Counter[str]] = {}
         self._last: dict[int, Counter[str]] = {}
         self._traits: dict[int, dict[str, str]] = {}
+        self._kinds: dict[int, str] = {}
         self._open: list[dict[str, Work]] = []
         self._keys: dict[Any, int] = {}
         self._sites: list[tuple[Any, Counter[str]]] = []
+        self._site_kinds: dict[int, str] = {}
         self._work: Counter[tuple[str, int, str]] = Counter()
         self._plans: dict[Any, tuple[str, Formula] | None] = {}
         self.stack: list[int] = []
@@ -121,6 +118,7 @@ class Watcher:
         self._amounts.setdefault(key, Counter()).update(found)
         self._last[key] = found
         self._traits.setdefault(key, traits_of_module(module, args, kwargs))
+        self._kinds.setdefault(key, main_kind(inside))
 
     def _add_to_open(self, kind: str, work: Work) -> None:
         if self._open:
@@ -147,6 +145,7 @@ class Watcher:
                 trainable=entry.trainable,
                 own_params=sum(p.numel() for p in module.parameters(recurse=False)),
                 all_params=sum(p.numel() for p in module.parameters()),
+                kind=self._kinds.get(key, MOVE),
             )
 
     # -- functions and operators -----------------------------------------------------------------
@@ -173,6 +172,7 @@ class Watcher:
             if not self.inside_whole:
                 self._book(index, inside)
         self._sites[index][1].update(of_call(name, args, kwargs, out, added(inside.values())))
+        self._site_kinds[index] = main_kind(inside)
         for kind, work in inside.items():
             self._add_to_open(kind, work)
         return out
@@ -190,6 +190,7 @@ class Watcher:
         name = f"aten.{full_name(func)}" if "::" not in full_name(func) else full_name(func)
         index = self._site(OPERATOR, name, traits_of_call(name, args, kwargs))
         self._sites[index][1].update(of_call(name, args, kwargs, out, work))
+        self._site_kinds[index] = kind
         form = self.forms[0] if self.forms else ""
         if not self.inside_whole:
             self._book(index, {kind_of(kind, form): work})
@@ -215,7 +216,8 @@ class Watcher:
         for old in renumbered:
             (level, name, path, parent, traits), amounts = self._sites[old]
             place = renumbered.get(parent, -1)
-            yield Site(level, name, path, place, dict(traits), _present(amounts))
+            kind = self._site_kinds[old]
+            yield Site(level, name, path, place, dict(traits), _present(amounts), kind)
 
     def work_items(self) -> Iterator[WorkItem]:
         """What the reference counts, at its outermost sites."""
@@ -232,6 +234,11 @@ class Watcher:
                 kept.add(ancestor)
                 ancestor = self._sites[ancestor][0][3]
         return sorted(kept)
+
+
+def main_kind(works: Mapping[str, Work]) -> str:
+    """The kind of which there is most; of what costs nothing, the first."""
+    return max(works, key=lambda kind: works[kind].flops_all) if works else MOVE
 
 
 def _present(amounts: Mapping[str, int]) -> dict[str, int]:

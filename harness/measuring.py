@@ -1,0 +1,127 @@
+"""Cells come in, their records go out, each appended to its journal as its cell finishes.
+
+What a journal already has, measured in the same environment, is not measured again; that is how an
+interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import store
+from harness.catalogue import Column, Subject
+from harness.environment import environment
+from harness.records import measurement, reference, trace_record
+from harness.scheduler import REFERENCE, TRACE, Cell, Event, Job, Scheduler
+from harness.schema import Measurement, Record, Reference, TraceRecord
+
+Notice = Callable[[Event, int, int], None]
+"""Told of each event, how many cells are done, and how many there are."""
+
+MEASUREMENTS = "measurements.jsonl"
+
+OWN: dict[str, tuple[str, type[Record]]] = {
+    REFERENCE: ("references.jsonl", Reference),
+    TRACE: ("traces.jsonl", TraceRecord),
+}
+"""The harness's own cells: where their records go, and of what kind they are."""
+
+_MAKERS = {REFERENCE: reference, TRACE: trace_record}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured.
+
+    Attributes:
+        subjects: the models.
+        columns: the tools, all on every model.
+        own: the harness's own cells, `REFERENCE` or `TRACE`.
+    """
+
+    subjects: Sequence[Subject]
+    columns: Sequence[Column]
+    own: Sequence[str] = (REFERENCE, TRACE)
+
+
+def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None:
+    """Run the cells that the journals of a directory do not have yet, and append their records."""
+    jobs = _open_jobs(plan, out)
+    total = sum(len(job.cells) for job in jobs)
+    if not total:
+        return
+    wanted = {where.job(()): where for where in plan.subjects}
+    by_cell = {column.cell: column for column in plan.columns}
+    done = 0
+    with ExitStack() as stack:
+        journals = {name: _journal(stack, out / name) for name in (MEASUREMENTS, *_files())}
+        for event in scheduler.run(jobs):
+            if event.cell is not None and event.outcome is not None:
+                where = wanted[Job(event.job.model, event.job.inputs, ())]
+                done += 1
+                own = OWN.get(event.cell.tool)
+                if own:
+                    record = _MAKERS[event.cell.tool](where, event.outcome)
+                    journals[own[0]].append(record)
+                else:
+                    column = by_cell[event.cell]
+                    journals[MEASUREMENTS].append(measurement(column, where, event.outcome))
+            notice(event, done, total)
+
+
+def _files() -> Iterable[str]:
+    return (name for name, _ in OWN.values())
+
+
+def _journal(stack: ExitStack, path: Path) -> store.Journal:
+    journal = store.Journal(path)
+    stack.callback(journal.close)
+    return journal
+
+
+def _open_jobs(plan: Plan, out: Path) -> list[Job]:
+    """What is still to be done: all cells without a record from this environment."""
+    measured = {
+        (record.key, record.environment)
+        for record in store.read(out / MEASUREMENTS, Measurement)
+        if isinstance(record, Measurement)
+    }
+    own = {name: _done(out / OWN[name][0], OWN[name][1]) for name in plan.own}
+    jobs = []
+    for where in plan.subjects:
+        model = str(where.spec)
+        cells = [
+            *(Cell(name, None) for name in plan.own if (model, where.inputs) not in own[name]),
+            *(
+                column.cell
+                for column in plan.columns
+                if (
+                    (*column.key, model, where.inputs),
+                    environment(column.tool.distribution, column.site),
+                )
+                not in measured
+            ),
+        ]
+        jobs.append(where.job(cells))
+    return jobs
+
+
+def _done(path: Path, kind: type[Record]) -> set[tuple[str, tuple[str, ...]]]:
+    """Models and inputs of which there is a record from this environment."""
+    here = environment()
+    return {
+        record.key
+        for record in store.read(path, kind)
+        if isinstance(record, (Reference, TraceRecord)) and record.environment == here
+    }
+
+
+def discard(out: Path) -> None:
+    """Forget the records of a directory, so that they are measured anew."""
+    if out.is_dir():
+        with store.locked(out):
+            for name in (MEASUREMENTS, *_files()):
+                (out / name).unlink(missing_ok=True)

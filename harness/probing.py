@@ -1,0 +1,104 @@
+"""Tools come in, their profiles go out: all probes are run under each, and their rules read off.
+
+What is measured is kept in a folder beside the profiles, so that an interrupted probing goes on
+where it was; the traces of the probes, which no tool changes, serve all tools.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import battery, store
+from harness.catalogue import Column, Subject
+from harness.environment import environment
+from harness.measuring import MEASUREMENTS, Notice, Plan, measure
+from harness.profile import Profile
+from harness.profiles import file_name
+from harness.profiling import Named, Observation, profile_of
+from harness.results import measurements_in, traces_in
+from harness.scheduler import TRACE, Limits, Scheduler
+from harness.schema import Measurement, Status
+from harness.trace import Trace
+
+WORK = ".probing"
+
+
+def probe(
+    columns: Sequence[Column], out: Path, slots: int, limits: Limits, notice: Notice
+) -> list[Profile]:
+    """Measure the profiles of tools, and write each into a directory as it is done.
+
+    Raises:
+        UsageError: the directory cannot be used, or holds what this program cannot read.
+        KeyboardInterrupt: as usual; what is measured is kept, and the same call goes on from there.
+    """
+    with store.locked(out):
+        work = out / WORK
+        work.mkdir(exist_ok=True)
+        with Scheduler(slots, limits) as scheduler:
+            measure(scheduler, Plan(cases(), (), (TRACE,)), work, notice)
+        traces = traces_in(work / "traces.jsonl")
+        return [_probe_one(column, out, traces, slots, limits, notice) for column in columns]
+
+
+def cases() -> list[Subject]:
+    """Every case of every probe."""
+    return [
+        Subject(battery.spec(name, number), case.inputs)
+        for name, found in battery.PROBES.items()
+        for number, case in enumerate(found.cases)
+    ]
+
+
+def _probe_one(  # noqa: PLR0913, PLR0917 - what a run is given
+    column: Column,
+    out: Path,
+    traces: dict[tuple[str, tuple[str, ...]], Trace],
+    slots: int,
+    limits: Limits,
+    notice: Notice,
+) -> Profile:
+    name = file_name(column.key)
+    journals = out / WORK / name.removesuffix(".json")
+    journals.mkdir(exist_ok=True)
+    with Scheduler(slots, limits) as scheduler:
+        measure(scheduler, Plan(cases(), (column,), ()), journals, notice)
+    profile = read_off(column, measurements_in(journals / MEASUREMENTS), traces)
+    store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+    return profile
+
+
+def read_off(
+    column: Column,
+    measured: Sequence[Measurement],
+    traces: dict[tuple[str, tuple[str, ...]], Trace],
+) -> Profile:
+    """The profile that measurements of probes show, those of this environment alone."""
+    here = environment(column.tool.distribution, column.site)
+    named = Named(
+        column.tool.name, here.tool or "unknown", column.variant, column.tool.unit, here.torch
+    )
+    wanted = {(str(where.spec), where.inputs): where.spec.location for where in cases()}
+    observations = [
+        _observation(wanted[record.model, record.inputs], record, traces)
+        for record in measured
+        if record.environment == here
+        and (record.model, record.inputs) in wanted
+        and (record.model, record.inputs) in traces
+    ]
+    return profile_of(named, observations)
+
+
+def _observation(
+    name: str, record: Measurement, traces: dict[tuple[str, tuple[str, ...]], Trace]
+) -> Observation:
+    counted = record.status is Status.COUNTED
+    return Observation(
+        probe=name,
+        trace=traces[record.model, record.inputs],
+        reported=record.reported if counted else None,
+        params=record.params if counted else None,
+        note="" if counted else f"{record.status.value}: {record.error}",
+    )

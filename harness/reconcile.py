@@ -1,0 +1,332 @@
+"""A tool's number comes in, with the reference, the trace and the tool's profile; causes go out.
+
+The profile and the trace say what the tool is to count at every site. Set against the products that
+the reference counts, that is a list of causes with exact amounts: products not seen or counted
+again, and what else was counted. What the tool said beyond that is unexplained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from harness.fitting import in_words, value
+from harness.predict import Counted, Prediction, predict
+from harness.profile import DISPATCHED, HOOKS, Profile
+from harness.trace import FUNCTION, MODULE, QUANTITIES, ModuleSite, Trace, WorkItem, ancestors
+
+UNIT = "unit"
+BIAS = "bias"
+UNSEEN_MODULE = "unseen module type"
+UNSEEN_FUNCTION = "unseen function"
+UNSEEN_OPERATOR = "unseen operator"
+PARTLY = "partly seen"
+MORE = "products counted again"
+BY_OUTPUT = "transposed convolution counted by output"
+ROUNDED = "rounded"
+PER_SAMPLE = "per sample"
+COUNTED_AGAIN = "shared module counted again"
+COUNTED_ONCE = "reused module counted once"
+FRACTION = "fraction dropped"
+
+PRODUCTS = {
+    "macs": MORE,
+    "macs_by_output": BY_OUTPUT,
+    "macs_to_4_digits": ROUNDED,
+    "macs_of_first": PARTLY,
+}
+"""Quantities that stand for products, and what it is called where they are not the reference's."""
+
+_INSIDE = {"bias_adds": BIAS, "scores": "activation", "states": "elementwise"}
+"""What other quantities of a layer of products are."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One part of a difference, at one place.
+
+    Attributes:
+        cause: what it is called.
+        amount: in the tool's unit, or in parameters.
+        label: what stands behind it, a class or a function.
+        formula: in words, where there is one.
+        path: the module.
+        probes: those that show it.
+    """
+
+    cause: str
+    amount: Fraction
+    label: str
+    formula: str = ""
+    path: str = ""
+    probes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a tool said of a model.
+
+    Attributes:
+        total: in its unit.
+        factor: what a multiply-accumulate counts in it, 1 or 2.
+        rows: what it attributed to single modules, by path.
+    """
+
+    total: int
+    factor: int
+    rows: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Where a tool's number comes from.
+
+    Attributes:
+        causes: together, what the tool differs from the reference by, as predicted.
+        unexplained: what it differs by beyond that.
+        note: where to look for what is unexplained.
+        rows: the modules for which the tool says something else than predicted.
+    """
+
+    causes: tuple[Cause, ...]
+    unexplained: int
+    note: str
+    rows: tuple[str, ...] = ()
+
+
+def account(said: Said, reference_macs: int, trace: Trace, profile: Profile) -> Account:
+    """Account for a tool's number.
+
+    Args:
+        said: by the tool.
+        reference_macs: the reference's count.
+        trace: of the same model and inputs.
+        profile: of the tool.
+    """
+    prediction = predict(profile, trace)
+    causes = [*_unit(said.factor, trace), *_differences(prediction, trace, profile, said.factor)]
+    total = said.factor * 0 + prediction.total
+    if total.denominator != 1:
+        causes.append(Cause(FRACTION, Fraction(int(total)) - total, "the total"))
+    rest = said.total - reference_macs - sum((c.amount for c in causes), start=Fraction(0))
+    rows = tuple(_rows_that_differ(said.rows, prediction, trace, profile))
+    whole = int(rest)
+    note = "; ".join(_notes(whole, prediction, rows, trace.macs - reference_macs))
+    return Account(tuple(causes), whole, note, rows)
+
+
+def _unit(factor: int, trace: Trace) -> Iterator[Cause]:
+    if factor != 1:
+        words = "two FLOPs for each multiply-accumulate"
+        yield Cause(UNIT, Fraction((factor - 1) * trace.macs), "the tool counts FLOPs", words)
+
+
+def _notes(rest: int, prediction: Prediction, rows: Sequence[str], other_run: int) -> Iterator[str]:
+    if rest and other_run:
+        yield f"the traced run has {other_run:+,} multiply-accumulates of its own"
+    names = sorted({term.names[0] for term in prediction.open})
+    if names and rest:
+        yield f"no formula was found on probes for {', '.join(names)}"
+    yield from rows[:1]
+
+
+# -- counts ----------------------------------------------------------------------------------------
+
+
+def _differences(
+    prediction: Prediction, trace: Trace, profile: Profile, factor: int
+) -> Iterator[Cause]:
+    """What is counted beside products, and how the products counted differ from the reference."""
+    seen: dict[int, list[tuple[Counted, Fraction]]] = {}
+    for counted in prediction.counted:
+        yield from _habits(counted, trace, profile)
+        plain = _plain(counted, trace)
+        yield from _beside_products(plain, trace)
+        for item, amount in _shares(plain, trace):
+            seen.setdefault(item, []).append((plain, amount))
+    for index, item in enumerate(trace.work):
+        yield from _products(item, seen.get(index, ()), trace, profile, factor)
+
+
+def _plain(counted: Counted, trace: Trace) -> Counted:
+    """The site with all its calls, once, and not divided."""
+    if counted.term.level != MODULE:
+        return counted
+    amounts = trace.modules[counted.term.index].amounts
+    return Counted(replace(counted.term, amounts=amounts, weight=Fraction(1)), counted.rule)
+
+
+def _habits(counted: Counted, trace: Trace, profile: Profile) -> Iterator[Cause]:
+    """What a module's count changes by, because of calls, names and the batch, in this order."""
+    if counted.term.level != MODULE:
+        return
+    module = trace.modules[counted.term.index]
+    label, path, formula = short(module.name), module.path, counted.rule.formula
+    every, said = value(formula, module.amounts), value(formula, counted.term.amounts)
+    times = counted.term.weight * (trace.batch if profile.habits.per_sample else 1)
+    steps = (
+        (COUNTED_ONCE, said - every, f"the last of {module.calls} calls of"),
+        (COUNTED_AGAIN, said * (times - 1), f"once for each of {times} parents:"),
+        (PER_SAMPLE, counted.amount - said * times, f"1/{trace.batch} of"),
+    )
+    for cause, amount, words in steps:
+        if amount:
+            yield Cause(cause, amount, label, words, path, counted.rule.probes)
+
+
+def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
+    term, others = counted.term, dict(counted.rule.formula)
+    for name in PRODUCTS:
+        others.pop(name, None)
+    layer = any(name in PRODUCTS for name in counted.rule.formula)
+    groups: dict[str, dict[str, Fraction]] = {}
+    for name, coefficient in others.items():
+        cause = _INSIDE.get(name) or ("elementwise" if layer else _kind(counted, trace))
+        groups.setdefault(cause, {})[name] = coefficient
+    for cause, formula in groups.items():
+        amount = value(formula, term.amounts)
+        if amount:
+            yield Cause(
+                cause, amount, label_of(counted, trace), in_words(formula), term.path,
+                counted.rule.probes,
+            )  # fmt: skip
+
+
+def _kind(counted: Counted, trace: Trace) -> str:
+    table = trace.modules if counted.term.level == MODULE else trace.sites
+    return table[counted.term.index].kind
+
+
+def label_of(counted: Counted, trace: Trace) -> str:
+    """A module's class; a function or operator by its short name, with the class it ran in."""
+    term = counted.term
+    if term.level == MODULE:
+        return short(trace.modules[term.index].name)
+    return f"{short(term.names[0])} in {_class_at(term.path, trace)}"
+
+
+def short(name: str) -> str:
+    """The last part of a dotted name; of a method with its class."""
+    parts = name.split(".")
+    return ".".join(parts[-2:]) if "Tensor" in parts[-2:-1] else parts[-1]
+
+
+def _class_at(path: str, trace: Trace) -> str:
+    module = trace.at(path)
+    return short(module.name) if module else path
+
+
+def _shares(counted: Counted, trace: Trace) -> Iterator[tuple[int, Fraction]]:
+    """The products that a site counts, shared out to the reference's they are of."""
+    products = {n: f for n, f in counted.rule.formula.items() if n in PRODUCTS}
+    amount = value(products, counted.term.amounts)
+    if not amount:
+        return
+    items = list(_items_at(counted, trace))
+    whole = sum(trace.work[index].macs for index in items)
+    for index in items:
+        yield index, amount * trace.work[index].macs / whole
+
+
+def _items_at(counted: Counted, trace: Trace) -> Iterator[int]:
+    """The reference's products that ran at a site, inside it, or around it as a whole."""
+    term = counted.term
+    if term.level == MODULE:
+        yield from trace.work_under(term.path)
+        return
+    around = set(ancestors(trace, term.index))
+    for index in trace.work_under(term.path):
+        item = trace.work[index]
+        if item.site in around or term.index in ancestors(trace, item.site):
+            yield index
+
+
+def _products(
+    item: WorkItem,
+    seen: Sequence[tuple[Counted, Fraction]],
+    trace: Trace,
+    profile: Profile,
+    factor: int,
+) -> Iterator[Cause]:
+    wanted = Fraction(factor * item.macs)
+    told = sum((amount for _, amount in seen), start=Fraction(0))
+    label = _label_of_work(item, trace)
+    if not told:
+        yield Cause(_unseen(item, trace, profile), -wanted, label, "", item.path)
+    elif told != wanted:
+        yield Cause(
+            _changed(seen, told, wanted), told - wanted, label, _in_detail(seen), item.path,
+            seen[0][0].rule.probes,
+        )  # fmt: skip
+
+
+def _label_of_work(item: WorkItem, trace: Trace) -> str:
+    return f"{item.kind} by {short(trace.sites[item.site].name)} in {_class_at(item.path, trace)}"
+
+
+def _unseen(item: WorkItem, trace: Trace, profile: Profile) -> str:
+    """Why products are missed: of an operator, of a layer's type, or of a function."""
+    if profile.habits.view == DISPATCHED:
+        return UNSEEN_OPERATOR
+    module = trace.at(item.path)
+    is_layer = module is not None and any(name.startswith("torch.nn.") for name in _names(module))
+    return UNSEEN_MODULE if profile.habits.view == HOOKS and is_layer else UNSEEN_FUNCTION
+
+
+def _names(module: ModuleSite) -> tuple[str, ...]:
+    return (module.name, *module.bases)
+
+
+def _changed(seen: Sequence[tuple[Counted, Fraction]], told: Fraction, wanted: Fraction) -> str:
+    for counted, _ in seen:
+        for name, cause in PRODUCTS.items():
+            if name != "macs" and name in counted.rule.formula:
+                return cause
+    return MORE if told > wanted else PARTLY
+
+
+def _in_detail(seen: Sequence[tuple[Counted, Fraction]]) -> str:
+    words = []
+    for counted, _ in seen:
+        products = {n: f for n, f in counted.rule.formula.items() if n in PRODUCTS}
+        words.append(f"{in_words(products)} at {short(counted.term.names[0])}")
+    return " and ".join(dict.fromkeys(words)) + " for"
+
+
+# -- rows ------------------------------------------------------------------------------------------
+
+
+def _rows_that_differ(
+    rows: Mapping[str, int], prediction: Prediction, trace: Trace, profile: Profile
+) -> Iterator[str]:
+    """Modules for which the tool says something else than its profile, in the order of the model."""
+    if not rows:
+        return
+    expected: dict[str, Fraction] = {}
+    homes = {name: trace.names_of(name)[0] for name in rows}
+    known = set(homes.values())
+    for counted in prediction.counted:
+        if profile.habits.view == HOOKS and counted.term.level == FUNCTION:
+            continue  # counted for the whole, not for a module
+        home = _home(counted.term.path, known)
+        times = 1
+        if counted.term.level == MODULE and profile.habits.each_name:
+            times = int(counted.term.weight * (trace.batch if profile.habits.per_sample else 1))
+        expected[home] = expected.get(home, Fraction(0)) + counted.amount / times
+    for name, said in rows.items():
+        wanted = expected.get(homes[name], Fraction(0))
+        if int(wanted) != said:
+            what = _class_at(name, trace)
+            yield f"first module that disagrees: {name or 'the root'} ({what}), {said:,} said and {int(wanted):,} predicted"
+
+
+def _home(path: str, known: set[str]) -> str:
+    while path not in known and path:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def quantity_words(names: Iterable[str]) -> str:
+    """Quantities in words, for a legend."""
+    return ", ".join(QUANTITIES[name] for name in names)
