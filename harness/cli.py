@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.catalogue import Column, Subject
+    from harness.settlement import Settlement
 
 app = typer.Typer(
     name="flopaudit",
@@ -242,6 +246,101 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
         report.show(chosen.measurements, chosen.references, chosen.findings)
         put(f"\nRecords and tables are in {where}.")
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def settle(  # noqa: PLR0913, PLR0917 - the options of a command
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="resnet50, timm:NAME, transformers:TYPE, a.module:factory or file.py:factory."
+        ),
+    ],
+    tool_list: Annotated[
+        str, typer.Option("--tools", help="Comma-separated tools; all if left out.")
+    ] = "",
+    inputs: Inputs = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells at a time; the number of processors if left out.")
+    ] = PROCESSORS,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a cell.")] = 600,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure anew, also where it is stored.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what the tools make of a model, where each differs and why, and which to quote."""
+    from adapters import NAMES
+    from harness import catalogue, settling, verdict
+    from harness.render import put, width
+
+    subject = catalogue.subject(model, inputs or ())
+    columns = catalogue.columns(tool_list or ",".join(NAMES))
+    found = None if again else settling.stored(subject, columns)
+    where = f"From {found[1]}; --again measures anew." if found else ""
+    settlement = found[0] if found else _settled(subject, columns, jobs, timeout, again=again)
+    if as_json:
+        _print_json(settlement)
+        return
+    for line in verdict.lines(settlement, width()):
+        put(line)
+    if where:
+        put()
+        put(where)
+
+
+def _settled(
+    subject: Subject, columns: list[Column], jobs: int, timeout: float, *, again: bool
+) -> Settlement:
+    from harness import settling
+    from harness.measuring import discard
+    from harness.progress import Bar
+    from harness.scheduler import Limits, default_memory_bytes
+
+    if again:
+        discard(settling.OWN)
+    try:
+        with Bar() as notice:
+            limits = Limits(timeout, default_memory_bytes(jobs))
+            return settling.measured(subject, columns, settling.Means(jobs, limits, notice))
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on from there.\n")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def probe(
+    tool_list: Annotated[
+        str, typer.Argument(help="Comma-separated tools; all if left out.", metavar="[TOOLS]")
+    ] = "",
+    out: Annotated[Path, typer.Option(help="Directory for the profiles.")] = Path(
+        "results/profiles"
+    ),
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Cells at a time; the number of processors if left out.")
+    ] = PROCESSORS,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a cell.")] = 60,
+) -> None:
+    """Measure what tools count, on small models that each isolate one thing."""
+    from adapters import NAMES
+    from harness import catalogue, probing
+    from harness.progress import Bar
+    from harness.render import say
+    from harness.scheduler import Limits, default_memory_bytes
+
+    columns = catalogue.columns(tool_list or ",".join(NAMES))
+    limits = Limits(timeout, default_memory_bytes(jobs))
+    try:
+        with Bar() as notice:
+            profiles = probing.probe(columns, out, jobs, limits, notice)
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            f"\nStopped. What is measured is in {out}; the same command goes on from there.\n"
+        )
+        raise typer.Exit(130) from None
+    for profile in profiles:
+        for line in probing.summary(profile):
+            say(line)
 
 
 @app.command()

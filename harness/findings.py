@@ -107,7 +107,7 @@ def _as_findings(
                 _probe(causes),
                 len({c.path for c in causes}),
                 _issue(measurement, key[0], key[1]),
-            )  # fmt: skip
+            )
             for key, amount, causes in entries
         ),
     ]

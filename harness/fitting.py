@@ -80,8 +80,8 @@ def _is_simple(factor: Fraction) -> bool:
     return factor != 0 and small and factor.denominator <= MOST_DENOMINATOR
 
 
-def _complexity(formula: Formula, names: Sequence[str]) -> tuple[Fraction, int]:
-    size = sum((abs(f.numerator) + f.denominator for f in formula.values()), start=Fraction(0))
+def _complexity(formula: Formula, names: Sequence[str]) -> tuple[int, int]:
+    size = sum(abs(factor.numerator) + factor.denominator for factor in formula.values())
     return size, sum(names.index(name) for name in formula)
 
 

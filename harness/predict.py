@@ -57,7 +57,8 @@ def terms(trace: Trace, habits: Habits) -> Iterator[Term]:
         for index, module in enumerate(trace.modules):
             if module.calls:
                 yield _of_module(index, module, trace, habits)
-        yield from _of_sites(trace, FUNCTION)
+        # What a tool replaces, it finds by a public name.
+        yield from (t for t in _of_sites(trace, FUNCTION) if t.names[0].startswith("torch."))
     elif habits.view == TRACED:
         around = {site.parent for site in trace.sites if site.level == FUNCTION}
         yield from (term for term in _of_sites(trace, FUNCTION) if term.index not in around)

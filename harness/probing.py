@@ -7,14 +7,14 @@ where it was; the traces of the probes, which no tool changes, serve all tools.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness import battery, store
 from harness.catalogue import Column, Subject
 from harness.environment import environment
 from harness.measuring import MEASUREMENTS, Notice, Plan, measure
-from harness.profile import Profile
+from harness.profile import COUNTED, Profile
 from harness.profiles import file_name
 from harness.profiling import Named, Observation, profile_of
 from harness.results import measurements_in, traces_in
@@ -101,4 +101,20 @@ def _observation(
         reported=record.reported if counted else None,
         params=record.params if counted else None,
         note="" if counted else f"{record.status.value}: {record.error}",
+    )
+
+
+def summary(profile: Profile) -> Iterator[str]:
+    """What was found of a tool, for a person; what its profile does not give, first."""
+    name = " ".join(filter(None, (profile.tool, profile.variant, profile.version)))
+    counted = sum(outcome.counted for outcome in profile.probes)
+    exact = sum(outcome.exact for outcome in profile.probes)
+    asked = sum(outcome.cases for outcome in profile.probes)
+    for outcome in profile.probes:
+        if outcome.exact < outcome.counted:
+            yield f"{name}: not predicted: {outcome.probe} ({outcome.exact} of {outcome.counted})"
+    yield (
+        f"{name}: {len(profile.probes)} probes in {asked:,} sizes, {counted:,} counted, "
+        f"{exact:,} of them predicted exactly; sees {profile.habits.view}; "
+        f"{sum(rule.outcome == COUNTED for rule in profile.rules)} kinds of sites counted"
     )

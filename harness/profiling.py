@@ -7,17 +7,21 @@ leave of the tool's number is then that site's. Each rule so found makes others 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import product
+from itertools import combinations, product
+from typing import NamedTuple
 
 from harness.fitting import Formula, Sample, fit, value
 from harness.predict import LIBRARIES, Term, predict, predict_params, rule_of, terms
 from harness.profile import (
     COUNTED,
+    HOOKS,
     NO_FORMULA,
     NOT_SEEN,
+    SUBCLASS,
     VIEWS,
     Habits,
     ParamHabits,
@@ -61,14 +65,8 @@ class Named:
 def profile_of(named: Named, observations: Sequence[Observation]) -> Profile:
     """The profile under which the most cases are predicted exactly, the simplest of them."""
     counted = [each for each in observations if each.reported is not None]
-    plain = [each for each in counted if _is_plain(each.trace)]
-    candidates = [(Habits(view=view), rules_of(plain, Habits(view=view))) for view in VIEWS]
-    habits, _ = max(candidates, key=lambda pair: (_exact(counted, *pair), -len(pair[1])))
-    # Rules are read with the habits known, and habits judged by the rules: twice is enough, since
-    # the plain probes, which give most rules, do not depend on the habits.
-    rules: list[Rule] = []
-    for _ in range(2):
-        habits, rules = _best_habits(plain, counted, habits)
+    habits = _habits(counted)
+    rules = rules_of(counted, habits)
     profile = Profile(
         named.tool, named.version, named.variant, named.unit, named.torch,
         habits, ParamHabits(), tuple(rules),
@@ -77,27 +75,30 @@ def profile_of(named: Named, observations: Sequence[Observation]) -> Profile:
     return replace(profile, probes=tuple(outcomes(profile, observations)))
 
 
+def _habits(counted: Sequence[Observation]) -> Habits:
+    """First what the tool looks at, by plain cases; then what it does with the others."""
+    plain = [each for each in counted if _is_plain(each.trace)]
+    candidates = [
+        Habits(view=view, hides_inside=hides)
+        for view in VIEWS
+        for hides in ((False, True) if view == HOOKS else (False,))
+    ]
+    read = {habits: rules_of(plain, habits) for habits in candidates}
+    best = max(candidates, key=lambda each: (_exact(plain, each, read[each]), -len(read[each])))
+    if best.view != HOOKS:
+        return best
+    others = [each for each in counted if not _is_plain(each.trace)]
+    choices = [
+        replace(best, per_sample=per_sample, last_call=last, each_name=each)
+        for per_sample, last, each in product((False, True), repeat=3)
+    ]
+    return max(choices, key=lambda each: _exact(others, each, read[best]))
+
+
 def _is_plain(trace: Trace) -> bool:
     """Whether no module is called twice or shared, and the batch is one."""
     reused = any(module.calls > 1 or module.aliases for module in trace.modules)
     return not reused and trace.batch == 1
-
-
-def _best_habits(
-    plain: Sequence[Observation], counted: Sequence[Observation], start: Habits
-) -> tuple[Habits, list[Rule]]:
-    best = (-1, start, [])  # type: tuple[int, Habits, list[Rule]]
-    for per_sample, last, each, hides in product((False, True), repeat=4):
-        habits = replace(
-            start, per_sample=per_sample, last_call=last, each_name=each, hides_inside=hides
-        )
-        if habits.view != VIEWS[0] and (per_sample or last or each or hides):
-            continue
-        rules = rules_of(plain, habits, counted)
-        exact = _exact(counted, habits, rules)
-        if exact > best[0]:
-            best = (exact, habits, rules)
-    return best[1], best[2]
 
 
 def _exact(observations: Iterable[Observation], habits: Habits, rules: Sequence[Rule]) -> int:
@@ -107,102 +108,150 @@ def _exact(observations: Iterable[Observation], habits: Habits, rules: Sequence[
 
 def _is_exact(profile: Profile, observation: Observation) -> bool:
     prediction = predict(profile, observation.trace)
-    return prediction.total == observation.reported and not prediction.open
+    return int(prediction.total) == observation.reported and not prediction.open
 
 
 # -- rules -----------------------------------------------------------------------------------------
 
 
+class Evidence(NamedTuple):
+    """A sample of a site, its traits, and the probe that it is from."""
+
+    sample: Sample
+    traits: Mapping[str, str]
+    probe: str
+
+
 @dataclass
-class _Open:
-    """A case with the sites whose rules are not known yet, and what is left for them."""
+class _Case:
+    """A case, the sites in it whose rule is not known yet, and what is left for them.
+
+    `spoiled` cases tell nothing more: one of their sites is known to have no formula.
+    """
 
     observation: Observation
-    terms: list[Term]
+    unknown: dict[str, list[Term]]
+    rest: Fraction
+    spoiled: bool = False
 
 
-def rules_of(
-    plain: Sequence[Observation], habits: Habits, others: Sequence[Observation] = ()
-) -> list[Rule]:
-    """The rules by which the sites of the probes count; first from the plain ones."""
-    rules: dict[str, list[Rule]] = {}
-    for observations in (plain, others):
-        cases = [_Open(each, _keyed(each.trace, habits)) for each in observations]
-        while True:
-            found = _read(cases, rules, habits)
-            if not found:
-                found = _guess(cases, rules, habits)
-            if not found:
-                break
-            for rule in found:
-                rules.setdefault(rule.site, []).append(rule)
-    return [rule for name in sorted(rules) for rule in rules[name]]
+def rules_of(observations: Sequence[Observation], habits: Habits) -> list[Rule]:
+    """The rules by which the sites of the probes count, for a tool of such habits."""
+    reader = _Reader(observations, habits)
+    while reader.step():
+        pass
+    return [rule for name in sorted(reader.rules) for rule in reader.rules[name]]
 
 
-def _keyed(trace: Trace, habits: Habits) -> list[Term]:
-    """The sites under the one name by which a rule of theirs is to go."""
-    return [
-        replace(term, names=(name,))
-        for term in _visible(trace, habits)
-        if (name := _key(term, trace)) is not None
-    ]
+class _Reader:
+    """Reads one site's rules after the other off the cases."""
+
+    def __init__(self, observations: Sequence[Observation], habits: Habits) -> None:
+        self.rules: dict[str, list[Rule]] = {}
+        self._habits = habits
+        self._cases = [_case(each, habits) for each in observations]
+        self._with: dict[str, list[_Case]] = {}
+        for case in self._cases:
+            for name in case.unknown:
+                self._with.setdefault(name, []).append(case)
+
+    def step(self) -> bool:
+        """Read the rules of the sites that can be read now; whether there were any.
+
+        Best are sites that stand alone, or add nothing, wherever they stand; then those that do so
+        in some cases; last those that only ever come with others.
+        """
+        waiting = [name for name in self._with if name not in self.rules]
+        ready = [name for name in waiting if all(map(self._tells(name), self._with[name]))]
+        some = ready or self._best([n for n in waiting if any(map(self._tells(n), self._with[n]))])
+        chosen = some or waiting[:1]
+        for name in chosen:
+            self._learn(name)
+        return bool(chosen)
+
+    def _best(self, names: Sequence[str]) -> list[str]:
+        """The one site whose cases tell of it in the largest part."""
+        share = {
+            name: Fraction(sum(map(self._tells(name), self._with[name])), len(self._with[name]))
+            for name in names
+        }
+        return [max(names, key=lambda name: share[name])] if names else []
+
+    def _tells(self, name: str) -> Callable[[_Case], bool]:
+        return lambda case: case.spoiled or case.rest == 0 or list(case.unknown) == [name]
+
+    def _learn(self, name: str) -> None:
+        cases = self._with[name]
+        telling = [case for case in cases if self._tells(name)(case) and not case.spoiled]
+        # A site that only ever comes with others takes what is left: they come together elsewhere.
+        found = [
+            Evidence(sample, traits, case.observation.probe)
+            for case in telling or [case for case in cases if not case.spoiled]
+            for sample, traits in self._samples(case, name)
+        ]
+        rules = list(_rules_from(name, found)) if found else [Rule(name, NO_FORMULA)]
+        self.rules[name] = rules
+        for case in cases:
+            self._take_off(case, name)
+
+    def _samples(self, case: _Case, name: str) -> Iterator[tuple[Sample, Mapping[str, str]]]:
+        terms = case.unknown[name]
+        rest = case.rest
+        if rest and self._habits.hides_inside:
+            rest += sum((self._inside(term, case) for term in terms), start=Fraction(0))
+        yield from _samples(terms, rest)
+
+    def _inside(self, term: Term, case: _Case) -> Fraction:
+        """What was taken off for modules inside this one, which would be hidden by its rule."""
+        if term.level != MODULE:
+            return Fraction(0)
+        known = tuple(rule for rules in self.rules.values() for rule in rules)
+        open_habits = replace(self._habits, hides_inside=False)
+        bare = Profile("", "", None, "", "", open_habits, ParamHabits(), known)
+        prefix = f"{term.path}." if term.path else ""
+        counted = predict(bare, case.observation.trace).counted
+        return sum(
+            (
+                each.amount
+                for each in counted
+                if each.term.level == MODULE
+                and each.term.path.startswith(prefix)
+                and each.term.path
+            ),
+            start=Fraction(0),
+        )
+
+    def _take_off(self, case: _Case, name: str) -> None:
+        for term in case.unknown.pop(name):
+            rule = rule_of(self.rules, term)
+            if rule is None or rule.outcome == NO_FORMULA:
+                case.spoiled = True
+            else:
+                case.rest -= term.weight * value(rule.formula, term.amounts)
 
 
-def _visible(trace: Trace, habits: Habits) -> Iterator[Term]:
-    yield from terms(trace, habits)
+def _case(observation: Observation, habits: Habits) -> _Case:
+    unknown: dict[str, list[Term]] = {}
+    for term in terms(observation.trace, habits):
+        name = key_of(term.names, term.level)
+        if name is not None:
+            unknown.setdefault(name, []).append(replace(term, names=(name,)))
+    return _Case(observation, unknown, Fraction(observation.reported or 0))
 
 
-def _key(term: Term, trace: Trace) -> str | None:
-    """A class of a library by its name, one of the probes' own as a subclass of the first such."""
-    del trace
-    if term.level != MODULE:
-        return term.names[0]
-    for name in term.names:
-        if name.rpartition(" ")[2].partition(".")[0] in LIBRARIES:
-            return name
-    return None
+def key_of(names: Sequence[str], level: str = MODULE) -> str | None:
+    """The name by which a rule goes: a library's class, or the first such that it is derived from.
 
-
-def _read(
-    cases: Sequence[_Open], rules: Mapping[str, Sequence[Rule]], habits: Habits
-) -> list[Rule]:
-    """The rules of sites that stand alone in some case, or in cases of which nothing is counted."""
-    samples: dict[str, list[tuple[Sample, Mapping[str, str], str]]] = {}
-    for case in cases:
-        unknown, rest = _rest(case, rules, habits)
-        names = {term.names[0] for term in unknown}
-        if rest is None or not names:
-            continue
-        if len(names) == 1 or rest == 0:
-            for name in names:
-                for sample, traits in _samples([t for t in unknown if t.names[0] == name], rest):
-                    samples.setdefault(name, []).append((sample, traits, case.observation.probe))
-    return [rule for name, found in samples.items() for rule in _rules_from(name, found)]
-
-
-def _rest(
-    case: _Open, rules: Mapping[str, Sequence[Rule]], habits: Habits
-) -> tuple[list[Term], Fraction | None]:
-    """Sites without a rule, and what is left for them; None where a known one has no formula."""
-    rest, unknown = Fraction(case.observation.reported or 0), []
-    hiding: list[str] = []
-    for term in case.terms:
-        if term.level == MODULE and any(term.path.startswith(path) for path in hiding):
-            continue
-        if term.names[0] not in rules:
-            unknown.append(term)
-            continue
-        rule = rule_of(rules, term)
-        if rule is None or rule.outcome == NO_FORMULA:
-            return unknown, None
-        rest -= term.weight * value(rule.formula, term.amounts)
-        if habits.hides_inside and rule.formula and term.level == MODULE:
-            hiding.append(f"{term.path}." if term.path else "")
-    return unknown, rest
+    The probes' own classes have no rules of their own: no tool can know them.
+    """
+    if level != MODULE:
+        return names[0]
+    libraries = (n for n in names if n.removeprefix(SUBCLASS).partition(".")[0] in LIBRARIES)
+    return next(libraries, None)
 
 
 def _samples(found: Sequence[Term], rest: Fraction) -> Iterator[tuple[Sample, Mapping[str, str]]]:
-    """The sites of one name in a case as one sample, or of each where nothing is counted."""
+    """The sites of one name in a case as one sample, or each where nothing is counted."""
     if rest == 0:
         for term in found:
             yield Sample(term.amounts, Fraction(0)), term.traits
@@ -214,87 +263,67 @@ def _samples(found: Sequence[Term], rest: Fraction) -> Iterator[tuple[Sample, Ma
     for term in found:
         for name, amount in term.amounts.items():
             amounts[name] = amounts.get(name, 0) + amount
-    same = found[0].traits
+    same = dict(found[0].traits)
     for term in found[1:]:
         same = {key: text for key, text in same.items() if term.traits.get(key) == text}
     yield Sample(amounts, rest / weights.pop()), same
 
 
-def _rules_from(
-    name: str, found: Sequence[tuple[Sample, Mapping[str, str], str]]
-) -> Iterator[Rule]:
-    """One rule for all samples of a site or, where none fits, one for each value of a trait."""
+def _rules_from(name: str, found: Sequence[Evidence]) -> Iterator[Rule]:
+    """One rule for all samples of a site or, where none fits, one for each value of traits."""
     formula = _fit(found)
     if formula is not None:
         yield _rule(name, formula, {}, found)
         return
-    best: list[Rule] = []
-    most = 0
-    for trait in sorted({key for _, traits, _ in found for key in traits}):
-        groups: dict[str, list[tuple[Sample, Mapping[str, str], str]]] = {}
-        for entry in found:
-            groups.setdefault(entry[1].get(trait, ""), []).append(entry)
-        if len(groups) > 1:
-            rules = [_group(name, trait, text, group) for text, group in groups.items()]
-            fitted = sum(
-                len(group)
-                for rule, group in zip(rules, groups.values(), strict=True)
-                if rule.outcome != NO_FORMULA
-            )
-            if fitted > most:
-                best, most = rules, fitted
+    traits = sorted({key for each in found for key in each.traits})
+    best = _split(name, found, [(trait,) for trait in traits])
+    if any(rule.outcome == NO_FORMULA for rule in best):
+        best = min(best, _split(name, found, list(combinations(traits, 2))), key=_unfitted)
     yield from best or [Rule(name, NO_FORMULA, {}, {}, _probes(found))]
 
 
-def _group(
-    name: str, trait: str, text: str, group: Sequence[tuple[Sample, Mapping[str, str], str]]
-) -> Rule:
+def _unfitted(rules: Sequence[Rule]) -> tuple[int, int]:
+    open_ = sum(len(rule.probes) for rule in rules if rule.outcome == NO_FORMULA)
+    return (open_ if rules else sys.maxsize, len(rules))
+
+
+def _split(name: str, found: Sequence[Evidence], choices: Sequence[tuple[str, ...]]) -> list[Rule]:
+    """Rules for each value of some traits, for the traits that leave the fewest probes open."""
+    best: list[Rule] = []
+    for traits in choices:
+        groups: dict[tuple[str, ...], list[Evidence]] = {}
+        for each in found:
+            groups.setdefault(tuple(each.traits.get(t, "") for t in traits), []).append(each)
+        if len(groups) > 1:
+            rules = [
+                _group(name, dict(zip(traits, texts, strict=True)), group)
+                for texts, group in groups.items()
+            ]
+            best = min(best, rules, key=_unfitted)
+    return best
+
+
+def _group(name: str, traits: Mapping[str, str], group: Sequence[Evidence]) -> Rule:
     formula = _fit(group)
     if formula is None:
-        return Rule(name, NO_FORMULA, {}, {trait: text}, _probes(group))
-    return _rule(name, formula, {trait: text}, group)
+        return Rule(name, NO_FORMULA, {}, traits, _probes(group))
+    return _rule(name, formula, traits, group)
 
 
-def _fit(found: Sequence[tuple[Sample, Mapping[str, str], str]]) -> Formula | None:
-    unique = {(tuple(sorted(s.amounts.items())), s.said): s for s, _, _ in found}
+def _fit(found: Sequence[Evidence]) -> Formula | None:
+    unique = {(tuple(sorted(e.sample.amounts.items())), e.sample.said): e.sample for e in found}
     return fit(list(unique.values()))
 
 
 def _rule(
-    name: str,
-    formula: Formula,
-    traits: Mapping[str, str],
-    found: Sequence[tuple[Sample, Mapping[str, str], str]],
+    name: str, formula: Formula, traits: Mapping[str, str], found: Sequence[Evidence]
 ) -> Rule:
     outcome = COUNTED if formula else NOT_SEEN
     return Rule(name, outcome, dict(formula), dict(traits), _probes(found))
 
 
-def _probes(found: Sequence[tuple[Sample, Mapping[str, str], str]]) -> tuple[str, ...]:
-    return tuple(sorted({probe for _, _, probe in found}))
-
-
-def _guess(
-    cases: Sequence[_Open], rules: Mapping[str, Sequence[Rule]], habits: Habits
-) -> list[Rule]:
-    """Where sites only ever come together: the outermost one counts, the others do not.
-
-    Which of them it is makes no difference to any model in which they come together too.
-    """
-    for case in cases:
-        unknown, rest = _rest(case, rules, habits)
-        names = list(dict.fromkeys(term.names[0] for term in unknown))
-        if rest is None or len(names) < 2:  # noqa: PLR2004 - with one it would have been read
-            continue
-        samples = [
-            (sample, traits, same.observation.probe)
-            for same in cases
-            for others, left in [_rest(same, rules, habits)]
-            if left is not None and [*dict.fromkeys(t.names[0] for t in others)] == names
-            for sample, traits in _samples([t for t in others if t.names[0] == names[0]], left)
-        ]
-        return list(_rules_from(names[0], samples))
-    return []
+def _probes(found: Sequence[Evidence]) -> tuple[str, ...]:
+    return tuple(sorted({each.probe for each in found}))
 
 
 # -- parameters ------------------------------------------------------------------------------------
@@ -314,7 +343,7 @@ def _param_habits(profile: Profile, counted: Sequence[Observation]) -> ParamHabi
     )
     best = (-1, ParamHabits())
     for habits in (*whole, *by_module):
-        full = replace(habits, seen=_params_seen(habits, profile, said))
+        full = replace(habits, seen=_params_seen(habits, said))
         exact = _params_exact(replace(profile, params=full), said)
         if exact > best[0]:
             best = (exact, full)
@@ -325,9 +354,7 @@ def _params_exact(profile: Profile, said: Sequence[Observation]) -> int:
     return sum(predict_params(profile, each.trace) == each.params for each in said)
 
 
-def _params_seen(
-    habits: ParamHabits, profile: Profile, said: Sequence[Observation]
-) -> tuple[str, ...]:
+def _params_seen(habits: ParamHabits, said: Sequence[Observation]) -> tuple[str, ...]:
     """Kinds of modules whose parameters are counted: by the cases in which only they have any."""
     if habits.of != "by module":
         return ()
@@ -346,11 +373,8 @@ def _holds(module: ModuleSite, habits: ParamHabits) -> bool:
 
 
 def _class_key(module: ModuleSite) -> str:
-    term = Term(
-        (module.name, *(f"subclass of {base}" for base in module.bases)), MODULE, "", 0, {}, {}
-    )
-    names = [name for name in term.names if name.rpartition(" ")[2].partition(".")[0] in LIBRARIES]
-    return names[0] if names else module.name
+    names = (module.name, *(SUBCLASS + base for base in module.bases))
+    return key_of(names) or module.name
 
 
 # -- outcomes --------------------------------------------------------------------------------------

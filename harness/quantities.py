@@ -8,7 +8,7 @@ make a difference to a tool, as text.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -105,10 +105,10 @@ def _of_attributes(
     if isinstance(heads, int) and isinstance(width, int) and width:
         products = sum(inside[kind].macs for kind in _ATTENTION if kind in inside)
         yield "scores", products // (2 * width)
-    hidden = getattr(module, "hidden_size", None)
-    if isinstance(hidden, int) and getattr(module, "input_size", 0):
-        layers = getattr(module, "num_layers", 1) * (1 + bool(getattr(module, "bidirectional", 0)))
-        yield "states", inputs // module.input_size * hidden * layers  # type: ignore[operator] # an int
+    hidden, width = getattr(module, "hidden_size", None), getattr(module, "input_size", None)
+    if isinstance(hidden, int) and isinstance(width, int) and width:
+        directions = 2 if getattr(module, "bidirectional", False) else 1
+        yield "states", inputs // width * hidden * getattr(module, "num_layers", 1) * directions
     kernel = getattr(module, "kernel_size", None)
     if kernel is not None and out is not None:
         yield from _of_kernel(kernel, out)
@@ -177,7 +177,7 @@ def _equation(text: str) -> str:
 
 
 def traits_of_module(
-    module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any]
+    module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], out: Any
 ) -> dict[str, str]:
     """The flags and words among a module's attributes, and the dimensions of what it is given."""
     plain = {
@@ -185,5 +185,20 @@ def traits_of_module(
         for name, value in sorted(vars(module).items())
         if isinstance(value, (bool, str)) and not name.startswith("_")
     }
-    dims = ",".join(str(tensor.ndim) for tensor in tensors_in((*args, *kwargs.values())))
-    return {"ndims": dims, "keywords": ",".join(sorted(kwargs)), **plain}
+    tensors = list(tensors_in((*args, *kwargs.values())))
+    dims = ",".join(str(tensor.ndim) for tensor in tensors)
+    return {
+        "ndims": dims,
+        "keywords": ",".join(sorted(kwargs)),
+        "divides": _word(_divides(tensors[:1], out)),
+        **plain,
+    }
+
+
+def _divides(image: Sequence[torch.Tensor], out: Any) -> bool:
+    """Whether each side of an image is a multiple of that of what comes of it."""
+    made = next(tensors_in((out,)), None)
+    if not image or made is None or made.ndim != image[0].ndim:
+        return True
+    sides = zip(image[0].shape, made.shape, strict=True)
+    return all(new == 0 or old % new == 0 for old, new in sides)

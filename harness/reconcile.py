@@ -143,10 +143,10 @@ def _differences(
         yield from _habits(counted, trace, profile)
         plain = _plain(counted, trace)
         yield from _beside_products(plain, trace)
-        for item, amount in _shares(plain, trace):
-            seen.setdefault(item, []).append((plain, amount))
-    for index, item in enumerate(trace.work):
-        yield from _products(item, seen.get(index, ()), trace, profile, factor)
+        for index, amount in _shares(plain, trace):
+            seen.setdefault(index, []).append((plain, amount))
+    for number, item in enumerate(trace.work):
+        yield from _products(item, seen.get(number, ()), trace, profile, factor)
 
 
 def _plain(counted: Counted, trace: Trace) -> Counted:
@@ -300,7 +300,7 @@ def _in_detail(seen: Sequence[tuple[Counted, Fraction]]) -> str:
 def _rows_that_differ(
     rows: Mapping[str, int], prediction: Prediction, trace: Trace, profile: Profile
 ) -> Iterator[str]:
-    """Modules for which the tool says something else than its profile, in the order of the model."""
+    """Modules for which the tool says something else than predicted, in the model's order."""
     if not rows:
         return
     expected: dict[str, Fraction] = {}
@@ -318,7 +318,10 @@ def _rows_that_differ(
         wanted = expected.get(homes[name], Fraction(0))
         if int(wanted) != said:
             what = _class_at(name, trace)
-            yield f"first module that disagrees: {name or 'the root'} ({what}), {said:,} said and {int(wanted):,} predicted"
+            where = f"{name or 'the root'} ({what})"
+            yield (
+                f"first module that disagrees: {where}, {said:,} said and {int(wanted):,} predicted"
+            )
 
 
 def _home(path: str, known: set[str]) -> str:

@@ -34,10 +34,10 @@ def put(text: str = "") -> None:
 
 def say(text: str = "") -> None:
     """Print a line, wrapped to the terminal; as it is when piped."""
-    width = _width()
+    columns = width()
     for line in text.splitlines() or [""]:
         indent = " " * (len(line) - len(line.lstrip()) + 4)
-        wrapped = textwrap.wrap(line, width, subsequent_indent=indent) if width else [line]
+        wrapped = textwrap.wrap(line, columns, subsequent_indent=indent) if columns else [line]
         put("\n".join(wrapped or [""]))
 
 
@@ -50,7 +50,7 @@ def table(headers: Sequence[str], rows: Rows, *, left: int = 1, keep: int = 1) -
         left: how many columns are flush left; the rest are numbers, flush right.
         keep: how many columns stand again at the head of each part.
     """
-    for columns in fit(_widths(headers, rows), _width(), keep):
+    for columns in fit(_widths(headers, rows), width(), keep):
         chosen = [[row[i] for i in columns] for row in rows]
         _one_table([headers[i] for i in columns], chosen, [i < left for i in columns])
         put()
@@ -102,7 +102,7 @@ def _style(line: str) -> str | None:
     return "red" if line.endswith(" ?") or " ? " in line else None
 
 
-def _width() -> int | None:
+def width() -> int | None:
     """Columns of the terminal; None when standard output is not one."""
     if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         return None

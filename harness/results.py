@@ -13,6 +13,7 @@ from harness.findings import Known, explain
 from harness.measuring import MEASUREMENTS, OWN
 from harness.scheduler import REFERENCE, TRACE
 from harness.schema import Finding, Measurement, Reference, TraceRecord
+from harness.settlement import FILE, settlements, to_line
 from harness.trace import Trace, from_json
 
 REFERENCES, TRACES = (OWN[name][0] for name in (REFERENCE, TRACE))
@@ -85,6 +86,8 @@ def publish(out: Path) -> Results:
     if (out / TRACES).exists():
         store.write_records(out / TRACES, _in_order(store.read(out / TRACES, TraceRecord)))
     store.write_records(out / FINDINGS, list(results.findings))
+    lines = settlements(results.measurements, results.references, results.findings)
+    store.write_whole(out / FILE, "".join(to_line(each) + "\n" for each in lines))
     from harness import tables
 
     tables.write(out, results.measurements, results.references, results.findings)

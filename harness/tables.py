@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.findings import UNEXPLAINED, UNIT
+from harness.findings import UNEXPLAINED
+from harness.reconcile import UNIT
 from harness.schema import Finding, Measurement, Reference, Status, ToolKey
 from harness.store import write_whole
 from harness.versions import canonical

@@ -117,7 +117,7 @@ class Watcher:
         found = Counter(of_module(module, args, kwargs, out, inside))
         self._amounts.setdefault(key, Counter()).update(found)
         self._last[key] = found
-        self._traits.setdefault(key, traits_of_module(module, args, kwargs))
+        self._traits.setdefault(key, traits_of_module(module, args, kwargs, out))
         self._kinds.setdefault(key, main_kind(inside))
 
     def _add_to_open(self, kind: str, work: Work) -> None:
@@ -138,7 +138,7 @@ class Watcher:
                 aliases=entry.aliases,
                 leaf=next(module.children(), None) is None,
                 calls=calls,
-                traits=self._traits.get(key) or traits_of_module(module, (), {}),
+                traits=self._traits.get(key) or traits_of_module(module, (), {}, None),
                 amounts=_present(self._amounts.get(key, {})),
                 last=_present(self._last[key]) if calls > 1 else {},
                 params=entry.params,
@@ -226,7 +226,7 @@ class Watcher:
             yield WorkItem(path, renumbered[index], kind, macs)
 
     def _executed(self) -> list[int]:
-        """Sites at which an operator was executed; views and questions about shapes are left out."""
+        """Sites at which an operator was executed; what makes views only is left out."""
         kept: set[int] = set()
         for index, ((level, *_), _amounts) in enumerate(self._sites):
             ancestor = index if level == OPERATOR else -1
@@ -331,7 +331,7 @@ def _modes_unseen() -> Iterator[None]:
     arguments, and then leave out their fused path.
     """
     asked = torch.overrides.has_torch_function
-    torch.overrides.has_torch_function = lambda *_: False  # type: ignore[assignment] # as it is asked
+    torch.overrides.has_torch_function = lambda *_: False
     try:
         yield
     finally:

@@ -179,7 +179,9 @@ def _cause(cause: Mapping[str, Any], width: int | None) -> Iterator[str]:
 
 def _step(name: str, number: str, text: str) -> str:
     # A long name takes room from the number, so that the numbers' ends still stand in line.
-    return f"{name}{number.rjust(max(_NAME + _NUMBER - len(name), len(number) + 1))}   {text}".rstrip()
+    return (
+        f"{name}{number.rjust(max(_NAME + _NUMBER - len(name), len(number) + 1))}   {text}".rstrip()
+    )
 
 
 def _step_wrapped(name: str, number: str, text: str, width: int | None) -> list[str]:
