@@ -6,7 +6,7 @@ Imports neither torch nor a tool.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,8 +178,11 @@ def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any
     Raises:
         UsageError: there is none, or no such source.
     """
-    listed = {"torchvision": _torchvision_lines, PROBE: _probe_lines}
-    listed.update(dict.fromkeys(LIBRARIES, _library_lines))
+    listed: dict[str, Callable[[str, str], list[dict[str, Any]]]] = {
+        "torchvision": _torchvision_lines,
+        **dict.fromkeys(LIBRARIES, _library_lines),
+        PROBE: _probe_lines,
+    }
     if source not in listed:
         raise UsageError(f"There is no source '{source}'.", f"Known are {', '.join(listed)}.")
     lines = listed[source](pattern, source)
@@ -199,7 +202,7 @@ def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
 
 
 def _probe_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
-    """The probes with the inputs of their first case; what they are about stands as their family."""
+    """The probes with the inputs of their first case; their family is what they are about."""
     from harness import battery
 
     return [

@@ -77,7 +77,9 @@ def tools(as_json: Json = False) -> None:
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="A name, a part of one, or res*50.")] = "*",
-    source: Annotated[str, typer.Option(help="torchvision, timm, transformers or probe.")] = "torchvision",
+    source: Annotated[
+        str, typer.Option(help="torchvision, timm, transformers or probe.")
+    ] = "torchvision",
     as_json: Json = False,
 ) -> None:
     """List the models of a library; torchvision's with the input that their weights imply."""

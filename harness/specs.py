@@ -174,7 +174,8 @@ def _parse_probe(text: str) -> ModelSpec:
     match = _PROBE.match(text)
     if not match:
         raise UsageError(
-            f"'{text}' is not a probe.", "Write probe:conv/conv2d_bias or probe:conv/conv2d_bias?case=1."
+            f"'{text}' is not a probe.",
+            "Write probe:conv/conv2d_bias or probe:conv/conv2d_bias?case=1.",
         )
     return ModelSpec(PROBE, match["name"], options=match["options"] or "")
 

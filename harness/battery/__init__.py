@@ -30,6 +30,7 @@ from harness.battery import (
     subclass,
     timm_layers,
     vision,
+    whole,
 )
 from harness.battery.probe import Case, Probe
 from harness.errors import UsageError, unknown
@@ -58,6 +59,7 @@ ALL: tuple[Probe, ...] = (
     *(timm_layers.PROBES if importlib.util.find_spec("timm") else ()),
     *structure.PROBES,
     *subclass.PROBES,
+    *whole.PROBES,
     *sharing.PROBES,
     *parameters.PROBES,
     *batch.PROBES,

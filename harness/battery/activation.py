@@ -1,4 +1,4 @@
-"""Activations: each as module, in place, as function of torch.nn.functional, of torch, as method."""
+"""Activations: each as module, as function of torch.nn.functional and of torch, as method."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Activation:
         torch: its name in torch, "" where it has none.
         method: its name as a method of tensors, "" where it has none.
         in_place: its name as a method that works in place, "" where it has none.
-        inplace: whether the class takes `inplace=True`.
+        inplace: whether the class is probed with `inplace=True`.
         arguments: what all of its forms take beside the tensor.
         options: what only its class and its function take.
     """
@@ -49,27 +49,26 @@ _ACTIVATIONS: dict[str, _Activation] = {
     "relu": _Activation("ReLU", "relu", "relu", "relu", "relu_", inplace=True),
     "relu6": _Activation("ReLU6", "relu6", inplace=True),
     "leaky_relu": _Activation("LeakyReLU", "leaky_relu", inplace=True),
-    "rrelu": _Activation("RReLU", "rrelu", "rrelu", inplace=True),
-    "elu": _Activation("ELU", "elu", inplace=True),
-    "selu": _Activation("SELU", "selu", "selu", inplace=True),
-    "celu": _Activation("CELU", "celu", "celu", inplace=True),
+    "rrelu": _Activation("RReLU", "rrelu"),
+    "elu": _Activation("ELU", "elu"),
+    "selu": _Activation("SELU", "selu", "selu"),
+    "celu": _Activation("CELU", "celu"),
     "gelu": _Activation("GELU", "gelu"),
     "gelu_tanh": _Activation("GELU", "gelu", options={"approximate": "tanh"}),
     "silu": _Activation("SiLU", "silu", inplace=True),
-    "mish": _Activation("Mish", "mish", inplace=True),
+    "mish": _Activation("Mish", "mish"),
     "sigmoid": _Activation("Sigmoid", "sigmoid", "sigmoid", "sigmoid", "sigmoid_"),
     "log_sigmoid": _Activation("LogSigmoid", "logsigmoid"),
-    "hardsigmoid": _Activation("Hardsigmoid", "hardsigmoid", inplace=True),
+    "hardsigmoid": _Activation("Hardsigmoid", "hardsigmoid"),
     "hardswish": _Activation("Hardswish", "hardswish", inplace=True),
     "hardtanh": _Activation("Hardtanh", "hardtanh", inplace=True),
-    "hardshrink": _Activation("Hardshrink", "hardshrink", "hardshrink", "hardshrink"),
+    "hardshrink": _Activation("Hardshrink", "hardshrink"),
     "softshrink": _Activation("Softshrink", "softshrink"),
     "softplus": _Activation("Softplus", "softplus"),
     "softsign": _Activation("Softsign", "softsign"),
     "tanh": _Activation("Tanh", "tanh", "tanh", "tanh", "tanh_"),
     "tanhshrink": _Activation("Tanhshrink", "tanhshrink"),
-    "threshold": _Activation("Threshold", "threshold", "threshold", inplace=True,
-                             arguments=(0.5, 0.0)),
+    "threshold": _Activation("Threshold", "threshold", arguments=(0.5, 0.0)),
 }  # fmt: skip
 
 _CASES = sized(IMAGES)
@@ -130,7 +129,6 @@ _SOFTMAXES = {"softmax": "Softmax", "log_softmax": "LogSoftmax", "softmin": "Sof
 _DIMS: dict[str, tuple[str, int, tuple[Case, ...]]] = {
     "rows": ("over rows", -1, sized(ROWS)),
     "last": ("over the last side of sequences", -1, sized(SEQUENCES)),
-    "middle": ("over the middle of sequences", 1, sized(SEQUENCES)),
     "channels": ("over the channels of images", 1, sized(IMAGES)),
 }
 
@@ -138,6 +136,8 @@ _DIMS: dict[str, tuple[str, int, tuple[Case, ...]]] = {
 def _softmaxes() -> Iterator[Probe]:
     for key, module in _SOFTMAXES.items():
         for where, (words, dim, cases) in _DIMS.items():
+            if key != "softmax" and where != "last":
+                continue
             yield from _softmax(key, module, where, words, dim, cases)
 
 

@@ -31,6 +31,7 @@ def _sdpa_in(guard: str) -> Make:
 
 
 def _by_hand(torch: Any, q: Any, k: Any, v: Any) -> Any:
+    del torch
     scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
     return scores.softmax(dim=-1) @ v
 
@@ -96,7 +97,11 @@ _FUNCTIONS: dict[str, tuple[str, Make, list[Case]]] = {
         _CROSS,
     ),
     "by_hand_operators": ("softmax(q @ k.T * scale) @ v", _by_hand, _CROSS),
-    "by_hand_functions": ("attention by torch.matmul and functional.softmax", _by_functions, _CROSS),
+    "by_hand_functions": (
+        "attention by torch.matmul and functional.softmax",
+        _by_functions,
+        _CROSS,
+    ),
     "by_hand_einsum": ("attention by two einsums", _by_einsum, _CROSS),
     "by_hand_bmm": ("attention by torch.bmm and torch.softmax", _by_bmm, _THREE_D),
 }
@@ -107,9 +112,7 @@ _LAYERS = ((2, 3, 5, 4, 2), (1, 4, 3, 6, 3), (3, 5, 2, 4, 1), (2, 2, 7, 10, 5), 
 
 
 def _self_cases(*, batch_first: bool) -> list[Case]:
-    return [
-        cut((b, n, e) if batch_first else (n, b, e), sizes=(e, h)) for b, n, _, e, h in _LAYERS
-    ]
+    return [cut((b, n, e) if batch_first else (n, b, e), sizes=(e, h)) for b, n, _, e, h in _LAYERS]
 
 
 def _cross_cases(*, batch_first: bool) -> list[Case]:
@@ -127,6 +130,7 @@ def _attends(**options: Any) -> Make:
     """Called with one tensor it is self-attention, with two it is attention to the other."""
 
     def call(torch: Any, attention: Any, x: Any, other: Any = None) -> Any:
+        del torch
         other = x if other is None else other
         return attention(x, other, other, **options)[0]
 
@@ -209,9 +213,7 @@ _MULTIHEAD: dict[str, tuple[str, Make, list[Case], Make]] = {
         "with a mask of floats",
         _attention(batch_first=True),
         [cut((b, n, e), (n, n), sizes=(e, h)) for b, n, _, e, h in _LAYERS],
-        lambda torch, attention, x, mask: attention(
-            x, x, x, attn_mask=mask, need_weights=False
-        )[0],
+        lambda torch, attention, x, mask: attention(x, x, x, attn_mask=mask, need_weights=False)[0],
     ),
 }
 

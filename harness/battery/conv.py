@@ -58,7 +58,8 @@ _DEPTHWISE = (
     _Size(6, 12, 6, (7, 7, 17), (2, 2, 4)),
 )
 
-_OPTIONS: dict[str, tuple[str, tuple[_Size, ...], dict[str, Any]]] = {
+_Options = dict[str, tuple[str, tuple[_Size, ...], dict[str, Any]]]
+_OPTIONS: _Options = {
     "bias": ("with bias", _PLAIN, {}),
     "no_bias": ("without bias", _PLAIN, {"bias": False}),
     "stride": ("of stride 2", _PLAIN, {"stride": 2, "bias": False}),
@@ -70,10 +71,12 @@ _OPTIONS: dict[str, tuple[str, tuple[_Size, ...], dict[str, Any]]] = {
     "pointwise": ("of kernel 1", _PLAIN, {"bias": False}),
     "pointwise_bias": ("of kernel 1, with bias", _PLAIN, {}),
 }
-_ONLY = {
+_ALL_DIMENSIONS = ("bias", "no_bias", "groups")
+"""What is probed in one and three dimensions too; the rest is in two alone."""
+
+_ONLY: dict[str, _Options] = {
     "Conv": {
         "same": ("padded to the same size", _PLAIN, {"padding": "same", "bias": False}),
-        "valid": ("with padding='valid'", _PLAIN, {"padding": "valid", "bias": False}),
         "circular": ("padded in circles", _PLAIN, {"padding": 1, "padding_mode": "circular"}),
     },
     "ConvTranspose": {
@@ -91,6 +94,8 @@ def _layers() -> Iterator[Probe]:
     for family, stem in (("Conv", "conv"), ("ConvTranspose", "conv_transpose")):
         for dims in (1, 2, 3):
             for key, (words, sizes, options) in {**_OPTIONS, **_ONLY[family]}.items():
+                if dims != 2 and key not in _ALL_DIMENSIONS:
+                    continue
                 kind = f"{family}{dims}d"
                 yield layer(
                     f"conv/{stem}{dims}d_{key}",
@@ -117,10 +122,7 @@ def _functions() -> Iterator[Probe]:
                     f"conv/function_{stem}{dims}d_{'bias' if bias else 'no_bias'}",
                     f"functional.{stem}{dims}d {words} bias",
                     _caller(f"{stem}{dims}d"),
-                    [
-                        size.operands(dims, transposed=stem != "conv", bias=bias)
-                        for size in _PLAIN
-                    ],
+                    [size.operands(dims, transposed=stem != "conv", bias=bias) for size in _PLAIN],
                 )
 
 

@@ -27,10 +27,20 @@ def _image_ids() -> list[Case]:
     ]
 
 
+def _tied(torch: Any, rows: int, features: int) -> Any:
+    embedding = torch.nn.Embedding(rows, features)
+    linear = torch.nn.Linear(features, rows, bias=False)
+    linear.weight = embedding.weight
+    return torch.nn.ModuleList((embedding, linear))
+
+
 PROBES: tuple[Probe, ...] = (
     layer("embedding/embedding", "Embedding", _embedding(), _IDS),
     layer(
-        "embedding/embedding_padding", "Embedding with a padding row", _embedding(padding_idx=0), _IDS
+        "embedding/embedding_padding",
+        "Embedding with a padding row",
+        _embedding(padding_idx=0),
+        _IDS,
     ),
     layer(
         "embedding/embedding_of_image",
@@ -43,17 +53,21 @@ PROBES: tuple[Probe, ...] = (
         "embedding/function_embedding",
         "functional.embedding of the signs of an image's values",
         lambda torch, x, table: torch.nn.functional.embedding((x > 1).long(), table),
-        [cut((n,), (rows, features)) for n, (_, rows, features) in
-         zip((5, 6, 21, 8, 11), _SIZES, strict=True)],
+        [
+            cut((n,), (rows, features))
+            for n, (_, rows, features) in zip((5, 6, 21, 8, 11), _SIZES, strict=True)
+        ],
     ),
     function(
         "embedding/one_hot_matmul",
         "an embedding written as a product with one-hot rows",
-        lambda torch, x, table: torch.nn.functional.one_hot(
-            (x > 1).long(), table.shape[0]
-        ).to(table.dtype) @ table,
-        [cut((n,), (rows, features)) for n, (_, rows, features) in
-         zip((5, 6, 21, 8, 11), _SIZES, strict=True)],
+        lambda torch, x, table: (
+            torch.nn.functional.one_hot((x > 1).long(), table.shape[0]).to(table.dtype) @ table
+        ),
+        [
+            cut((n,), (rows, features))
+            for n, (_, rows, features) in zip((5, 6, 21, 8, 11), _SIZES, strict=True)
+        ],
     ),
     *(
         layer(f"embedding/embedding_bag_{mode}", f"EmbeddingBag, {mode}", _bag(mode), _IDS)
@@ -62,15 +76,8 @@ PROBES: tuple[Probe, ...] = (
     layer(
         "embedding/linear_tied",
         "Embedding whose table is a Linear's weight too",
-        lambda torch, rows, features: _tied(torch, rows, features),
+        _tied,
         _IDS,
         call=lambda torch, layers, ids: layers[1](layers[0](ids)),
     ),
-)  # fmt: skip
-
-
-def _tied(torch: Any, rows: int, features: int) -> Any:
-    embedding = torch.nn.Embedding(rows, features)
-    linear = torch.nn.Linear(features, rows, bias=False)
-    linear.weight = embedding.weight
-    return torch.nn.ModuleList((embedding, linear))
+)

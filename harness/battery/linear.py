@@ -44,6 +44,8 @@ def _linear_without_bias(torch: Any, ins: int, outs: int) -> Any:
 def _by_rank() -> Iterator[Probe]:
     for rank, words in _WORDS.items():
         for bias in (True, False):
+            if not bias and rank in {"1d", "one_row"}:
+                continue
             key = f"{rank}_{'bias' if bias else 'no_bias'}"
             about = f"of {words}, {'with' if bias else 'without'} bias"
             make = _linear if bias else _linear_without_bias
@@ -91,9 +93,6 @@ PROBES: tuple[Probe, ...] = (
         "linear/function_bilinear",
         "functional.bilinear without bias",
         lambda torch, x, y, weight: torch.nn.functional.bilinear(x, y, weight),
-        [
-            cut(*case.shapes, (case.sizes[2], case.sizes[0], case.sizes[1]))
-            for case in _BILINEAR
-        ],
+        [cut(*case.shapes, (case.sizes[2], case.sizes[0], case.sizes[1])) for case in _BILINEAR],
     ),
 )

@@ -14,8 +14,7 @@ _BATCHES = (2, 3, 2, 5, 3, 4)
 def _cases(*letters: str) -> list[Case]:
     """Cases of operands that are named by their sides, as in einsum: b, n, k, m and h."""
     return [
-        cut(*(tuple(sides[side] for side in operand) for operand in letters))
-        for sides in _sides()
+        cut(*(tuple(sides[side] for side in operand) for operand in letters)) for sides in _sides()
     ]
 
 
@@ -55,17 +54,11 @@ _PRODUCTS: dict[str, tuple[str, Make, list[Case]]] = {
         _cases("bnk", "bmk"),
     ),
     "operator_vector": ("matrix @ vector", lambda torch, a, b: a @ b, _cases("nk", "k")),
-    "operator_in_place": ("a @= b", lambda torch, a, b: _in_place(a, b), _cases("nk", "kk")),
     "torch_matmul": ("torch.matmul of stacks", lambda torch, a, b: torch.matmul(a, b), _STACKS),
     "torch_matmul_2d": (
         "torch.matmul of matrices",
         lambda torch, a, b: torch.matmul(a, b),
         _MATRICES,
-    ),
-    "torch_matmul_4d": (
-        "torch.matmul of 4-D stacks",
-        lambda torch, a, b: torch.matmul(a, b),
-        _HEADS,
     ),
     "torch_matmul_broadcast": (
         "torch.matmul of a stack and a matrix",
@@ -88,7 +81,6 @@ _PRODUCTS: dict[str, tuple[str, Make, list[Case]]] = {
         _cases("k", "k"),
     ),
     "method_matmul": ("Tensor.matmul of stacks", lambda torch, a, b: a.matmul(b), _STACKS),
-    "method_matmul_2d": ("Tensor.matmul of matrices", lambda torch, a, b: a.matmul(b), _MATRICES),
     "linalg_matmul": (
         "torch.linalg.matmul",
         lambda torch, a, b: torch.linalg.matmul(a, b),
@@ -152,7 +144,6 @@ _PRODUCTS: dict[str, tuple[str, Make, list[Case]]] = {
     "torch_dot": ("torch.dot", lambda torch, a, b: torch.dot(a, b), _cases("k", "k")),
     "torch_inner": ("torch.inner", lambda torch, a, b: torch.inner(a, b), _cases("nk", "mk")),
     "torch_outer": ("torch.outer", lambda torch, a, b: torch.outer(a, b), _cases("n", "m")),
-    "torch_addr": ("torch.addr", lambda torch, c, a, b: torch.addr(c, a, b), _cases("nm", "n", "m")),
     "torch_tensordot": (
         "torch.tensordot over one side",
         lambda torch, a, b: torch.tensordot(a, b, dims=1),
@@ -168,7 +159,6 @@ _PRODUCTS: dict[str, tuple[str, Make, list[Case]]] = {
         lambda torch, a, b, c: torch.linalg.multi_dot((a, b, c)),
         _cases("nk", "km", "mb"),
     ),
-    "torch_kron": ("torch.kron", lambda torch, a, b: torch.kron(a, b), _cases("nk", "km")),
     "two_in_a_row": (
         "a @ b @ c of stacks",
         lambda torch, a, b, c: a @ b @ c,
@@ -192,18 +182,10 @@ _EQUATIONS = {
     "values": "bhnm,bmhk->bnhk",
     "weights": "bnk,mk->bnm",
     "three": "nk,km,mh->nh",
-    "elementwise": "nk,nk->nk",
     "over_rows": "bnk,bnm->bkm",
     "summed": "bnk->bn",
-    "permuted": "bnk->kbn",
     "diagonal_batch": "bn,bn->b",
 }
-
-
-def _in_place(a: Any, b: Any) -> Any:
-    a = a.clone()
-    a @= b
-    return a
 
 
 PROBES: tuple[Probe, ...] = (
@@ -217,7 +199,7 @@ PROBES: tuple[Probe, ...] = (
     ),
     function(
         "matmul/einsum_abc_abd",
-        'torch.einsum abc,abd->acd in just these letters',
+        "torch.einsum abc,abd->acd in just these letters",
         lambda torch, a, b: torch.einsum("abc,abd->acd", a, b),
         _cases("bnk", "bnm"),
     ),

@@ -125,8 +125,9 @@ class TwoImages(nn.Module):
 
     def forward(self, image: Tensor, other: Tensor) -> Tensor:
         """Convolve each, and crop the second to add it."""
-        left = self.left(image)
-        return left + self.right(other)[..., : left.shape[-2], : left.shape[-1]]
+        left: Tensor = self.left(image)
+        right: Tensor = self.right(other)
+        return left + right[..., : left.shape[-2], : left.shape[-1]]
 
 
 class OwnConv(nn.Module):
@@ -164,7 +165,8 @@ class OwnMatmul(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply."""
-        return x @ self.weight
+        out: Tensor = x @ self.weight
+        return out
 
 
 class LinearWithAct(nn.Module):
@@ -300,6 +302,9 @@ class Holding(nn.Module):
 
 class Buffered(nn.Module):
     """Has buffers and no parameters."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()

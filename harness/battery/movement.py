@@ -10,29 +10,16 @@ _UNEVEN = [cut((1, c, h, w), (1, c + 2, h, w)) for _, c, h, w in IMAGES]
 
 _MOVES: dict[str, tuple[str, Make]] = {
     "chunk": ("x.chunk(2, -1)", lambda torch, x: x.chunk(2, -1)[0]),
-    "split": ("torch.split", lambda torch, x: torch.split(x, 2, -1)[0]),
-    "transpose": ("x.transpose(1, 2)", lambda torch, x: x.transpose(1, 2)),
     "permute": ("x.permute(0, 2, 3, 1)", lambda torch, x: x.permute(0, 2, 3, 1)),
     "contiguous": ("a permuted copy", lambda torch, x: x.permute(0, 2, 3, 1).contiguous()),
-    "flatten": ("torch.flatten", lambda torch, x: torch.flatten(x, 1)),
     "roll": ("torch.roll", lambda torch, x: torch.roll(x, 1, 2)),
-    "flip": ("torch.flip", lambda torch, x: torch.flip(x, (2,))),
     "repeat": ("x.repeat", lambda torch, x: x.repeat(1, 1, 2, 1)),
     "expand": ("x[:, :1].expand_as(x)", lambda torch, x: x[:, :1].expand_as(x)),
-    "slice": ("x[..., ::2]", lambda torch, x: x[..., ::2]),
     "index": ("x[:, [1, 0]]", lambda torch, x: x[:, [1, 0]]),
-    "index_select": (
-        "torch.index_select",
-        lambda torch, x: torch.index_select(x, 1, torch.arange(2, device=x.device)),
-    ),
     "gather": (
         "torch.gather",
         lambda torch, x: torch.gather(x, 1, torch.zeros_like(x, dtype=torch.int64)),
     ),
-    "clone": ("x.clone()", lambda torch, x: x.clone()),
-    "detach": ("x.detach()", lambda torch, x: x.detach()),
-    "zeros_like": ("torch.zeros_like", lambda torch, x: torch.zeros_like(x)),
-    "tril": ("torch.tril", lambda torch, x: torch.tril(x)),
     "itself": ("its own input", lambda torch, x: x),
 }
 

@@ -40,10 +40,17 @@ _BATCH_NORMS: dict[str, tuple[str, Root, dict[str, Any]]] = {
         {"track_running_stats": False, "affine": False},
     ),
 }
+_ALL_DIMENSIONS = ("affine", "no_affine", "affine_train")
+"""What is probed in one and three dimensions too; the rest is in two alone."""
+
 _INSTANCE_NORMS: dict[str, tuple[str, Root, dict[str, Any]]] = {
     "no_affine": ("without affine", _EVAL, {}),
     "affine": ("affine", _EVAL, {"affine": True}),
-    "stats": ("affine, with running statistics", _EVAL, {"affine": True, "track_running_stats": True}),
+    "stats": (
+        "affine, with running statistics",
+        _EVAL,
+        {"affine": True, "track_running_stats": True},
+    ),
     "affine_train": ("affine, in training", _TRAIN, {"affine": True}),
 }
 
@@ -63,6 +70,8 @@ def _by_dimension() -> Iterator[Probe]:
     ):
         for dims, shapes in _BY_DIMS.items():
             for key, (words, root, options) in variants.items():
+                if dims != "2d" and key not in _ALL_DIMENSIONS:
+                    continue
                 kind = f"{family}{dims}"
                 yield layer(
                     f"norm/{stem}{dims}_{key}",
@@ -83,7 +92,7 @@ def _batch_norms_of_rows() -> Iterator[Probe]:
             _by_channels(ROWS),
             root=root,
         )
-    for key in ("affine", "no_affine"):
+    for key in ("affine",):
         words, root, options = _BATCH_NORMS[key]
         yield layer(
             f"norm/sync_batch_norm_{key}",
@@ -129,8 +138,9 @@ _ROW_NORMS: dict[str, tuple[str, tuple[Shape, ...], int]] = {
     "3d": ("sequences", SEQUENCES, 1),
     "4d": ("the last side of images", IMAGES, 1),
     "two_sides": ("the last two sides of images", IMAGES, 2),
-    "three_sides": ("whole images", IMAGES, 3),
 }
+_PLAIN_ROWS = ("3d", "two_sides")
+"""Where the variants of a norm are probed too."""
 
 
 def _row_norms() -> Iterator[Probe]:
@@ -143,6 +153,8 @@ def _row_norms() -> Iterator[Probe]:
             ("RMSNorm", "rms_norm_no_affine", {"elementwise_affine": False}),
         ):
             how = stem.partition("norm_")[2].replace("_", " ")
+            if how and key not in _PLAIN_ROWS:
+                continue
             yield layer(
                 f"norm/{stem}_{key}",
                 f"{kind} of {words}{', ' if how else ''}{how}",

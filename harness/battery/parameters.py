@@ -1,4 +1,4 @@
-"""What a count of parameters may see or miss: frozen, unused, unexecuted, the root's own, buffers."""
+"""What a count of parameters may see or miss: frozen, unused, the root's own, buffers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from harness.battery.structure import own
 _CONVS = [cut((1, i, h, w), sizes=(i, o)) for i, o, h, w in
           ((2, 3, 7, 9), (3, 5, 8, 11), (5, 2, 9, 6), (4, 7, 5, 10), (7, 4, 10, 8), (3, 11, 9, 5),
            (6, 3, 7, 12))]  # fmt: skip
-_LINEARS = [cut((n, i), sizes=(i, o)) for n, i, o in
-            ((2, 3, 5), (3, 5, 7), (5, 4, 3), (7, 2, 4), (4, 7, 2), (6, 5, 11), (9, 3, 4))]  # fmt: skip
+_LINEARS = [
+    cut((n, i), sizes=(i, o))
+    for n, i, o in ((2, 3, 5), (3, 5, 7), (5, 4, 3), (7, 2, 4), (4, 7, 2), (6, 5, 11), (9, 3, 4))
+]
 _CHANNELS = [cut(shape, sizes=(shape[1],)) for shape in IMAGES]
 
 

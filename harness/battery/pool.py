@@ -12,7 +12,7 @@ _SIZES: tuple[tuple[int, Shape, Shape], ...] = (
     (2, (4, 6, 9), (2, 3, 2)),
     (3, (5, 8, 7), (3, 2, 3)),
     (5, (6, 7, 11), (2, 2, 5)),
-    (4, (4, 10, 13), (2, 5, 4)),
+    (4, (5, 10, 13), (2, 5, 4)),
     (7, (5, 9, 8), (2, 4, 3)),
     (3, (7, 11, 10), (4, 3, 2)),
 )
@@ -23,7 +23,11 @@ _GRIDS_DIVIDED: tuple[Shape, ...] = (
 
 
 def _cases(dims: int) -> list[Case]:
-    return [cut((1, c, *grid[-dims:]), sizes=(kernel[-dims:],)) for c, grid, kernel in _SIZES]
+    return [
+        # LPPool1d takes a number alone.
+        cut((1, c, *grid[-dims:]), sizes=(kernel[-1] if dims == 1 else kernel[-dims:],))
+        for c, grid, kernel in _SIZES
+    ]
 
 
 def _resized(dims: int, *, divided: bool) -> list[Case]:
@@ -50,7 +54,6 @@ _OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "AvgPool": {
         "": {},
-        "_stride1": {"stride": 1},
         "_ceil": {"ceil_mode": True, "stride": 2},
         "_padding": {"padding": 1},
         "_padding_left_out": {"padding": 1, "count_include_pad": False},
@@ -65,11 +68,10 @@ def _windowed() -> Iterator[Probe]:
     for family, variants in _OPTIONS.items():
         for dims in (1, 2, 3):
             for key, options in variants.items():
-                if dims == 3 and key == "_dilation":  # noqa: PLR2004 - grids are too small
+                if dims != 2 and key:
                     continue
-                stem, words = f"{_STEMS[family]}{dims}d", ", ".join(
-                    f"{name}={value}" for name, value in options.items()
-                )
+                stem = f"{_STEMS[family]}{dims}d"
+                words = ", ".join(f"{name}={value}" for name, value in options.items())
                 yield layer(
                     f"pool/{stem}{key}",
                     f"{family}{dims}d {words}".strip(),
@@ -88,9 +90,7 @@ def _layer(kind: str, options: dict[str, Any]) -> Make:
 
 def _call(name: str, options: dict[str, Any]) -> Make:
     # Looked up when it is called: tools put their own in its place.
-    return lambda torch, x, size: getattr(torch.nn.functional, name)(
-        x, **options, kernel_size=size
-    )
+    return lambda torch, x, size: getattr(torch.nn.functional, name)(x, **options, kernel_size=size)
 
 
 def _adaptive() -> Iterator[Probe]:
@@ -101,6 +101,8 @@ def _adaptive() -> Iterator[Probe]:
                 ("divided", "to sides that divide the input's", _resized(dims, divided=True)),
                 ("overlapping", "to sides that do not", _resized(dims, divided=False)),
             ):
+                if dims != 2 and key == "divided":
+                    continue
                 name = f"{stem}{dims}d"
                 yield layer(
                     f"pool/{name}_{key}",

@@ -61,12 +61,13 @@ class Probe:
     call: Make | None = field(default=None, repr=False)
 
 
-def layer(
+def layer(  # noqa: PLR0913 - the columns of a table
     name: str,
     about: str,
     make: Make,
     cases: Iterable[Case],
     call: Make | None = None,
+    *,
     root: Root = "layer",
 ) -> Probe:
     """A probe of a layer, which stands in the model under the name `layer`."""

@@ -34,11 +34,13 @@ def _maker(kind: str, options: dict[str, Any]) -> Make:
 
 
 def _outputs(torch: Any, recurrent: Any, x: Any) -> Any:
+    del torch
     return recurrent(x)[0]
 
 
 def _state(torch: Any, cell: Any, x: Any) -> Any:
     """The hidden state; an LSTM's cell gives it with the state of the cell."""
+    del torch
     state = cell(x)
     return state[0] if isinstance(state, tuple) else state
 

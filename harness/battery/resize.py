@@ -49,6 +49,9 @@ def _times(grid: Shape, factors: Shape) -> Shape:
     return tuple(side * factor for side, factor in zip(grid, factors, strict=True))
 
 
+_IMAGE_MODES = ("nearest", "bilinear")
+"""What is probed in all ways on images; the rest is resized to a size alone."""
+
 _WAYS = {
     "size": ("to a size", _by_size),
     "factors": ("by a factor for each side", _by_factor),
@@ -60,6 +63,8 @@ def _interpolated() -> Iterator[Probe]:
     for mode, dimensions in _MODES:
         for dims in dimensions:
             for way, (words, cases) in _WAYS.items():
+                if way != "size" and (mode not in _IMAGE_MODES or dims != 2):
+                    continue
                 key = f"{mode.replace('-', '_')}{dims}d_{way}"
                 yield function(
                     f"resize/interpolate_{key}",
@@ -97,9 +102,13 @@ _UNSHUFFLED = [
 _SAMPLED = [
     cut((1, c, h, w), (1, *out, 2))
     for c, h, w, out in (
-        (2, 3, 4, (5, 2)), (3, 5, 4, (3, 3)), (5, 2, 3, (4, 7)), (4, 6, 5, (2, 3)), (1, 7, 3, (6, 5)),
+        (2, 3, 4, (5, 2)),
+        (3, 5, 4, (3, 3)),
+        (5, 2, 3, (4, 7)),
+        (4, 6, 5, (2, 3)),
+        (1, 7, 3, (6, 5)),
     )
-]  # fmt: skip
+]
 _PADS = ("ZeroPad2d", "ConstantPad2d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d")
 
 

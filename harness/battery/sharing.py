@@ -1,4 +1,4 @@
-"""What is there once and used more than once: modules under several names, parameters in several."""
+"""What is there once and used more than once: modules under several names, tied parameters."""
 
 from __future__ import annotations
 
@@ -97,5 +97,7 @@ PROBES: tuple[Probe, ...] = (
         _tied(_linear, "weight", "bias"),
         _LINEARS,
     ),
-    layer("sharing/conv2d_tied_weights", "two Conv2d with one weight", _tied(_conv, "weight"), _CONVS),
+    layer(
+        "sharing/conv2d_tied_weights", "two Conv2d with one weight", _tied(_conv, "weight"), _CONVS
+    ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.battery.probe import IMAGES, Case, Make, Probe, cut, function, given, layer, sized
+from harness.battery.probe import IMAGES, Case, Make, Probe, cut, function, layer, sized
 
 # Channels in and out, height and width.
 _CONVS = ((2, 3, 7, 9), (3, 5, 8, 11), (5, 2, 9, 6), (4, 7, 5, 10), (7, 4, 10, 8), (3, 11, 9, 5),
@@ -160,10 +160,7 @@ _CALLS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
     "relu_called_n_times": (
         "a ReLU called once to five times",
         _relu_times,
-        [
-            cut(shape, sizes=(times,))
-            for shape, times in zip(IMAGES, (1, 2, 3, 5, 4), strict=True)
-        ],
+        [cut(shape, sizes=(times,)) for shape, times in zip(IMAGES, (1, 2, 3, 5, 4), strict=True)],
         None,
     ),
     "relu_on_three_sizes": ("a ReLU called on three sizes", _relu, list(_ONE), _on_parts),
@@ -315,7 +312,7 @@ _CONTAINERS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
     "drop_path": ("DropPath that multiplies by ones", own("ByFactor"), list(_ONE), None),
     "never_taken": ("a branch that is never taken", own("Branching"), _LINEAR, None),
     "dead_conv2d": (
-        "a Linear, and a Conv2d whose result is thrown away",
+        "a ReLU, and a Conv2d whose result is thrown away",
         own("Wasteful", lambda torch, i, _o: torch.nn.ReLU(), _conv),
         _CONV,
         None,
@@ -333,88 +330,6 @@ def _dead_product(torch: Any, a: Any, b: Any) -> Any:
     return a + 1
 
 
-_ROOTS: dict[str, tuple[str, Make, list[Case]]] = {
-    "root_linear": (
-        "a Linear as the whole model",
-        _linear,
-        [given(f"{n}x{i}", i, o) for n, i, o in _LINEARS],
-    ),
-    "root_linear_of_image": (
-        "a Linear as the whole model, on an image",
-        _linear,
-        [given(f"1x2x{n}x{i}", i, o) for n, i, o in _LINEARS],
-    ),
-    "root_conv2d": (
-        "a Conv2d as the whole model",
-        _conv,
-        [given(f"1x{i}x{h}x{w}", i, o) for i, o, h, w in _CONVS],
-    ),
-    "root_batch_norm2d": (
-        "a BatchNorm2d as the whole model",
-        lambda torch, channels: torch.nn.BatchNorm2d(channels),
-        [given("x".join(map(str, shape)), shape[1]) for shape in IMAGES],
-    ),
-    "root_relu": (
-        "a ReLU as the whole model",
-        _relu,
-        [given("x".join(map(str, shape))) for shape in IMAGES],
-    ),
-    "root_sequential": (
-        "a Sequential as the whole model",
-        _sequential,
-        [given(f"1x{i}x{h}x{w}", i, o) for i, o, h, w in _CONVS],
-    ),
-    "several_inputs": (
-        "a model of two inputs",
-        own("TwoImages"),
-        [Case((f"1x{i}x{h}x{w}",) * 2, (), (i, o)) for i, o, h, w in _CONVS],
-    ),
-    "root_bilinear": (
-        "a Bilinear as the whole model, of two inputs",
-        lambda torch, ins, others, outs: torch.nn.Bilinear(ins, others, outs),
-        [Case((f"{n}x{i}", f"{n}x{i + 1}"), (), (i, i + 1, o)) for n, i, o in _LINEARS],
-    ),
-    "unbatched_conv2d": (
-        "a Conv2d on an unbatched image, as the whole model",
-        _conv,
-        [given(f"{i}x{h}x{w}", i, o) for i, o, h, w in _CONVS],
-    ),
-    "unbatched_linear": (
-        "a Linear on a vector, as the whole model",
-        _linear,
-        [given(f"{i}", i, o) for _, i, o in _LINEARS],
-    ),
-}
-
-
-def _layers_unbatched() -> list[Probe]:
-    """Layers in a model whose input has no batch."""
-    images = [given(f"{i}x{h}x{w}", i, o) for i, o, h, w in _CONVS]
-    plain = [Case(case.inputs) for case in images]
-    return [
-        layer("structure/unbatched_conv2d_inside", "a Conv2d on an unbatched image", _conv, images),
-        layer(
-            "structure/unbatched_max_pool2d",
-            "a MaxPool2d on an unbatched image",
-            lambda torch: torch.nn.MaxPool2d(2),
-            plain,
-        ),
-        layer(
-            "structure/unbatched_avg_pool2d",
-            "an AdaptiveAvgPool2d on an unbatched image",
-            lambda torch: torch.nn.AdaptiveAvgPool2d(1),
-            plain,
-        ),
-        layer("structure/unbatched_relu", "a ReLU on an unbatched image", _relu, plain),
-        layer(
-            "structure/linear_on_three_sides",
-            "a Linear in a model whose input has three sides",
-            _linear,
-            [given(f"2x{n}x{i}", i, o) for n, i, o in _LINEARS],
-        ),
-    ]
-
-
 PROBES: tuple[Probe, ...] = (
     *(
         layer(f"structure/{key}", about, make, cases, call)
@@ -429,9 +344,4 @@ PROBES: tuple[Probe, ...] = (
         _dead_product,
         [cut((n, k), (k, m)) for n, k, m in _LINEARS],
     ),
-    *(
-        layer(f"structure/{key}", about, make, cases, root="itself")
-        for key, (about, make, cases) in _ROOTS.items()
-    ),
-    *_layers_unbatched(),
 )

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.battery.probe import IMAGES, ROWS, SEQUENCES, Case, Make, Probe, cut, given, layer, sized
+from harness.battery.probe import (
+    IMAGES,
+    ROWS,
+    SEQUENCES,
+    Case,
+    Make,
+    Probe,
+    cut,
+    given,
+    layer,
+    sized,
+)
 
 # Channels in and out, and grid.
 _CONVS = ((2, 3, (5, 7, 9)), (3, 5, (4, 8, 7)), (5, 2, (6, 5, 8)), (4, 7, (4, 6, 5)),

@@ -83,11 +83,15 @@ _LAYERS: dict[str, tuple[str, Make, list[Case] | tuple[Case, ...]]] = {
         [cut(shape, sizes=(shape[1], shape[1] + n)) for n, shape in enumerate(IMAGES)],
     ),
     "global_response_norm": (
-        "GlobalResponseNorm",
-        _made("GlobalResponseNorm"),
+        "GlobalResponseNorm, channels last",
+        _made("GlobalResponseNorm", home="timm.layers.grn"),
         [cut((1, h, w, c), sizes=(c,)) for _, c, h, w in IMAGES],
     ),
-    "attention_fused": ("the vision transformer's Attention, fused", _attention(fused=True), _FEATURES),
+    "attention_fused": (
+        "the vision transformer's Attention, fused",
+        _attention(fused=True),
+        _FEATURES,
+    ),
     "attention_unfused": (
         "the vision transformer's Attention, unfused",
         _attention(fused=False),
@@ -117,8 +121,8 @@ _LAYERS: dict[str, tuple[str, Make, list[Case] | tuple[Case, ...]]] = {
     "blur_pool2d": ("BlurPool2d", _made("BlurPool2d"), _CHANNELS),
     "space_to_depth": (
         "SpaceToDepth",
-        _made("SpaceToDepth", 2),
-        sized(tuple((1, c, 2 * h, 2 * w) for _, c, h, w in IMAGES)),
+        _made("SpaceToDepth", 4),
+        sized(tuple((1, c, 4 * h, 4 * w) for _, c, h, w in IMAGES)),
     ),
     "gelu": ("GELU", _made("GELU"), sized(IMAGES)),
     "swish": ("Swish", _made("Swish"), sized(IMAGES)),

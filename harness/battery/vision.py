@@ -66,14 +66,34 @@ def _pooled(name: str) -> list[Case]:
 
 
 _SQUEEZED = [
-    cut(shape, sizes=(shape[1], inner)) for shape, inner in zip(IMAGES, (3, 2, 4, 1, 5), strict=True)
+    cut(shape, sizes=(shape[1], inner))
+    for shape, inner in zip(IMAGES, (3, 2, 4, 1, 5), strict=True)
 ]
 _CONV_BLOCKS = [cut((1, ins, h, w), sizes=(ins, outs, k)) for ins, outs, (h, w), k in _CONVS]
-_ROWS = [cut((rows, ins), sizes=(ins, (inner, outs))) for rows, ins, inner, outs in
-         ((2, 3, 5, 4), (5, 4, 3, 2), (3, 7, 2, 5), (7, 2, 6, 3), (4, 5, 7, 6), (6, 3, 4, 7))]  # fmt: skip
+_ROWS = [
+    cut((rows, ins), sizes=(ins, (inner, outs)))
+    for rows, ins, inner, outs in (
+        (2, 3, 5, 4),
+        (5, 4, 3, 2),
+        (3, 7, 2, 5),
+        (7, 2, 6, 3),
+        (4, 5, 7, 6),
+        (6, 3, 4, 7),
+    )
+]
+
+
+def _layer_norm2d(torch: Any, channels: int) -> Any:
+    from torchvision.models.convnext import LayerNorm2d
+
+    del torch
+    return LayerNorm2d(channels)
+
 
 PROBES: tuple[Probe, ...] = (
-    layer("vision/deform_conv2d", "DeformConv2d with bias", _deform_conv, _deformable(masked=False)),
+    layer(
+        "vision/deform_conv2d", "DeformConv2d with bias", _deform_conv, _deformable(masked=False)
+    ),
     layer(
         "vision/deform_conv2d_no_bias",
         "DeformConv2d without bias",
@@ -108,8 +128,12 @@ PROBES: tuple[Probe, ...] = (
         _ops("StochasticDepth", 0.5, "row"),
         sized(IMAGES),
     ),
-    layer("vision/drop_block2d", "DropBlock2d, in evaluation", _ops("DropBlock2d", 0.5, 3),
-          sized(IMAGES)),
+    layer(
+        "vision/drop_block2d",
+        "DropBlock2d, in evaluation",
+        _ops("DropBlock2d", 0.5, 3),
+        sized(IMAGES),
+    ),
     layer(
         "vision/conv2d_norm_activation",
         "Conv2dNormActivation",
@@ -121,13 +145,7 @@ PROBES: tuple[Probe, ...] = (
     layer(
         "vision/layer_norm2d",
         "torchvision's LayerNorm2d, as in ConvNeXt",
-        lambda torch, channels: _layer_norm2d(channels),
-        [cut(shape, sizes=(channels,)) for shape in IMAGES for channels in (shape[1],)],
+        _layer_norm2d,
+        [cut(shape, sizes=(shape[1],)) for shape in IMAGES],
     ),
-)  # fmt: skip
-
-
-def _layer_norm2d(channels: int) -> Any:
-    from torchvision.models.convnext import LayerNorm2d
-
-    return LayerNorm2d(channels)
+)
