@@ -178,9 +178,7 @@ _EVEN = sized(((1, 2, 6, 8), (1, 4, 5, 6), (1, 6, 7, 4), (1, 8, 3, 10), (1, 10, 
 PROBES: tuple[Probe, ...] = (
     *(probe for key, each in _ACTIVATIONS.items() for probe in _of(key, each)),
     *_softmaxes(),
-    layer(
-        "activation/softmax2d_module", "Softmax2d", lambda torch: torch.nn.Softmax2d(), _CASES
-    ),
+    layer("activation/softmax2d_module", "Softmax2d", lambda torch: torch.nn.Softmax2d(), _CASES),
     layer(
         "activation/prelu_module_shared",
         "PReLU with one slope",
@@ -211,12 +209,13 @@ PROBES: tuple[Probe, ...] = (
         lambda torch: torch.nn.GLU(dim=1),
         _EVEN,
     ),
-    layer("activation/glu_module_last", "GLU over the last side", lambda torch: torch.nn.GLU(),
-          _EVEN),
+    layer(
+        "activation/glu_module_last", "GLU over the last side", lambda torch: torch.nn.GLU(), _EVEN
+    ),
     function(
         "activation/glu_function",
         "functional.glu over the last side",
         lambda torch, x: torch.nn.functional.glu(x),
         _EVEN,
     ),
-)  # fmt: skip
+)

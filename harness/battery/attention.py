@@ -235,6 +235,11 @@ def _in_no_grad(torch: Any, inside: Any, *tensors: Any) -> Any:
         return inside(*tensors)
 
 
+def _in_inference_mode(torch: Any, inside: Any, *tensors: Any) -> Any:
+    with torch.inference_mode():
+        return inside(*tensors)
+
+
 _ENCODED = [cut((b, n, e), sizes=(e, h, e + n)) for b, n, _, e, h in _LAYERS]
 _DECODED = [cut((b, n, e), (b, s, e), sizes=(e, h, e + n)) for b, n, s, e, h in _LAYERS]
 _TRANSFORMERS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
@@ -267,6 +272,12 @@ _TRANSFORMERS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
         _transformer("TransformerEncoderLayer"),
         _ENCODED,
         _in_no_grad,
+    ),
+    "encoder_layer_inference_mode": (
+        "TransformerEncoderLayer in inference_mode",
+        _transformer("TransformerEncoderLayer"),
+        _ENCODED,
+        _in_inference_mode,
     ),
     "encoder": ("TransformerEncoder of two layers", _encoder, _ENCODED, None),
     "encoder_no_grad": (

@@ -107,7 +107,6 @@ def _layers() -> Iterator[Probe]:
 
 def _maker(kind: str, options: dict[str, Any]) -> Any:
     def make(torch: Any, ins: int, outs: int, kernel: tuple[int, ...], groups: int) -> Any:
-        # Conv1d of dilation 2 and the like: one number stands for all sides.
         return getattr(torch.nn, kind)(ins, outs, kernel, groups=groups, **options)
 
     return make

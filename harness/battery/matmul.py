@@ -154,7 +154,7 @@ _PRODUCTS: dict[str, tuple[str, Make, list[Case]]] = {
         lambda torch, a, b: torch.tensordot(a, b, dims=2),
         _cases("bnk", "nkm"),
     ),
-    "torch_chain_matmul": (
+    "linalg_multi_dot": (
         "torch.linalg.multi_dot of three matrices",
         lambda torch, a, b, c: torch.linalg.multi_dot((a, b, c)),
         _cases("nk", "km", "mb"),
@@ -170,7 +170,7 @@ _PRODUCTS: dict[str, tuple[str, Make, list[Case]]] = {
         _MATRICES,
     ),
     "torch_cdist": ("torch.cdist", lambda torch, a, b: torch.cdist(a, b), _cases("nk", "mk")),
-}  # fmt: skip
+}
 
 _EQUATIONS = {
     "two": "nk,km->nm",

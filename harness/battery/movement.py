@@ -24,8 +24,9 @@ _MOVES: dict[str, tuple[str, Make]] = {
 }
 
 PROBES: tuple[Probe, ...] = (
-    function("movement/cat", "torch.cat over channels",
-             lambda torch, x, y: torch.cat((x, y), 1), _UNEVEN),
+    function(
+        "movement/cat", "torch.cat over channels", lambda torch, x, y: torch.cat((x, y), 1), _UNEVEN
+    ),
     function("movement/stack", "torch.stack", lambda torch, x, y: torch.stack((x, y)), _PAIRS),
     *(function(f"movement/{key}", about, call, _ONE) for key, (about, call) in _MOVES.items()),
-)  # fmt: skip
+)

@@ -104,15 +104,17 @@ _LAYERS: dict[str, tuple[str, Make, list[Case]]] = {
     "tokens": (
         "a class token and positions",
         own("Tokens"),
-        [cut(shape, sizes=shape[1:]) for shape in
-         ((1, 3, 4), (2, 5, 3), (3, 2, 7), (1, 7, 5), (2, 4, 6), (5, 3, 2))],
+        [
+            cut(shape, sizes=shape[1:])
+            for shape in ((1, 3, 4), (2, 5, 3), (3, 2, 7), (1, 7, 5), (2, 4, 6), (5, 3, 2))
+        ],
     ),
     "list": (
         "the parameters of a ParameterList",
         own("FromList"),
         [cut(shape, sizes=(shape[1], n)) for shape, n in zip(IMAGES, (2, 3, 1, 4, 2), strict=True)],
     ),
-}  # fmt: skip
+}
 
 PROBES: tuple[Probe, ...] = (
     *(
@@ -123,8 +125,10 @@ PROBES: tuple[Probe, ...] = (
         "parameters/tokens_of_root",
         "a class token and positions, of the root itself",
         own("Tokens"),
-        [Case(("x".join(map(str, shape)),), (), shape[1:]) for shape in
-         ((1, 3, 4), (2, 5, 3), (3, 2, 7), (1, 7, 5), (2, 4, 6), (5, 3, 2))],
+        [
+            Case(("x".join(map(str, shape)),), (), shape[1:])
+            for shape in ((1, 3, 4), (2, 5, 3), (3, 2, 7), (1, 7, 5), (2, 4, 6), (5, 3, 2))
+        ],
         root="itself",
     ),
     function(
@@ -133,4 +137,4 @@ PROBES: tuple[Probe, ...] = (
         lambda torch, x: torch.relu(x) + 1,
         sized(IMAGES),
     ),
-)  # fmt: skip
+)

@@ -199,6 +199,8 @@ PROBES: tuple[Probe, ...] = (
         )
         for dims in (2, 3)
     ),
-    *(function(f"pool/global_{key}", words, *_global(call))
-      for key, (words, call) in _GLOBAL.items()),
-)  # fmt: skip
+    *(
+        function(f"pool/global_{key}", words, *_global(call))
+        for key, (words, call) in _GLOBAL.items()
+    ),
+)

@@ -278,8 +278,10 @@ _CONTAINERS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
     "own_conv2d": (
         "a leaf with its own parameters and functional.conv2d",
         own("OwnConv"),
-        [cut(case.shapes[0], sizes=(*case.sizes, k))
-         for case, k in zip(_CONV, (3, 2, 3, 1, 4, 2, 5), strict=True)],
+        [
+            cut(case.shapes[0], sizes=(*case.sizes, k))
+            for case, k in zip(_CONV, (3, 2, 3, 1, 4, 2, 5), strict=True)
+        ],
         None,
     ),
     "own_linear": (
@@ -317,7 +319,7 @@ _CONTAINERS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
         _CONV,
         None,
     ),
-}  # fmt: skip
+}
 
 
 def _dead_function(torch: Any, x: Any) -> Any:

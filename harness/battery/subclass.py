@@ -50,8 +50,18 @@ _LAYERS: dict[str, tuple[list[Case] | tuple[Case, ...], Make | None, dict[str, A
     "Conv3d": (_conv(3), None, {}),
     "ConvTranspose2d": (_conv(2), None, {}),
     "Linear": (
-        [cut((n, i), sizes=(i, o)) for n, i, o in
-         ((2, 3, 5), (3, 5, 7), (5, 4, 3), (7, 2, 4), (4, 7, 2), (6, 5, 11), (9, 3, 4))],
+        [
+            cut((n, i), sizes=(i, o))
+            for n, i, o in (
+                (2, 3, 5),
+                (3, 5, 7),
+                (5, 4, 3),
+                (7, 2, 4),
+                (4, 7, 2),
+                (6, 5, 11),
+                (9, 3, 4),
+            )
+        ],
         None,
         {},
     ),
@@ -72,15 +82,23 @@ _LAYERS: dict[str, tuple[list[Case] | tuple[Case, ...], Make | None, dict[str, A
     "GRU": (_RECURRENT, _first, {}),
     "MultiheadAttention": (_ATTENDED, _attend, {"num_heads": 2}),
     "Embedding": (
-        [given(f"int64:{shape}", rows, features) for shape, rows, features in
-         (("1x5", 3, 4), ("2x3", 5, 7), ("3x7", 2, 5), ("4x2", 7, 3), ("1x11", 6, 2))],
+        [
+            given(f"int64:{shape}", rows, features)
+            for shape, rows, features in (
+                ("1x5", 3, 4),
+                ("2x3", 5, 7),
+                ("3x7", 2, 5),
+                ("4x2", 7, 3),
+                ("1x11", 6, 2),
+            )
+        ],
         None,
         {},
     ),
     "Dropout": (_PLAIN, None, {}),
     "Identity": (_PLAIN, None, {}),
     "Flatten": (_PLAIN, None, {}),
-}  # fmt: skip
+}
 
 
 def _subclassed(name: str, options: dict[str, Any]) -> Make:
