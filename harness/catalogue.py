@@ -6,7 +6,7 @@ Imports neither torch nor a tool.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from harness import versions
 from harness.errors import UsageError, unknown
 from harness.scheduler import Cell, Job
 from harness.sources import library
-from harness.specs import LIBRARIES, ModelSpec, parse_inputs, parse_model, split_list
+from harness.specs import LIBRARIES, PROBE, ModelSpec, parse_inputs, parse_model, split_list
 from harness.versions import version
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _find(name: str) -> Tool | None:
 
 
 def subject(text: str, inputs: Sequence[str] = ()) -> Subject:
-    """A model by its spec; without inputs, those of the zoo or of the library.
+    """A model by its spec; without inputs, those of the zoo, of the library or of the probe's case.
 
     Imports timm or transformers, and so torch, for the inputs of a model of theirs.
 
@@ -138,6 +138,8 @@ def subject(text: str, inputs: Sequence[str] = ()) -> Subject:
         given = given or usual
     elif spec.source in LIBRARIES:
         given = given or library(spec.source).inputs(spec)
+    elif spec.source == PROBE:
+        given = _probe_inputs(spec, given)
     if not given:
         raise UsageError(f"'{text}' comes without an input.", "Add --input 1x3x224x224.")
     if spec.source == "file" and not Path(spec.location).is_file():
@@ -155,6 +157,15 @@ def _torchvision_inputs(name: str) -> tuple[str, ...]:
     if name not in catalogue:
         raise unknown("torchvision model", name, catalogue, "`flopaudit models` lists them.")
     return catalogue[name].inputs
+
+
+def _probe_inputs(spec: ModelSpec, given: tuple[str, ...]) -> tuple[str, ...]:
+    from harness import battery
+
+    _, case = battery.find(spec)
+    if given:
+        raise UsageError("A probe comes with its inputs.", "Leave out --input.")
+    return case.inputs
 
 
 def subjects(names: str, preset: str, inputs: Sequence[str]) -> list[Subject]:
@@ -202,10 +213,14 @@ def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any
     Raises:
         UsageError: there is none, or no such source.
     """
-    if source not in ("torchvision", *LIBRARIES):
-        known = ", ".join(("torchvision", *LIBRARIES))
-        raise UsageError(f"There is no source '{source}'.", f"Known are {known}.")
-    lines = (_torchvision_lines if source == "torchvision" else _library_lines)(pattern, source)
+    listed: dict[str, Callable[[str, str], list[dict[str, Any]]]] = {
+        "torchvision": _torchvision_lines,
+        **dict.fromkeys(LIBRARIES, _library_lines),
+        PROBE: _probe_lines,
+    }
+    if source not in listed:
+        raise UsageError(f"There is no source '{source}'.", f"Known are {', '.join(listed)}.")
+    lines = listed[source](pattern, source)
     if not lines:
         raise UsageError(f"No model fits '{pattern}'.", "`flopaudit models` lists all.")
     return lines
@@ -218,6 +233,23 @@ def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
         {"model": name, "family": found.family(name), **dict.fromkeys(_PUBLISHED), "inputs": []}
         for name in found.names()
         if pattern in name or fnmatch.fnmatchcase(name, pattern)
+    ]
+
+
+def _probe_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
+    """The probes with the inputs of their first case; their family is what they are about."""
+    from harness import battery
+
+    return [
+        {
+            "model": probe.name,
+            "family": probe.about,
+            **dict.fromkeys(_PUBLISHED),
+            "inputs": list(probe.cases[0].inputs),
+            "cases": len(probe.cases),
+        }
+        for probe in battery.PROBES.values()
+        if pattern in probe.name or fnmatch.fnmatchcase(probe.name, pattern)
     ]
 
 

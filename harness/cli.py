@@ -117,7 +117,9 @@ def install(
 @app.command()
 def models(
     pattern: Annotated[str, typer.Argument(help="A name, a part of one, or res*50.")] = "*",
-    source: Annotated[str, typer.Option(help="torchvision, timm or transformers.")] = "torchvision",
+    source: Annotated[
+        str, typer.Option(help="torchvision, timm, transformers or probe.")
+    ] = "torchvision",
     as_json: Json = False,
 ) -> None:
     """List the models of a library; torchvision's with the input that their weights imply."""
@@ -142,7 +144,8 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     model: Annotated[
         str,
         typer.Argument(
-            help="resnet50, timm:NAME, transformers:TYPE, a.module:factory or file.py:factory."
+            help="resnet50, timm:NAME, transformers:TYPE, probe:NAME, a.module:factory or "
+            "file.py:factory."
         ),
     ],
     inputs: Inputs = None,

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from harness import sources
+from harness import battery, sources
 from harness.errors import UsageError
-from harness.specs import LIBRARIES, InputSpec, ModelSpec
+from harness.specs import LIBRARIES, PROBE, InputSpec, ModelSpec
 
 SEED = 0
 
@@ -68,6 +68,9 @@ def _find(spec: ModelSpec) -> Callable[[], Any]:
         return _torchvision(spec.location)
     if spec.source in LIBRARIES:
         return sources.library(spec.source).factory(spec)
+    if spec.source == PROBE:
+        probe, case = battery.find(spec)
+        return lambda: battery.build(probe.name, case)
     return _factory(spec)
 
 

@@ -14,6 +14,9 @@ DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8",
 LIBRARIES = ("timm", "transformers")
 """Sources that are packages beside torchvision, with models by name and options."""
 
+PROBE = "probe"
+"""The source of the probe battery, whose only option is the number of a case."""
+
 Option = bool | int | float | str
 
 _INPUT = re.compile(
@@ -22,6 +25,7 @@ _INPUT = re.compile(
 _LIBRARY = re.compile(
     rf"^(?P<source>{'|'.join(LIBRARIES)}):(?P<name>[\w.-]+)(?:\?(?P<options>.*))?$"
 )
+_PROBE = re.compile(rf"^{PROBE}:(?P<name>[\w./-]+)(?:\?(?P<options>case=\d+))?$")
 _OPTION = re.compile(r"^(?P<key>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^&?]+)$")
 
 
@@ -44,11 +48,11 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Where a model comes from: `source` is torchvision, timm, transformers, module or file.
+    """Where a model comes from: `source` is torchvision, timm, transformers, probe, module or file.
 
     `location` is the name in its library, the dotted module or the file's path; `factory` is what
     to call in a module or file; `options` is what a library is to build it with, as written:
-    `num_hidden_layers=2&hidden_size=256`.
+    `num_hidden_layers=2&hidden_size=256`, or which case of a probe: `case=2`.
     """
 
     source: str
@@ -128,7 +132,7 @@ def _value(text: str) -> Option:
 def parse_model(text: str) -> ModelSpec:
     """Read `resnet50`, `a.module:factory`, `path/to/file.py:factory` or `SOURCE:NAME?OPTIONS`.
 
-    SOURCE is torchvision, which takes no options, timm or transformers.
+    SOURCE is torchvision, which takes no options, timm, transformers or probe.
 
     Raises:
         UsageError: it is none of them.
@@ -136,11 +140,13 @@ def parse_model(text: str) -> ModelSpec:
     text = text.strip()
     if text.partition(":")[0] in LIBRARIES:
         return _parse_library(text)
+    if text.partition(":")[0] == PROBE:
+        return _parse_probe(text)
     location, colon, factory = text.rpartition(":")
     if not text or (colon and not (location and factory)):
         raise UsageError(
             f"'{text}' is not a model.",
-            "Write a torchvision name such as resnet50, timm:NAME, transformers:TYPE, "
+            "Write a torchvision name such as resnet50, timm:NAME, transformers:TYPE, probe:NAME, "
             "package.module:factory or path/to/file.py:factory.",
         )
     if not colon:
@@ -162,6 +168,21 @@ def _parse_library(text: str) -> ModelSpec:
     options = match["options"] or ""
     parse_options(options)
     return ModelSpec(match["source"], match["name"], options=options)
+
+
+def _parse_probe(text: str) -> ModelSpec:
+    match = _PROBE.match(text)
+    if not match:
+        raise UsageError(
+            f"'{text}' is not a probe.",
+            "Write probe:conv/conv2d_bias or probe:conv/conv2d_bias?case=1.",
+        )
+    return ModelSpec(PROBE, match["name"], options=match["options"] or "")
+
+
+def probe_case(spec: ModelSpec) -> int:
+    """Which case of its probe a spec names, from 0 on."""
+    return int(spec.options.partition("=")[2] or 0)
 
 
 def split_list(text: str) -> list[str]:
