@@ -208,6 +208,41 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
 
 
 @app.command()
+def settle(
+    model: Annotated[str, typer.Argument(help="A model, as for `count`.")],
+    claims: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claim",
+            help="A published number, such as paper=3.8G, '4.12 GFLOPs' or '25.6M params'; once "
+            "for each.",
+        ),
+    ] = None,
+    inputs: Inputs = None,
+    results: Annotated[
+        Path, typer.Option(help="Directory of runs, for what tools said of the model.")
+    ] = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """Find out which reading of a model gives a number that somebody published."""
+    from harness.catalogue import subject
+    from harness.claimed import measured_in, settle_claims
+    from harness.claims import HOW, parse_claims
+    from harness.render import say
+
+    asked = parse_claims(claims or ())
+    if not asked:
+        raise UsageError("There is no claim to settle.", f"Add --claim. {HOW}")
+    where = subject(model, inputs or ())
+    found = settle_claims(where, asked, measured_in(results, where))
+    if as_json:
+        _print_json(found.to_json())
+        return
+    for line in found.lines():
+        say(line)
+
+
+@app.command()
 def bench(
     preset: Annotated[str, typer.Option(help="quick or torchvision.")] = "quick",
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each way, in turn.")] = 3,
