@@ -24,10 +24,12 @@ Verdict = Literal["settled", "ambiguous", "weak", "none"]
 
 SETTLED_CHANCE = 0.05
 """A reading settles a claim only if fewer random numbers would have been fitted as cheaply."""
-LOOKED_CHANCE = 0.20
+LOOKED_CHANCE = 0.10
 """Beyond this a fit says nothing; costlier readings are not looked for."""
 MARGIN_BITS = 2.0
 """Readings that cost less than so much more than the cheapest are about as simple."""
+CLOSEST_BITS = 0.5
+"""No two costs that differ do so by less."""
 DRAWS = 2_000
 SPREAD = 8.0
 """Random numbers are drawn from a range this wide, largest over smallest."""
@@ -50,7 +52,8 @@ class Reading:
         value: the count, exactly.
         unit: MAC, FLOP or param.
         bits: what the suppositions cost; 0 for the usual ones.
-        where: what it was counted on, or which tool said it.
+        where: what it was counted on, or which tool in which version said it.
+        tool: that tool's name, "" for a count of the reference.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Reading:
     unit: Unit
     bits: float
     where: str = ""
+    tool: str = ""
 
     @property
     def quantity(self) -> str:
@@ -123,6 +127,11 @@ class Answer:
     chance: float
     rates: dict[str, float]
     tried: int
+
+    @property
+    def explained(self) -> float:
+        """Share of random numbers that would have been called settled or ambiguous."""
+        return self.rates["settled"] + self.rates["ambiguous"]
 
     @property
     def simplest(self) -> tuple[Fit, ...]:
@@ -210,16 +219,25 @@ class Search:
         return reading.value / _value(self.claim, printing.scale.factor) - 1
 
     def nearest(self) -> Iterator[Fit]:
-        """The readings that come nearest, as they are usually printed."""
-        usual = [printing for printing in self._printings if not printing.coarser and not printing.cut]
+        """The readings that come nearest, of those that the digits allow, as usually printed."""
+        most = self._most_bits
         pairs = [
             (abs(self.error(reading, printing)), bits + printing.bits, reading, printing)
+            for printing in self._printings
+            if not printing.coarser and not printing.cut
             for bits, reading in self.readings
-            for printing in usual
+            if bits + printing.bits <= most
         ]
-        pairs.sort(key=lambda pair: (pair[0], pair[1]))
+        pairs.sort(key=lambda pair: pair[:2])
         for _, bits, reading, printing in pairs[:NEAREST]:
             yield Fit(reading, printing, bits, self.chance(bits), self.error(reading, printing))
+
+    @property
+    def _most_bits(self) -> float:
+        """The cost that not more random numbers than allowed are fitted for; 0 at the least."""
+        allowed = int(LOOKED_CHANCE * DRAWS)
+        costs = self._drawn_costs
+        return inf if len(costs) <= allowed else max(0.0, costs[allowed] - CLOSEST_BITS)
 
     @cached_property
     def _drawn(self) -> list[tuple[float, ...]]:
@@ -261,7 +279,8 @@ def _cheapest(claim: Claim, readings: Sequence[Reading]) -> list[tuple[float, Re
     """The readings of what is claimed, by value, of equal ones the cheapest, with their cost."""
     best: dict[int, tuple[float, Reading]] = {}
     for reading in readings:
-        bits = reading.bits + MISNAMED_BITS.get((claim.unit, reading.unit), 0.0)
+        named = bool(reading.tool) and reading.tool in claim.name.lower()
+        bits = 0 if named else reading.bits + MISNAMED_BITS.get((claim.unit, reading.unit), 0.0)
         right = reading.quantity == claim.quantity and reading.value > 0
         if right and (reading.value not in best or bits < best[reading.value][0]):
             best[reading.value] = (bits, reading)

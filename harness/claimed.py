@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,12 @@ class Claimed:
         subject: the model and its usual input.
         reference: its multiply-accumulates and its parameters.
         answers: one for each claim.
-        readings: how many readings there were.
         skipped: variants that could not be counted, and why.
     """
 
     subject: Subject
     reference: dict[str, int]
     answers: tuple[Answer, ...]
-    readings: int
     skipped: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +55,6 @@ class Claimed:
             "inputs": list(self.subject.inputs),
             "reference": self.reference,
             "claims": [each.to_json() for each in self.answers],
-            "readings": self.readings,
             "skipped": self.skipped,
         }
 
@@ -86,24 +84,30 @@ def settle_claims(
     from harness.variants import Variants
 
     variants = Variants(subject)
-    readings: list[Reading] = list(extra)
-    reference: dict[str, int] = {}
-    for offer in variants.offers():
-        if reference and all(_is_done(claim, readings, offer.bits) for claim in claims):
+    usual = variants.as_it_is()
+    readings = [*readings_of(usual), *extra]
+    answers: dict[Claim, Answer] = {}
+    for bits, offers in groupby(variants.offers(), key=lambda offer: offer.bits):
+        # Answered as soon as it can be, so that no claim depends on which others are asked.
+        done = [c for c in claims if c not in answers and _is_done(c, readings, bits)]
+        answers.update(zip(done, answer(done, readings), strict=True))
+        if len(answers) == len(claims):
             break
-        setting = offer.count()
-        if setting is None:
-            continue
-        readings += readings_of(setting)
-        reference = reference or {"macs": setting.ledger.macs, "params": setting.ledger.params}
-    return Claimed(subject, reference, answer(claims, readings), len(readings), variants.skipped)
+        for setting in filter(None, (offer.count() for offer in offers)):
+            readings += readings_of(setting)
+    rest = [claim for claim in claims if claim not in answers]
+    answers.update(zip(rest, answer(rest, readings), strict=True))
+    reference = {"macs": usual.ledger.macs, "params": usual.ledger.params}
+    return Claimed(subject, reference, tuple(answers[c] for c in claims), variants.skipped)
 
 
 def _is_done(claim: Claim, readings: Sequence[Reading], bits: float) -> bool:
     """Whether readings that cost so much or more cannot change what is said of a claim."""
     search = Search(claim, readings)
     fits = search.fits(claim.digits, claim.power)
-    return bool(fits and fits[0][0] + MARGIN_BITS <= bits) or search.chance(bits) > LOOKED_CHANCE
+    if fits and fits[0][0] + MARGIN_BITS <= bits:
+        return True
+    return search.chance(fits[0][0] if fits else bits) > LOOKED_CHANCE
 
 
 def measured_in(results: Path, subject: Subject) -> Iterator[Reading]:
@@ -132,11 +136,14 @@ def lines_of(answer: Answer) -> Iterator[str]:
     said = claim.text if claim.name == claim.text else f"{claim.name} = {claim.text}"
     verdict = _VERDICTS[answer.verdict].format(len(simplest))
     yield f"{said} ({span}): {verdict}"
-    yield from _table(simplest[:SHOWN])
-    if len(simplest) > SHOWN:
-        yield f"  … and {len(simplest) - SHOWN} more as simple as these"
-    if not answer.fits:
-        yield "  nearest:"
+    shown = SHOWN if answer.chance <= LOOKED_CHANCE else 1
+    yield from _table(simplest[:shown])
+    if len(simplest) > shown:
+        yield f"  … and {len(simplest) - shown} more as simple"
+    if len(answer.fits) > len(simplest):
+        yield f"  What supposes more fits too: {len(answer.fits) - len(simplest)} more readings"
+    if not answer.fits or answer.chance > LOOKED_CHANCE:
+        yield "  nearest, of readings as simple as the digits demand:"
         yield from _table(answer.nearest)
     yield f"  {_of_random_numbers(answer)}"
 
@@ -147,7 +154,7 @@ def _table(fits: Sequence[Fit]) -> Iterator[str]:
         unit = {"MAC": "MACs", "FLOP": "FLOPs"}.get(fit.reading.unit, "")
         number = f"{fit.reading.value:,} {unit}".strip()
         where = f"   {fit.reading.where}" if fit.reading.where else ""
-        cost = f"{fit.bits:g} bits"
+        cost = f"{fit.bits:g} bit{'s' * (fit.bits != 1)}"
         yield f"  {fit.name:<{width}}  {number:>22}  {100 * fit.error:+.3g} %  {cost}{where}"
 
 
@@ -163,5 +170,5 @@ def _of_random_numbers(answer: Answer) -> str:
     weak = " Too many to settle it." if answer.chance > SETTLED_CHANCE else ""
     return (
         f"Of random numbers with {digits}, {share} would have fitted a reading as simple as "
-        f"this.{weak}"
+        f"this.{weak} {100 * answer.explained:.2g} % would have been called settled or ambiguous."
     )

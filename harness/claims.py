@@ -1,4 +1,4 @@
-"""A published number comes in as text, what was printed goes out: digits, unit, and what they allow.
+"""A published number comes in as text, its printed digits and what they allow go out.
 
 The digits that were printed are all that is known of the number behind them: 3.8G is anything from
 3.75 to 3.85 billion, if it was rounded. `printings` says in which ways a number may have become
@@ -41,6 +41,7 @@ _SPEED = re.compile(r"(?:/\s*s(?:ec)?|\bper second)\s*$", re.IGNORECASE)
 
 ZEROS_OF_ROUNDING = 3
 """A plain whole number that ends in so many zeros or more was rounded there."""
+MOST_DIGITS = 30
 BARE = 10_000
 """A number without a prefix below this may be in any: a table's head says G, its cells do not."""
 
@@ -75,7 +76,7 @@ class Printing:
         """In words, "" where it is the usual way."""
         parts = [self.scale.name]
         if self.coarser:
-            parts.append("rounded at its zeros")
+            parts.append(f"rounded before its last {self.coarser} zeros")
         if self.cut:
             parts.append("cut off, not rounded")
         return "; ".join(filter(None, parts))
@@ -171,7 +172,9 @@ def bounds(digits: int, power: int, printing: Printing) -> tuple[int, int]:
     shift = 10**printing.coarser
     rounded = (2 * digits + shift) // (2 * shift)
     power += printing.coarser
-    low, high = (2 * rounded, 2 * rounded + 2) if printing.cut else (2 * rounded - 1, 2 * rounded + 1)
+    low, high = (
+        (2 * rounded, 2 * rounded + 2) if printing.cut else (2 * rounded - 1, 2 * rounded + 1)
+    )
     above, below = printing.scale.factor * 10 ** max(power, 0), 2 * 10 ** max(-power, 0)
     largest = -(-high * above // below) - 1 if printing.cut else high * above // below
     return -(-low * above // below), largest
@@ -201,7 +204,9 @@ def parse_claim(text: str) -> Claim:
     if (equals and not name) or not value:
         raise UsageError(f"'{text}' is not a claim.", HOW)
     if _SPEED.search(value):
-        raise UsageError(f"'{value}' is a speed, of hardware.", "Claim a count: --claim '8.2 GFLOPs'.")
+        raise UsageError(
+            f"'{value}' is a speed, of hardware.", "Claim a count: --claim '8.2 GFLOPs'."
+        )
     plain = _POWERED.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), value)
     match = _VALUE.match(plain)
     if not match:
@@ -210,6 +215,8 @@ def parse_claim(text: str) -> Claim:
     if not digits:
         raise UsageError(f"'{value}' is nothing.", "Claim a number above 0.")
     prefix = _prefix(match["prefix"] or "")
+    if len(str(digits)) > MOST_DIGITS or power > MOST_DIGITS:
+        raise UsageError(f"'{value}' is more than any network does.", "Check the claim's digits.")
     unit = _unit(match["unit"] or "")
     if not unit and re.search("param", name, re.IGNORECASE):
         unit = "param"
@@ -238,6 +245,5 @@ def _prefix(text: str) -> str:
 
 
 def _unit(text: str) -> Unit:
-    return next(
-        unit for unit, names in _UNITS.items() if not text or re.fullmatch(names, text, re.I)
-    ) if text else ""
+    found = (unit for unit, names in _UNITS.items() if re.fullmatch(names, text, re.IGNORECASE))
+    return next(found, "")

@@ -17,13 +17,13 @@ from harness.answers import Reading
 from harness.claims import Unit
 from harness.conventions import LAYERS, PRODUCTS, Convention
 from harness.formulas import ACTIVATION, CONV, ELEMENTWISE, LINEAR, NORM, POOLING
-from harness.ledger import Ledger, ModuleEntry, OperatorRow
+from harness.ledger import FORWARD, Ledger, ModuleEntry, OperatorRow
 from harness.schema import Measurement
 
 MOST_BITS = 10.0
 """Readings that suppose more are not looked at."""
-TOOL_BITS = 1.0
-"""That a number is a certain tool's."""
+TOOL_BITS = 2.5
+"""That a number is a certain tool's: one of about six."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def measured(measurements: Iterable[Measurement]) -> Iterator[Reading]:
         for value, unit in said:
             if value:
                 where = f"{each.column} {each.tool_version or ''}".strip()
-                yield Reading(f"what {each.column} says", value, unit, TOOL_BITS, where)
+                yield Reading(f"what {each.column} says", value, unit, TOOL_BITS, where, each.tool)
 
 
 def _operations(ledger: Ledger) -> Iterator[Reading]:
@@ -152,9 +152,7 @@ def _operations(ledger: Ledger) -> Iterator[Reading]:
 
 def _sums(ledger: Ledger) -> Iterator[Reading]:
     """Products of some kinds, with some of the parts added."""
-    amounts = [
-        [(part, sum(map(part.of, ledger.rows))) for part in slot] for slot in _SLOTS
-    ]
+    amounts = [[(part, sum(map(part.of, ledger.rows))) for part in slot] for slot in _SLOTS]
     for base in _BASES:
         rows = [row for row in ledger.rows if base.rows(row)]
         macs = sum(row.work.macs for row in rows if row.kind in base.products)
@@ -196,7 +194,7 @@ def _derived(ledger: Ledger) -> Iterator[Reading]:
         (name, macs - sum(row.work.macs for row in _under(ledger.rows, path)), 2)
         for path, name in _head(ledger)
     ]
-    last = _last_product(ledger)
+    last = _last_product(ledger) if ledger.rows == _forward(ledger) else None
     classes = _channels(last) if last else 0
     if last and classes and last.work.macs % classes == 0:
         each = last.work.macs // classes
@@ -213,8 +211,12 @@ def _derived(ledger: Ledger) -> Iterator[Reading]:
 
 
 def _last_product(ledger: Ledger) -> OperatorRow | None:
-    rows = [row for row in ledger.rows if row.kind in LAYERS and row.work.macs]
+    rows = [row for row in _forward(ledger) if row.kind in LAYERS and row.work.macs]
     return rows[-1] if rows else None
+
+
+def _forward(ledger: Ledger) -> tuple[OperatorRow, ...]:
+    return tuple(row for row in ledger.rows if row.phase == FORWARD)
 
 
 def _channels(row: OperatorRow) -> int:
@@ -228,7 +230,7 @@ def _head(ledger: Ledger) -> Iterator[tuple[str, str]]:
     if last is None:
         return
     head = last.path.partition(".")[0]
-    parts = {row.path.partition(".")[0] for row in ledger.rows if row.work.macs}
+    parts = {row.path.partition(".")[0] for row in _forward(ledger) if row.work.macs}
     if head and len(parts) > 1:
         yield head, f"without '{head}'"
 

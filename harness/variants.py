@@ -1,7 +1,7 @@
 """A model comes in, counts of it and of its known variants go out, the simplest first, when asked.
 
 An offer is a count not yet made, with what supposing it costs; so a search makes only those that
-its claims can bear. The variants are general: a stride moved within blocks, auxiliary heads, another
+its claims can bear. The variants are general: strides moved within blocks, auxiliary heads, another
 size of the input, a training step.
 """
 
@@ -25,7 +25,8 @@ from harness.models import build, make_inputs, make_kwargs
 from harness.readings import Setting
 from harness.specs import InputSpec, ModelSpec, parse_inputs
 
-STRIDE_BITS = 2.0
+ONE_OF_BATCH_BITS = 1.0
+STRIDE_BITS = 1.0
 AUXILIARY_BITS = 2.0
 PUBLISHED_SIZE_BITS = 2.0
 TRAINING_BITS = 3.0
@@ -62,21 +63,20 @@ class Variants:
         self._usual = counted(subject, Asked(("macs",))).ledger
 
     def offers(self) -> list[Offer]:
-        """Counts of the model as it is and of its variants, the simplest first; none is made yet.
+        """Counts of its variants, the simplest first; none is made yet.
 
-        What has to be run for real takes too long to be run often: it is offered as it is alone.
+        There are none of a model that has to be run for real, which would take too long.
         """
-        usual = Offer(0, self.as_it_is)
         if self._usual.device != "meta":
             self.skipped["variants"] = f"the model runs on {self._usual.device} alone"
-            return [usual]
+            return []
         others = [
             Offer(STRIDE_BITS, self.with_strides_moved),
             Offer(AUXILIARY_BITS, self.with_auxiliary_heads),
             Offer(TRAINING_BITS, self.training_step),
             *(self._offer(shapes, bits) for shapes, bits in other_shapes(self.subject)),
         ]
-        return [usual, *sorted(others, key=lambda offer: offer.bits)]
+        return sorted(others, key=lambda offer: offer.bits)
 
     def as_it_is(self) -> Setting:
         """As it is, in eval mode."""
@@ -91,7 +91,7 @@ class Variants:
     def with_auxiliary_heads(self) -> Setting | None:
         """With heads that run in training alone, or that the builder adds when asked."""
         name, spec = "with auxiliary heads", self.subject.spec
-        ways: list[Callable[[], Any]] = [lambda: self._model.train()]
+        ways: list[Callable[[], Any]] = [self._model.train]
         if spec.source == "torchvision" and "aux_loss" in _arguments(spec):
             ways.insert(0, lambda: _with_options(spec, aux_loss=True))
         for way in ways:
@@ -105,9 +105,7 @@ class Variants:
 
     def training_step(self) -> Setting | None:
         """Forward and backward, in training mode."""
-        setting = self._count(
-            "training step", TRAINING_BITS, lambda: self._model.train(), backward=True
-        )
+        setting = self._count("training step", TRAINING_BITS, self._model.train, backward=True)
         self._model.eval()
         return setting
 
@@ -178,7 +176,9 @@ def other_shapes(subject: Subject) -> Iterator[tuple[Shapes, float]]:
     """Inputs that the model may have been counted on instead, with what each costs in bits."""
     shapes = parse_inputs(subject.inputs)
     seen = {shapes}
-    for candidate, bits in (*_published(subject.spec), *_resized(shapes)):
+    alone = tuple(replace(shape, shape=(1, *shape.shape[1:])) for shape in shapes)
+    others = [(alone, ONE_OF_BATCH_BITS), *_published(subject.spec), *_resized(shapes)]
+    for candidate, bits in others:
         if candidate not in seen:
             seen.add(candidate)
             yield candidate, bits
