@@ -181,16 +181,14 @@ def bounds(digits: int, power: int, printing: Printing) -> tuple[int, int]:
 
 
 def parse_claims(texts: Iterable[str]) -> tuple[Claim, ...]:
-    """Read claims, each named differently.
+    """Read claims; several may have one name, as those of a paper do.
 
     Raises:
-        UsageError: one cannot be read, or two have the same name.
+        UsageError: one cannot be read, or there is none.
     """
     claims = tuple(map(parse_claim, texts))
-    names = [claim.name for claim in claims]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"The claim '{twice}' is given twice.", "Give each a name of its own.")
+    if not claims:
+        raise UsageError("There is no claim to settle.", f"Add --claim. {HOW}")
     return claims
 
 

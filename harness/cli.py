@@ -227,12 +227,10 @@ def settle(
     """Find out which reading of a model gives a number that somebody published."""
     from harness.catalogue import subject
     from harness.claimed import measured_in, settle_claims
-    from harness.claims import HOW, parse_claims
+    from harness.claims import parse_claims
     from harness.render import say
 
     asked = parse_claims(claims or ())
-    if not asked:
-        raise UsageError("There is no claim to settle.", f"Add --claim. {HOW}")
     where = subject(model, inputs or ())
     found = settle_claims(where, asked, measured_in(results, where))
     if as_json:

@@ -147,7 +147,7 @@ def test_the_same_claim_has_the_same_answer(readings: list[Reading], value: int)
 
 def random_claims(figures: int, number: int) -> list[Claim]:
     """Claims that mean nothing, from another seed than the search's own."""
-    generator = random.Random(20)
+    generator = random.Random(20)  # noqa: S311 - the same numbers each time
     drawn = [MACS * 8 ** (generator.random() - 0.5) for _ in range(number)]
     return [parse_claim(f"{index}={value:.{figures - 1}e}") for index, value in enumerate(drawn)]
 
@@ -156,10 +156,10 @@ def test_random_numbers_are_rarely_explained(resnet50: Ledger) -> None:
     readings = list(readings_of(Setting("", 0, resnet50, "1x3x224x224")))
     assert len(readings) > 500
     for figures in (2, 3, 4):
-        verdicts = [found.verdict for found in answer(random_claims(figures, 150), readings)]
-        # Three standard deviations above what the search promises, for so few claims.
-        assert verdicts.count("settled") / 150 < SETTLED_CHANCE + 0.053
-        assert verdicts.count("ambiguous") / 150 < LOOKED_CHANCE + 0.073
+        verdicts = [found.verdict for found in answer(random_claims(figures, 100), readings)]
+        # At most two standard deviations above what is promised, for so few claims.
+        assert verdicts.count("settled") / 100 <= SETTLED_CHANCE + 0.04
+        assert verdicts.count("ambiguous") / 100 <= LOOKED_CHANCE + 0.06
         found = answer(random_claims(figures, 1), readings)[0]
         assert found.rates["settled"] <= SETTLED_CHANCE
         assert found.rates["settled"] + found.rates["ambiguous"] <= LOOKED_CHANCE

@@ -145,9 +145,9 @@ def test_one_convolution_by_tensorflow_and_by_thop(tmp_path: Path) -> None:
 
 
 def test_command_line_tells_what_and_how_sure(tmp_path: Path) -> None:
-    done = settled(tmp_path, "squeezenet1_1", "--claim", "paper=0.349G", "--claim", "0.7 GFLOPs")
+    done = settled(tmp_path, "alexnet", "--claim", "paper=0.714G", "--claim", "0.7 GFLOPs")
     assert done.returncode == 0, done.stderr
-    assert "paper = 0.349G (348,500,000 to 349,500,000): settled" in done.stdout
+    assert "paper = 0.714G (713,500,000 to 714,500,000): settled" in done.stdout
     assert "Of random numbers with 3 digits" in done.stdout
     assert "0.7 GFLOPs (650,000,000 to 750,000,000): weak" in done.stdout
 
@@ -161,7 +161,7 @@ def test_command_line_tells_what_and_how_sure(tmp_path: Path) -> None:
     ],
 )
 def test_bad_claims_are_refused(more: tuple[str, ...], says: str, tmp_path: Path) -> None:
-    done = settled(tmp_path, "squeezenet1_1", *more)
+    done = settled(tmp_path, "alexnet", *more)
     assert done.returncode == 2
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1

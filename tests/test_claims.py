@@ -67,8 +67,10 @@ def test_what_is_no_claim_is_refused(text: str, says: str) -> None:
 
 def test_names_stand_for_themselves() -> None:
     assert parse_claim("params=25.6M").quantity == "params"
-    with pytest.raises(UsageError, match="twice"):
-        parse_claims(["paper=3.8G", "paper=3.9G"])
+    of_a_paper = parse_claims(["paper=3.8G", "paper=25.6M params"])
+    assert [claim.name for claim in of_a_paper] == ["paper", "paper"]
+    with pytest.raises(UsageError, match="no claim"):
+        parse_claims([])
 
 
 PREFIXES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30}
@@ -117,7 +119,7 @@ def test_a_count_cut_off_is_within_the_text_of_that(count: int, decimals: int, p
 
 def test_filling_zeros_may_have_been_rounded() -> None:
     claim = parse_claim("300M")
-    coarse = [each for each in claim.printings() if each.coarser == 1][0]
+    coarse = next(each for each in claim.printings() if each.coarser == 1)
     assert bounds(claim.digits, claim.power, coarse) == (295_000_000, 305_000_000)
     assert coarse.bits > 0
     # Behind the point zeros are printed on purpose.
