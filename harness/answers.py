@@ -28,6 +28,8 @@ LOOKED_CHANCE = 0.10
 """Beyond this a fit says nothing; costlier readings are not looked for."""
 MARGIN_BITS = 2.0
 """Readings that cost less than so much more than the cheapest are about as simple."""
+GRAIN = 0.01
+"""Readings closer than this share of the last digit are one: the digits cannot tell them apart."""
 CLOSEST_BITS = 0.5
 """No two costs that differ do so by less."""
 DRAWS = 2_000
@@ -114,6 +116,7 @@ class Answer:
         verdict: settled, ambiguous (several readings are about as simple), weak (too many random
             numbers would have been fitted as well) or none.
         fits: all readings that fit, the cheapest first.
+        simplest: those that are about as simple as the first, and that the digits tell apart.
         nearest: those that come nearest, whether they fit or not.
         chance: share of random numbers fitted as cheaply as the best fit, or at all.
         rates: share of random numbers by the verdict they would have had.
@@ -123,6 +126,7 @@ class Answer:
     claim: Claim
     verdict: Verdict
     fits: tuple[Fit, ...]
+    simplest: tuple[Fit, ...]
     nearest: tuple[Fit, ...]
     chance: float
     rates: dict[str, float]
@@ -132,11 +136,6 @@ class Answer:
     def explained(self) -> float:
         """Share of random numbers that would have been called settled or ambiguous."""
         return self.rates["settled"] + self.rates["ambiguous"]
-
-    @property
-    def simplest(self) -> tuple[Fit, ...]:
-        """The fits that are about as simple as the simplest."""
-        return tuple(fit for fit in self.fits if fit.bits < self.fits[0].bits + MARGIN_BITS)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with stable keys."""
@@ -148,6 +147,7 @@ class Answer:
             "high": high,
             "verdict": self.verdict,
             "fits": [fit.to_json() for fit in self.fits],
+            "simplest": [fit.name for fit in self.simplest],
             "nearest": [fit.to_json() for fit in self.nearest],
             "chance_rate": self.chance,
             "random_rates": self.rates,
@@ -167,12 +167,33 @@ def _answer(claim: Claim, readings: Sequence[Reading]) -> Answer:
         Fit(reading, printing, bits, search.chance(bits), search.error(reading, printing))
         for bits, reading, printing in found
     )
-    costs = [bits for bits, _, _ in found]
-    chance = search.chance(costs[0] if costs else inf)
+    near = _told_apart([(fit.bits, fit.reading.value) for fit in fits], search.grain(claim.power))
+    chance = search.chance(fits[0].bits if fits else inf)
     return Answer(
-        claim, search.verdict(costs), fits, tuple(search.nearest()), chance, search.rates(),
+        claim,
+        search.verdict([fits[index].bits for index in near]),
+        fits,
+        tuple(fits[index] for index in near),
+        tuple(search.nearest()),
+        chance,
+        search.rates(),
         len(search.readings),
-    )  # fmt: skip
+    )
+
+
+def _told_apart(fits: Sequence[tuple[float, int]], grain: float) -> list[int]:
+    """Which fits, as cost and value, the cheapest first, are about as simple as the first.
+
+    What supposes more than another and gives the same number, as far as the digits tell, is left
+    out.
+    """
+    kept: list[int] = []
+    for index, (bits, value) in enumerate(fits):
+        if bits >= fits[0][0] + MARGIN_BITS:
+            break
+        if all(abs(value - fits[other][1]) > grain for other in kept):
+            kept.append(index)
+    return kept
 
 
 class Search:
@@ -195,14 +216,17 @@ class Search:
         return sorted(found.values(), key=lambda fit: (fit[0], abs(self.error(*fit[1:]))))
 
     def verdict(self, costs: Sequence[float]) -> Verdict:
-        """What fits of these costs, the cheapest first, amount to."""
+        """What fits that are about as simple, and cost so much, amount to."""
         if not costs:
             return "none"
-        chance = self.chance(costs[0])
-        several = len(costs) > 1 and costs[1] < costs[0] + MARGIN_BITS
+        chance, several = self.chance(costs[0]), len(costs) > 1
         if chance > LOOKED_CHANCE or (chance > SETTLED_CHANCE and not several):
             return "weak"
         return "ambiguous" if several else "settled"
+
+    def grain(self, power: int) -> float:
+        """How much two counts must differ for digits that end in this power to tell them apart."""
+        return GRAIN * self._printings[0].scale.factor * 10.0**power
 
     def chance(self, bits: float) -> float:
         """Share of random numbers that are fitted as cheaply."""
@@ -241,19 +265,20 @@ class Search:
 
     @cached_property
     def _drawn(self) -> list[tuple[float, ...]]:
-        """For each random number, what its two cheapest fits cost."""
-        return [self._two_costs(*printed) for printed in self._draws()]
+        """For each random number, what the fits that are about as simple cost."""
+        return [self._costs(*printed) for printed in self._draws()]
 
     @cached_property
     def _drawn_costs(self) -> list[float]:
         return sorted(chain.from_iterable(costs[:1] for costs in self._drawn))
 
-    def _two_costs(self, digits: int, power: int) -> tuple[float, ...]:
+    def _costs(self, digits: int, power: int) -> tuple[float, ...]:
         found: dict[int, float] = {}
         for printing in self._printings:
             for index in self._span(digits, power, printing):
                 found.setdefault(index, self._bits[index] + printing.bits)
-        return tuple(sorted(found.values())[:2])
+        fits = sorted((bits, self._values[index]) for index, bits in found.items())
+        return tuple(fits[index][0] for index in _told_apart(fits, self.grain(power)))
 
     def _span(self, digits: int, power: int, printing: Printing) -> range:
         low, high = bounds(digits, power, printing)

@@ -130,7 +130,7 @@ _VERDICTS = {
 
 def lines_of(answer: Answer) -> Iterator[str]:
     """The answer to one claim, for a person."""
-    claim, simplest = answer.claim, answer.simplest if answer.fits else ()
+    claim, simplest = answer.claim, answer.simplest
     low, high = answer.claim.bounds
     span = f"{low:,} to {high:,}" if low < high else f"{low:,}"
     said = claim.text if claim.name == claim.text else f"{claim.name} = {claim.text}"

@@ -125,7 +125,7 @@ class Claim:
                 return (replace(binary, name="", bits=0), replace(decimal, bits=BINARY_BITS))
             return (replace(decimal, name=""), binary)
         plain = Scale(1, "", 0)
-        if self.power >= 0 and self.digits * 10**self.power >= BARE:
+        if self.digits * 10 ** max(self.power, 0) >= BARE * 10 ** max(-self.power, 0):
             return (plain,)
         others = [
             Scale(1000 ** _PREFIXES[prefix], f"in {prefix}", bits) for prefix, bits in _UNSAID

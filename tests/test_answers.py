@@ -55,12 +55,20 @@ def test_the_unit_named_orders_and_restricts_nothing() -> None:
 
 
 def test_two_readings_about_as_simple_are_ambiguous() -> None:
-    found = one("4.09G", Reading("other", MACS + 1000, "MAC", 1))
+    found = one("4.09G", Reading("other", MACS + 1_000_000, "MAC", 1))
     assert found.verdict == "ambiguous"
     assert [fit.reading.name for fit in found.simplest] == ["macs", "other"]
-    far = one("4.09G", Reading("other", MACS + 1000, "MAC", 5))
+    far = one("4.09G", Reading("other", MACS + 1_000_000, "MAC", 5))
     assert far.verdict == "settled"
     assert len(far.fits) == 2
+
+
+def test_what_the_digits_cannot_tell_apart_is_the_simpler() -> None:
+    bias = Reading("macs+bias", MACS + 1000, "MAC", 1)
+    found = one("4.09G", bias)
+    assert (found.verdict, len(found.fits), len(found.simplest)) == ("settled", 2, 1)
+    exact = one(f"{MACS + 1000}", bias)
+    assert [fit.reading.name for fit in exact.fits] == ["macs+bias"]
 
 
 def test_equal_numbers_are_one_reading_the_simplest() -> None:
@@ -95,6 +103,7 @@ def test_json_has_the_keys_that_it_promises() -> None:
     assert set(found["fits"][0]) >= {
         "reading", "value", "unit", "error_percent", "cost", "chance",
     }  # fmt: skip
+    assert found["simplest"] == ["macs"]
     assert (found["low"], found["high"]) == (4_085_000_000, 4_095_000_000)
 
 

@@ -15,6 +15,7 @@ from harness.answers import Answer
 from harness.catalogue import subject
 from harness.claimed import measured_in, settle_claims
 from harness.claims import parse_claims
+from harness.zoo import torchvision_models
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -29,6 +30,7 @@ DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "3.86G": ("settled", ("macs, stride in the 1×1",)),
         "4.09B FLOPs": ("settled", ("macs",)),
         "8.2 GFLOPs": ("settled", ("flops",)),
+        "card=4.123 GFLOPs": ("settled", ("macs+norm at 2 an element+activation+pooling",)),
         "thop=4.13G": ("settled", ("what thop says",)),
         "25.6M params": ("settled", ("params",)),
     },
@@ -87,6 +89,26 @@ def test_dispute(model: str, text: str) -> None:
     low, high = found.claim.bounds
     for fit in found.simplest:
         assert low <= fit.reading.value <= high or fit.printing.name
+
+
+@pytest.mark.parametrize(
+    "model", ["resnet18", "squeezenet1_1", "shufflenet_v2_x1_0", "mobilenet_v3_small"]
+)
+def test_what_torchvision_publishes_is_settled(model: str) -> None:
+    weights = torchvision_models()[model].weights
+    assert weights is not None
+    claims = parse_claims([f"{weights.published_gmacs}G", f"{weights.published_params} params"])
+    macs, params = settle_claims(subject(model), claims).answers
+    assert (macs.verdict, macs.fits[0].name) == ("settled", "macs")
+    assert (params.verdict, params.fits[0].name) == ("settled", "params")
+
+
+def test_the_usual_4_12_of_resnet50_has_several_readings() -> None:
+    """sovrasov/flops-counter.pytorch#76: with normalisation and activation it is 4.12 billion."""
+    (found,) = settle_claims(subject("resnet50"), parse_claims(["4.12 GFLOPs"])).answers
+    assert found.verdict == "ambiguous"
+    assert "macs+norm at 2 an element+activation" in [fit.name for fit in found.simplest]
+    assert found.chance < 0.05
 
 
 def test_the_papers_resnet50_to_the_operation() -> None:
