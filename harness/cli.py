@@ -263,6 +263,14 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         str, typer.Option("--tools", help="Comma-separated tools; all if left out.")
     ] = "",
     inputs: Inputs = None,
+    claims: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claim",
+            help="Instead, find the reading that gives a published number, such as paper=3.8G, "
+            "'4.12 GFLOPs' or '25.6M params'; once for each.",
+        ),
+    ] = None,
     jobs: Annotated[
         int, typer.Option(min=1, help="Cells at a time; the number of processors if left out.")
     ] = PROCESSORS,
@@ -278,6 +286,9 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     from harness.render import put, width
 
     subject = catalogue.subject(model, inputs or ())
+    if claims:
+        _claimed(subject, claims, as_json=as_json)
+        return
     columns = catalogue.columns(tool_list or ",".join(NAMES))
     found = None if again else settling.stored(subject, columns)
     where = f"From {found[1]}; --again measures anew." if found else ""
@@ -290,6 +301,20 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     if where:
         put()
         put(where)
+
+
+def _claimed(subject: Subject, claims: list[str], *, as_json: bool) -> None:
+    from harness.claimed import measured_in, settle_claims
+    from harness.claims import parse_claims
+    from harness.render import say
+
+    asked = parse_claims(claims)
+    found = settle_claims(subject, asked, measured_in(Path("results"), subject))
+    if as_json:
+        _print_json(found.to_json())
+        return
+    for line in found.lines():
+        say(line)
 
 
 def _settled(
