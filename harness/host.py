@@ -1,4 +1,4 @@
-"""A host: holds one model and forks a cell for each tool that is to run on it.
+"""A host: holds one model at a time and forks a cell for each tool that is to run on it.
 
 Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id,
 "tool", "variant", "site", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built":
@@ -132,6 +132,8 @@ class Host:
         return messages is not None
 
     def _build(self, message: dict[str, Any]) -> None:
+        self._subject = None
+        end_children()  # of the model before
         try:
             from adapters.contract import Subject
             from harness.models import build, make_inputs, make_kwargs
