@@ -108,7 +108,7 @@ class Scheduler:
     ) -> None:
         self._slots = slots
         self._limits = limits
-        self._preload = frozenset(preload)
+        self._preload, self._site = frozenset(preload), site
         self._hosts: list[_Host] = []
         self._events: deque[Event] = deque()
         ours, theirs = socket.socketpair()
@@ -147,10 +147,8 @@ class Scheduler:
             RuntimeError: the zygote ended, which is a fault of this program or of its setup.
             ValueError: modules were preloaded, and there is more than one tool.
         """
-        if (
-            self._preload
-            and len({(cell.tool, cell.site) for job in jobs for cell in job.cells}) > 1
-        ):
+        tools = {(cell.tool, cell.site) for job in jobs for cell in job.cells}
+        if self._preload and (len(tools) > 1 or any(site != self._site for _, site in tools)):
             raise ValueError("a scheduler that has preloaded a tool runs no other")
         pending = deque(job for job in jobs if job.cells)
         while pending or self._hosts:
