@@ -1,4 +1,4 @@
-"""A host: holds one model and forks a cell for each tool that is to run on it.
+"""A host: holds one model at a time and forks a cell for each tool that is to run on it.
 
 Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id,
 "tool", "variant", "site", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built":
@@ -81,6 +81,7 @@ class Running:
     pid: int
     output: int
     result: int
+    ended: int
     timeout_seconds: float
     memory_bytes: int
     site: str | None
@@ -114,12 +115,13 @@ class Host:
         end_children()
 
     def _take_messages(self) -> bool:
-        pipes = [fd for cell in self._running.values() for fd in (cell.output, cell.result)]
-        # A cell that has handed over its result is about to end.
-        ending = any(cell.result < 0 for cell in self._running.values())
+        cells = self._running.values()
+        watched = [fd for cell in cells for fd in (cell.output, cell.result, cell.ended)]
+        # A cell that has handed over its result is about to end, where nothing tells when it has.
+        ending = any(cell.result < 0 and cell.ended < 0 for cell in cells)
         wait = (TICK_SECONDS / 10 if ending else TICK_SECONDS) if self._running else None
         ready = select.select(
-            [self._channel.fileno(), *(fd for fd in pipes if fd >= 0)], [], [], wait
+            [self._channel.fileno(), *(fd for fd in watched if fd >= 0)], [], [], wait
         )[0]
         if self._channel.fileno() not in ready:
             return True
@@ -132,6 +134,8 @@ class Host:
         return messages is not None
 
     def _build(self, message: dict[str, Any]) -> None:
+        self._subject = None
+        end_children()  # of the model before
         try:
             from adapters.contract import Subject
             from harness.models import build, make_inputs, make_kwargs
@@ -166,6 +170,7 @@ class Host:
             pid,
             output_read,
             result_read,
+            _end_of(pid),
             message["timeout_seconds"],
             message["memory_bytes"],
             message["site"],
@@ -208,6 +213,8 @@ class Host:
         for fd, sink in ((cell.output, cell.excerpt.add), (cell.result, cell.payload.extend)):
             if _drain(fd, sink) >= 0:
                 os.close(fd)
+        if cell.ended >= 0:
+            os.close(cell.ended)
         del self._running[cell.pid]
         # What the tool may have started and left: its group now; what left the group as soon as it
         # cannot be of a tool still running. What the model's factory started stays.
@@ -257,6 +264,16 @@ def _outcome(run: Callable[[], dict[str, Any]]) -> bytes:
     except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt too is the tool's own here
         outcome = {"status": "errored", "error": one_line(error)}
     return json.dumps(outcome).encode() + b"\n"
+
+
+def _end_of(pid: int) -> int:
+    """A descriptor that can be read once a process has ended; -1 where there is none (Linux)."""
+    if sys.platform != "linux":
+        return -1
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # before Linux 5.3, or where that is forbidden
+        return -1
 
 
 def _drain(fd: int, sink: Callable[[bytes], object]) -> int:

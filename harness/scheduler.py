@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,26 +78,50 @@ class Event:
 class _Host:
     job: Job
     channel: Channel
-    waiting: deque[int]
+    waiting: deque[int] = field(default_factory=deque)
     pid: int = 0
     state: str = "building"
-    started: float = field(default_factory=time.monotonic)
+    started: float = 0
     running: set[int] = field(default_factory=set)
+
+    @property
+    def done(self) -> bool:
+        """Whether all cells have been heard of."""
+        return self.state == "built" and not (self.waiting or self.running)
+
+    def build(self, job: Job) -> None:
+        """Have it build a model: the first, or the next when it is done."""
+        self.job, self.waiting = job, deque(range(len(job.cells)))
+        self.state, self.started = "building", time.monotonic()
+        with contextlib.suppress(BrokenPipeError):
+            self.channel.send({"build": vars(job.model), "inputs": list(job.inputs)})
 
 
 class Scheduler:
-    """Use as a context manager; iterate over `run`."""
+    """Use as a context manager; iterate over `run`.
 
-    def __init__(self, slots: int, limits: Limits) -> None:
+    For thousands of small cells of one tool, `preload` names its package, and the modules that the
+    models come from: they are imported once, not in each process, forks are made cheap, and models
+    of these modules share a host, one after the other. Each cell has a process of its own as ever.
+    Such a scheduler runs that tool alone, from that `site`: an import may change torch for others.
+    """
+
+    def __init__(
+        self, slots: int, limits: Limits, preload: Sequence[str] = (), site: str | None = None
+    ) -> None:
         self._slots = slots
         self._limits = limits
+        self._preload, self._site = frozenset(preload), site
         self._hosts: list[_Host] = []
         self._events: deque[Event] = deque()
         ours, theirs = socket.socketpair()
         self._zygote_channel = Channel(ours)
         self._ready = False
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-m", "harness.zygote", str(theirs.fileno()), str(os.getpid())],
+            [
+                *(sys.executable, "-m", "harness.zygote", str(theirs.fileno()), str(os.getpid())),
+                *(site or "", *preload),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
@@ -124,13 +148,18 @@ class Scheduler:
 
         Raises:
             RuntimeError: the zygote ended, which is a fault of this program or of its setup.
+            ValueError: modules were preloaded, and there is more than one tool.
         """
+        tools = {(cell.tool, cell.site) for job in jobs for cell in job.cells}
+        if self._preload and (len(tools) > 1 or any(site != self._site for _, site in tools)):
+            raise ValueError("a scheduler that has preloaded a tool runs no other")
         pending = deque(job for job in jobs if job.cells)
         while pending or self._hosts:
             self._fill(pending)
             while self._events:
                 yield self._events.popleft()
             self._wait()
+            self._retire_done(pending)
             while self._events:
                 yield self._events.popleft()
 
@@ -143,19 +172,25 @@ class Scheduler:
             if host:
                 self._start_cell(host)
             elif pending:
-                self._start_host(pending.popleft())
+                self._start(pending.popleft())
             else:
                 return
 
-    def _start_host(self, job: Job) -> None:
+    def _start(self, job: Job) -> None:
+        free = (host for host in self._hosts if self._can_follow(host, job))
+        (next(free, None) or self._start_host(job)).build(job)
+        self._events.append(Event(job, None, None))
+
+    def _can_follow(self, host: _Host, job: Job) -> bool:
+        """Whether a model may be built where another one was: they come from what all share."""
+        return host.done and {host.job.model.location, job.model.location} <= self._preload
+
+    def _start_host(self, job: Job) -> _Host:
         ours, theirs = socket.socketpair()
         socket.send_fds(self._zygote_channel.sock, [b"h"], [theirs.fileno()])
         theirs.close()
-        host = _Host(job, Channel(ours), deque(range(len(job.cells))))
-        with contextlib.suppress(BrokenPipeError):
-            host.channel.send({"build": vars(job.model), "inputs": list(job.inputs)})
-        self._hosts.append(host)
-        self._events.append(Event(job, None, None))
+        self._hosts.append(_Host(job, Channel(ours)))
+        return self._hosts[-1]
 
     def _start_cell(self, host: _Host) -> None:
         index = host.waiting[0]
@@ -177,8 +212,12 @@ class Scheduler:
                 self._hear(next(host for host in self._hosts if host.channel is ready))
         for host in [host for host in self._hosts if host.state == "building"]:
             self._limit_building(host)
-        for host in [h for h in self._hosts if h.state == "built" and not (h.waiting or h.running)]:
-            self._retire(host)
+
+    def _retire_done(self, pending: deque[Job]) -> None:
+        """End the hosts that are done, but for those that can take the next model as well."""
+        for host in [host for host in self._hosts if host.done]:
+            if not (pending and self._can_follow(host, pending[0])):
+                self._retire(host)
 
     def _hear_zygote(self) -> None:
         if self._zygote_channel.receive() is None:
@@ -224,7 +263,7 @@ class Scheduler:
         waiting = [host.job.cells[index] for index in host.waiting]
         self._retire(host)
         if waiting:
-            self._start_host(Job(host.job.model, host.job.inputs, tuple(waiting)))
+            self._start(Job(host.job.model, host.job.inputs, tuple(waiting)))
 
     def _fail(self, host: _Host, outcome: dict[str, Any]) -> None:
         for index in host.waiting:

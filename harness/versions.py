@@ -18,7 +18,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 
 from harness.errors import UsageError
@@ -80,6 +80,11 @@ def canonical(version: str | None) -> str:
         return version or ""
 
 
+def same(one: str | None, other: str | None) -> bool:
+    """Whether two spellings are of one version, 1 and 1.0 too; none is only none."""
+    return canonicalize_version(one or "") == canonicalize_version(other or "")
+
+
 def parse(text: str) -> Named:
     """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`."""
     for sign in ("@", "=="):
@@ -97,7 +102,7 @@ def place(named: Named, distribution: str) -> Path | None:
     """
     if named.folder is None and named.version is None:
         return None
-    if named.version and canonical(named.version) == canonical(version(distribution)):
+    if named.version and same(named.version, version(distribution)):
         return None
     if distribution == _SHARED:
         raise UsageError(
@@ -143,8 +148,8 @@ def kept() -> list[Kept]:
 
 
 def _find(distribution: str, version: str) -> Kept | None:
-    wanted = (canonicalize_name(distribution), canonical(version))
-    return next((each for each in kept() if (each.distribution, each.version) == wanted), None)
+    named = (each for each in kept() if each.distribution == canonicalize_name(distribution))
+    return next((each for each in named if same(each.version, version)), None)
 
 
 def _in(folder: Path) -> list[Kept]:

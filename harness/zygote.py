@@ -1,7 +1,8 @@
 """The zygote: imports torch once, then forks a host for each model it is told of.
 
-Started by `scheduler.py` as `python -m harness.zygote FD PARENT`: one end of a socket as FD, and
-the process to end with as PARENT. Each message comes with the host's own socket and says no more.
+Started by `scheduler.py` as `python -m harness.zygote FD PARENT SITE MODULE…`: one end of a socket
+as FD, the process to end with as PARENT, and modules to import as well, SITE coming first on the
+path if it is not empty. Each message comes with the host's own socket and says no more.
 Torch stays on one thread here: a process that has started a thread pool cannot be forked safely.
 """
 
@@ -22,6 +23,7 @@ from harness.wire import (
     die_with_parent,
     end_children,
     outlive_parent,
+    share_in_large_pages,
 )
 
 # What torch's users among the tools import anyway; the tools themselves are left to their cells.
@@ -49,14 +51,19 @@ def main(argv: list[str]) -> None:
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(argv[1]))
-    for name in PRELOAD:
-        with contextlib.suppress(ImportError):  # a tool that needs it will say so in its cell
+    site, asked = argv[3], argv[4:]
+    if site:
+        sys.path.insert(0, site)
+    for name in (*PRELOAD, *asked):
+        with contextlib.suppress(Exception):  # a tool that needs it will say so in its cell
             importlib.import_module(name)
     import torch
 
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
+    if asked:
+        share_in_large_pages()
     outlive_parent()  # from here on the closing of the socket is heard, and all below ended
     Channel(control).send({"ready": True})
     serve(control)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("tools", "models", "count", "run", "bench")
+COMMANDS = ("tools", "install", "models", "count", "run", "bench")
 
 
 def flopaudit(
@@ -62,6 +62,33 @@ def test_tools_are_named_as_promised(tmp_path: Path) -> None:
     assert all(line["version"] for line in listed)
 
 
+def test_install_says_what_pip_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLOPAUDIT_TOOLS", str(tmp_path / "kept"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    done = flopaudit("install", "thop==0.0.1", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "No matching distribution found for thop==0.0.1" in done.stderr
+    assert done.stderr.endswith("flopaudit: pip could not install thop==0.0.1.\n")
+    assert not done.stdout
+
+
+def test_kept_versions_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "thop-0.1.0.post22" / "thop-0.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: thop\nVersion: 0.1.0-22\n")
+    monkeypatch.setenv("FLOPAUDIT_TOOLS", str(tmp_path))
+    listed = json.loads(flopaudit("tools", "--json", cwd=tmp_path).stdout)
+    assert {line["tool"]: line["kept"] for line in listed if line["kept"]} == {
+        "thop": ["0.1.0.post22"]
+    }
+    assert "thop==0.1.0.post22" in flopaudit("tools", cwd=tmp_path).stdout
+    line = flopaudit("install", "--list", cwd=tmp_path).stdout
+    assert line == f"thop==0.1.0.post22  {tmp_path / 'thop-0.1.0.post22'}\n"
+    again = flopaudit("install", "thop==0.1.0.post22", cwd=tmp_path)
+    assert again.stdout == f"thop==0.1.0.post22 is already in {tmp_path / 'thop-0.1.0.post22'}.\n"
+
+
 def test_count_gives_a_machine_what_was_promised(tmp_path: Path) -> None:
     done = flopaudit("count", "resnet18", "--json", cwd=tmp_path)
     counted = json.loads(done.stdout)
@@ -105,6 +132,10 @@ def test_count_by(by: str, tmp_path: Path) -> None:
         (["run", "--models", "resnet18", "--memory", "lots"], "not an amount", "8G"),
         (["run", "--models", "resnet18", "--jobs", "0"], "--jobs", "--help"),
         (["run", "--preset", "quick", "--models", "resnet18"], "Both", "Give"),
+        (["run", "--models", "resnet18", "--tools", "thop==0.0.1"], "no thop 0.0.1", "install"),
+        (["run", "--models", "resnet18", "--tools", "thop@no"], "no folder 'no'", "--target"),
+        (["install"], "takes versions", "flopaudit install thop=="),
+        (["install", "thop"], "'thop' is not a version", "thop==0.1.1"),
         (["explode"], "explode", "--help"),
     ],
 )

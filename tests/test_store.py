@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -242,3 +243,36 @@ def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
     taken = tmp_path / "file"
     with pytest.raises(UsageError, match=r"Give another --out\."), store.locked(taken):
         pytest.fail("a file was held")
+
+
+def test_lines_that_share_a_sync_survive_a_kill(tmp_path: Path) -> None:
+    """They are with the system when `append` returns."""
+    path = tmp_path / "journal.jsonl"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from harness.schema import Finding\n"
+        "from harness.store import Journal\n"
+        "journal = Journal(Path(sys.argv[1]), sync_every=100)\n"
+        "for n in range(7):\n"
+        "    journal.append(Finding(tool='t', variant=None, model='m', inputs=('1x8',),\n"
+        "                           quantity='macs', cause='c', amount=n, evidence='e'))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=root, check=False)
+    assert done.returncode == -signal.SIGKILL
+    found = store.read(path, Finding)
+    assert [each.amount for each in found if isinstance(each, Finding)] == list(range(7))
+
+
+def test_syncs_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for every, expected in ((1, 7), (3, 3), (100, 1)):
+        synced.clear()
+        journal = store.Journal(tmp_path / str(every), sync_every=every)
+        for number in range(7):
+            journal.append(measured(number, "", ""))
+        journal.close()
+        assert len(synced) == expected
