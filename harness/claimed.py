@@ -25,8 +25,9 @@ from harness.answers import (
 )
 from harness.catalogue import Subject
 from harness.claims import Claim
+from harness.measuring import MEASUREMENTS
 from harness.readings import measured, readings_of
-from harness.results import MEASUREMENTS, measurements_in
+from harness.results import measurements_in
 from harness.schema import Measurement
 
 SHOWN = 5

@@ -40,11 +40,13 @@ class Plan:
         subjects: the models.
         columns: the tools, all on every model.
         own: the harness's own cells, `REFERENCE` or `TRACE`.
+        sync_every: how many records may share a way to the disk (see `harness.store`).
     """
 
     subjects: Sequence[Subject]
     columns: Sequence[Column]
     own: Sequence[str] = (REFERENCE, TRACE)
+    sync_every: int = 1
 
 
 def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None:
@@ -57,7 +59,7 @@ def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None
     by_cell = {column.cell: column for column in plan.columns}
     done = 0
     with ExitStack() as stack:
-        journals = {name: _journal(stack, out / name) for name in (MEASUREMENTS, *_files())}
+        journals = {name: _journal(stack, out / name, plan) for name in _files()}
         for event in scheduler.run(jobs):
             if event.cell is not None and event.outcome is not None:
                 where = wanted[Job(event.job.model, event.job.inputs, ())]
@@ -73,11 +75,11 @@ def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None
 
 
 def _files() -> Iterable[str]:
-    return (name for name, _ in OWN.values())
+    return (MEASUREMENTS, *(name for name, _ in OWN.values()))
 
 
-def _journal(stack: ExitStack, path: Path) -> store.Journal:
-    journal = store.Journal(path)
+def _journal(stack: ExitStack, path: Path, plan: Plan) -> store.Journal:
+    journal = store.Journal(path, plan.sync_every)
     stack.callback(journal.close)
     return journal
 
@@ -123,5 +125,5 @@ def discard(out: Path) -> None:
     """Forget the records of a directory, so that they are measured anew."""
     if out.is_dir():
         with store.locked(out):
-            for name in (MEASUREMENTS, *_files()):
+            for name in _files():
                 (out / name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from harness import battery, store
 from harness.catalogue import Column, Subject
@@ -17,12 +18,18 @@ from harness.measuring import MEASUREMENTS, Notice, Plan, measure
 from harness.profile import COUNTED, Profile
 from harness.profiles import file_name
 from harness.profiling import Named, Observation, profile_of
-from harness.results import measurements_in, traces_in
-from harness.scheduler import TRACE, Limits, Scheduler
-from harness.schema import Measurement, Status
+from harness.records import trace_record
+from harness.results import TRACES, measurements_in, traces_in
+from harness.scheduler import Limits, Scheduler
+from harness.schema import Environment, Measurement, Record, Status, TraceRecord
+from harness.specs import parse_inputs
 from harness.trace import Trace
 
 WORK = ".probing"
+
+BATTERY = ("harness.battery", "harness.battery.roots", "harness.battery.modules")
+
+SYNC_EVERY = 50
 
 
 def probe(
@@ -37,10 +44,39 @@ def probe(
     with store.locked(out):
         work = out / WORK
         work.mkdir(exist_ok=True)
-        with Scheduler(slots, limits) as scheduler:
-            measure(scheduler, Plan(cases(), (), (TRACE,)), work, notice)
-        traces = traces_in(work / "traces.jsonl")
+        traces = _traced(work / TRACES)
         return [_probe_one(column, out, traces, slots, limits, notice) for column in columns]
+
+
+def _traced(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
+    """The traces of all cases; those that are missing are made here, since they change nothing."""
+    here = environment()
+    known = {r.key for r in store.read(path, TraceRecord) if _is_from(r, here)}
+    missing = [where for where in cases() if (str(where.spec), where.inputs) not in known]
+    if missing:
+        _trace(missing, path)
+    return traces_in(path)
+
+
+def _trace(subjects: Sequence[Subject], path: Path) -> None:
+    import torch
+
+    from harness.models import build, make_inputs, make_kwargs
+    from harness.tracer import trace
+
+    torch.set_num_threads(1)  # with such small tensors more would only wait for each other
+    journal = store.Journal(path, SYNC_EVERY)
+    try:
+        for where in subjects:
+            specs = parse_inputs(where.inputs)
+            found = trace(build(where.spec), make_inputs(specs), make_kwargs(specs))
+            journal.append(trace_record(where, {"trace": found.to_json()}))
+    finally:
+        journal.close()
+
+
+def _is_from(record: Record, here: Environment) -> TypeGuard[TraceRecord]:
+    return isinstance(record, TraceRecord) and record.environment == here
 
 
 def cases() -> list[Subject]:
@@ -63,8 +99,10 @@ def _probe_one(  # noqa: PLR0913, PLR0917 - what a run is given
     name = file_name(column.key)
     journals = out / WORK / name.removesuffix(".json")
     journals.mkdir(exist_ok=True)
-    with Scheduler(slots, limits) as scheduler:
-        measure(scheduler, Plan(cases(), (column,), ()), journals, notice)
+    preload = (column.tool.package, *BATTERY)
+    site = str(column.site) if column.site else None
+    with Scheduler(slots, limits, preload, site) as scheduler:
+        measure(scheduler, Plan(cases(), (column,), (), SYNC_EVERY), journals, notice)
     profile = read_off(column, measurements_in(journals / MEASUREMENTS), traces)
     store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
     return profile

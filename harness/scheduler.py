@@ -23,7 +23,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from harness.specs import ModelSpec
+from harness.specs import PROBE, ModelSpec
 from harness.wire import Channel, kill_group, resident_bytes
 
 REFERENCE, TRACE = "reference", "trace"
@@ -183,7 +183,7 @@ class Scheduler:
 
     def _can_follow(self, host: _Host, job: Job) -> bool:
         """Whether a model may be built where another one was: they come from what all share."""
-        return host.done and {host.job.model.location, job.model.location} <= self._preload
+        return host.done and {_home(host.job), _home(job)} <= self._preload
 
     def _start_host(self, job: Job) -> _Host:
         ours, theirs = socket.socketpair()
@@ -277,6 +277,11 @@ class Scheduler:
             host.channel.close()
             if host.state == "building" and host.pid:
                 kill_group(host.pid)
+
+
+def _home(job: Job) -> str:
+    """The module that a model comes from."""
+    return "harness.battery" if job.model.source == PROBE else job.model.location
 
 
 def worker_environment() -> dict[str, str]:
