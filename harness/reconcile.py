@@ -11,10 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from harness.fitting import in_words, value
+from harness.fitting import Formula, in_words, value
 from harness.predict import Counted, Prediction, predict
 from harness.profile import DISPATCHED, HOOKS, Profile
-from harness.trace import FUNCTION, MODULE, QUANTITIES, ModuleSite, Trace, WorkItem, ancestors
+from harness.trace import (
+    FUNCTION,
+    MODULE,
+    QUANTITIES,
+    Amounts,
+    ModuleSite,
+    Trace,
+    WorkItem,
+    ancestors,
+)
 
 UNIT = "unit"
 BIAS = "bias"
@@ -191,6 +200,15 @@ def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
                 cause, amount, label_of(counted, trace), in_words(formula), term.path,
                 counted.rule.probes,
             )  # fmt: skip
+
+
+def _together(formula: Formula, amounts: Amounts) -> dict[str, Fraction]:
+    """The same with quantities that are equal here put together: 2 + 2 per output as 4."""
+    found: dict[str, Fraction] = {}
+    for name, factor in formula.items():
+        same = next((n for n in found if amounts.get(n) == amounts.get(name)), name)
+        found[same] = found.get(same, Fraction(0)) + factor
+    return {name: factor for name, factor in found.items() if amounts.get(name)}
 
 
 def _kind(counted: Counted, trace: Trace) -> str:
