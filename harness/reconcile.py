@@ -176,7 +176,7 @@ def _habits(counted: Counted, trace: Trace, profile: Profile) -> Iterator[Cause]
     times = counted.term.weight * (trace.batch if profile.habits.per_sample else 1)
     steps = (
         (COUNTED_ONCE, said - every, f"the last of {module.calls} calls of"),
-        (COUNTED_AGAIN, said * (times - 1), f"once for each of {times} parents:"),
+        (COUNTED_AGAIN, said * (times - 1), f"{times} times, as it has several parents:"),
         (PER_SAMPLE, counted.amount - said * times, f"1/{trace.batch} of"),
     )
     for cause, amount, words in steps:
@@ -329,7 +329,7 @@ def _rows_that_differ(
             continue  # counted for the whole, not for a module
         home = _home(counted.term.path, known)
         times = 1
-        if counted.term.level == MODULE and profile.habits.each_name:
+        if counted.term.level == MODULE and profile.habits.each_parent:
             times = int(counted.term.weight * (trace.batch if profile.habits.per_sample else 1))
         expected[home] = expected.get(home, Fraction(0)) + counted.amount / times
     for name, said in rows.items():
