@@ -443,7 +443,7 @@ def _rule(
 
 
 def _probes(found: Sequence[Evidence]) -> tuple[str, ...]:
-    return tuple(sorted({each.probe for each in found}))
+    return tuple(dict.fromkeys(each.probe for each in found))
 
 
 # -- parameters ------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
         amount = value(formula, term.amounts)
         if amount:
             yield Cause(
-                cause, amount, label_of(counted, trace), in_words(formula), term.path,
+                cause, amount, label_of(counted, trace), in_words(_together(formula, term.amounts)), term.path,
                 counted.rule.probes,
             )  # fmt: skip
 
