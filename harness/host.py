@@ -1,7 +1,7 @@
 """A host: holds one model and forks a cell for each tool that is to run on it.
 
 Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id,
-"tool", "variant", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built": true} or
+"tool", "variant", "task", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built": true} or
 {"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
 """
 
@@ -56,12 +56,16 @@ class Excerpt:
         self.tail = tail[-EXCERPT_BYTES:]
 
     def text(self) -> str:
-        """What is kept; addresses in memory and places on this machine blanked, as they differ."""
+        """What is kept, `blanked`."""
         gap = f"\n… {self.dropped} bytes left out …\n".encode() if self.dropped else b""
-        text = (self.head + gap + self.tail).decode(errors="replace")
-        for place in _PLACES:
-            text = text.replace(place, "…")
-        return _PACKAGES.sub("…/site-packages/", _ADDRESS.sub("0x…", text))
+        return blanked((self.head + gap + self.tail).decode(errors="replace"))
+
+
+def blanked(text: str) -> str:
+    """Text without addresses in memory and places on this machine, which differ from run to run."""
+    for place in _PLACES:
+        text = text.replace(place, "…")
+    return _PACKAGES.sub("…/site-packages/", _ADDRESS.sub("0x…", text))
 
 
 @dataclass
@@ -161,9 +165,15 @@ class Host:
         )
 
     def _run(self, message: dict[str, Any]) -> dict[str, Any]:
-        from harness.cell import run
+        outcome: dict[str, Any]
+        if message["task"] == "measure":
+            from harness.cell import run
 
-        outcome: dict[str, Any] = run(message["tool"], message["variant"], self._subject)
+            outcome = run(message["tool"], message["variant"], self._subject)
+        else:
+            from harness.audit.cell import run as audit
+
+            outcome = audit(message["tool"], message["variant"], self._subject, message["task"])
         return outcome
 
     def _watch(self) -> None:

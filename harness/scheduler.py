@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,22 @@ from typing_extensions import Self
 from harness.specs import ModelSpec
 from harness.wire import Channel, kill_group, resident_bytes
 
+_ZYGOTE = (sys.executable, "-m", "harness.zygote")
+
 END_SECONDS = 1.0
 """How long the processes may take to end by themselves."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One tool, by the name `adapters.find` knows it by, to be run on one model."""
+    """One tool, by the name `adapters.find` knows it by, to be run on one model.
+
+    `task` is what the cell is to do with it: `measure`, or one of `harness.audit.cell`.
+    """
 
     tool: str
     variant: str | None
+    task: str = "measure"
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class _Host:
 class Scheduler:
     """Use as a context manager; iterate over `run`."""
 
-    def __init__(self, slots: int, limits: Limits) -> None:
+    def __init__(self, slots: int, limits: Limits, preload: Sequence[str] = ()) -> None:
+        """Args: `preload` names modules that all cells will need, beside torch."""
         self._slots = slots
         self._limits = limits
         self._hosts: list[_Host] = []
@@ -90,7 +97,7 @@ class Scheduler:
         self._zygote_channel = Channel(ours)
         self._ready = False
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-m", "harness.zygote", str(theirs.fileno()), str(os.getpid())],
+            [*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), *preload],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process

@@ -1,7 +1,7 @@
 """The zygote: imports torch once, then forks a host for each model it is told of.
 
-Started by `scheduler.py` as `python -m harness.zygote FD PARENT`: one end of a socket as FD, and
-the process to end with as PARENT. Each message comes with the host's own socket and says no more.
+Started by `scheduler.py` as `python -m harness.zygote FD PARENT [MODULE…]`: one end of a socket as
+FD, the process to end with as PARENT, what else to import as MODULE. Each message comes with the host's own socket and says no more.
 Torch stays on one thread here: a process that has started a thread pool cannot be forked safely.
 """
 
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(argv[1]))
-    for name in PRELOAD:
+    for name in (*PRELOAD, *argv[3:]):
         with contextlib.suppress(ImportError):  # a tool that needs it will say so in its cell
             importlib.import_module(name)
     import torch

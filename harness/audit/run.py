@@ -1,0 +1,134 @@
+"""An audit from plan to records: tools and cases come in, a record for each check goes out.
+
+Each call is made in a cell of its own. A tool that crashes or hangs there is an outcome: its one
+record says how the process ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from adapters import NAMES
+from harness import store
+from harness.audit.cases import CASES, CONDITIONS, IMPORT_CASE, Case
+from harness.audit.effects import EFFECTS
+from harness.catalogue import Column, columns, subject
+from harness.environment import environment
+from harness.scheduler import Cell, Event, Job, Limits, Scheduler
+from harness.schema import SideEffect
+from harness.specs import split_list
+
+RECORDS = "audit.jsonl"
+OWN = "harness.audit.own:TOOL"
+PRELOAD = ("harness.audit.cell", "torch.export", "torch._dynamo", "torch._inductor.config")
+"""What every cell needs, imported once."""
+
+Notice = Callable[[Event, int, int], None]
+
+
+def tools(names: Sequence[str]) -> list[Column]:
+    """The columns of an audit: the tools named, or all of them, and the reference always.
+
+    Raises:
+        UsageError: there is no such tool.
+    """
+    asked = [name for name in names if name != "reference"]
+    return columns(",".join([*(asked or () if names else NAMES), OWN]))
+
+
+def cases(models: str) -> tuple[Case, ...]:
+    """The models of a comma-separated list, in eval mode; those made for an audit if it is empty."""
+    return tuple(Case(name) for name in split_list(models)) or CASES
+
+
+def audit(
+    tools: Sequence[Column], asked: Sequence[Case], slots: int, limits: Limits, notice: Notice
+) -> list[SideEffect]:
+    """Audit all tools on all cases, and each tool's import.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    jobs = _jobs(tools, asked)
+    by_cell = {(column.name, column.variant): column for column in tools}
+    total, done = sum(len(job.cells) for job in jobs), 0
+    found: list[SideEffect] = []
+    with Scheduler(slots, limits, PRELOAD) as scheduler:
+        for event in scheduler.run(jobs):
+            if event.cell is not None and event.outcome is not None:
+                done += 1
+                column = by_cell[event.cell.tool, event.cell.variant]
+                found.extend(records(column, event))
+            notice(event, done, total)
+    return _in_order(found, tools, jobs)
+
+
+def _jobs(tools: Sequence[Column], asked: Sequence[Case]) -> list[Job]:
+    imports = subject(IMPORT_CASE.model, IMPORT_CASE.inputs)
+    return [
+        imports.job(Cell(column.name, column.variant, "import:eval") for column in tools),
+        *(_job(tools, case) for case in asked),
+    ]
+
+
+def _job(tools: Sequence[Column], case: Case) -> Job:
+    return subject(case.model, case.inputs).job(
+        Cell(column.name, column.variant, f"audit:{condition}")
+        for column in tools
+        for condition in case.conditions
+    )
+
+
+def records(column: Column, event: Event) -> Iterator[SideEffect]:
+    """The records of one cell: one for each check, or one that says how it ended."""
+    assert event.cell is not None  # noqa: S101 - for mypy: the building of a model has no records
+    assert event.outcome is not None  # noqa: S101 - the same
+    outcome = event.outcome
+    ended = f"{outcome['status']}: {outcome.get('error')}"
+    lost = {"check": "call", "before": "", "after": ended, "amount": 1, "detail": ended}
+    for check in outcome.get("checks", [lost]):
+        yield SideEffect(
+            tool=column.tool.name,
+            tool_version=environment(column.tool.distribution).tool,
+            variant=column.variant,
+            model=str(event.job.model),
+            condition=event.cell.task.partition(":")[2],
+            when=outcome.get("when", "none"),
+            changed=bool(check["amount"]),
+            **check,
+        )
+
+
+def _in_order(
+    found: list[SideEffect], tools: Sequence[Column], jobs: Sequence[Job]
+) -> list[SideEffect]:
+    """By tool, model, condition and check, whatever order the cells finished in."""
+    column = {(each.tool.name, each.variant): number for number, each in enumerate(tools)}
+    model = {str(job.model): number for number, job in enumerate(jobs)}
+    condition, check = list(CONDITIONS), list(EFFECTS)
+
+    def place(effect: SideEffect) -> tuple[int, ...]:
+        return (
+            column[effect.tool, effect.variant],
+            effect.when != "import",
+            model[effect.model],
+            condition.index(effect.condition),
+            check.index(effect.check),
+        )
+
+    return sorted(found, key=place)
+
+
+def publish(out: Path, effects: Sequence[SideEffect]) -> None:
+    """Write records and tables into a directory, each file whole.
+
+    Raises:
+        UsageError: the directory cannot be written to.
+    """
+    from harness.audit.report import csv, markdown
+
+    with store.locked(out):
+        store.write_records(out / RECORDS, list(effects))
+        store.write_whole(out / "table.csv", csv(effects))
+        store.write_whole(out / "table.md", markdown(effects))
