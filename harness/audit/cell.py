@@ -11,7 +11,6 @@ import importlib
 import os
 import shutil
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,10 @@ import torch
 
 from adapters import find
 from adapters.contract import Subject, Tool, Unsupported
-from harness.audit import model_state, process_state, snapshot, torch_state, trials
+from harness.audit import model_state, own, process_state, snapshot, torch_state, trials
 from harness.audit.snapshot import Compared, Scene
 from harness.audit.trials import FAILS, OF_TOOL, TRIALS, Ground
-from harness.cell import exact, one_line
+from harness.cell import REFERENCE, exact, one_line
 from harness.host import blanked
 
 STATES = {**model_state.STATES, **torch_state.STATES, **process_state.STATES}
@@ -34,20 +33,23 @@ def run(tool: str, variant: str | None, subject: Subject, task: str) -> Any:
     """Audit one call, or one import, and return what came of it as plain data.
 
     Args:
-        tool: what `adapters.find` knows it by.
+        tool: what `adapters.find` knows it by, or `reference`.
         variant: of the tool.
         subject: a model in eval mode on the CPU.
         task: `audit:CONDITION` or `import:CONDITION`.
     """
     kind, _, condition = task.partition(":")
-    known = find(tool)
+    known = own.TOOL if tool == REFERENCE else find(tool)
     subject = placed(subject, condition)
     if kind == "import":
         return _audited(subject, lambda: _import(known), _unsaid, ())
     try:
         importlib.import_module(known.package)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
-        return {"status": "unavailable", "error": f"cannot import {known.package}: {one_line(error)}"}
+        return {
+            "status": "unavailable",
+            "error": f"cannot import {known.package}: {one_line(error)}",
+        }
     return _audited(
         subject, lambda: said(known, variant, subject), lambda of: said(known, variant, of), OF_TOOL
     )
@@ -77,7 +79,6 @@ def said(tool: Tool, variant: str | None, subject: Subject) -> str:
     except Unsupported as reason:
         return f"unsupported: {reason}"
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
-        traceback.print_exc()
         return "raised " + blanked(one_line(error))
     try:
         return f"counted {exact(reading.count, 'count'):,}"
@@ -89,7 +90,6 @@ def _import(tool: Tool) -> str:
     try:
         importlib.import_module(tool.package)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
-        traceback.print_exc()
         return "raised " + blanked(one_line(error))
     return "imported"
 

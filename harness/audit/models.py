@@ -39,16 +39,17 @@ class Plain(nn.Module):
 
 
 class Shared(nn.Module):
-    """One convolution under two names, called under both."""
+    """One convolution in two places, called in both."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(3, 3, 3)
-        self.second = self.first
+        conv = nn.Conv2d(3, 3, 3)
+        self.first = nn.Sequential(conv, nn.ReLU())
+        self.second = nn.Sequential(conv, nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """One image to a smaller one."""
-        out: torch.Tensor = self.second(torch.relu(self.first(x)))
+        out: torch.Tensor = self.second(self.first(x))
         return out
 
 
@@ -142,7 +143,7 @@ def plain() -> nn.Module:
 
 
 def shared() -> nn.Module:
-    """A module under two names."""
+    """A module in two places."""
     return Shared()
 
 

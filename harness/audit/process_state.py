@@ -29,8 +29,11 @@ def streams(scene: Scene) -> Facts:
 def signals(scene: Scene) -> Facts:
     """Who handles each signal."""
     del scene
-    return {number.name: Same(signal.getsignal(number)) for number in signal.valid_signals()
-            if isinstance(number, signal.Signals)}
+    return {
+        number.name: Same(signal.getsignal(number))
+        for number in signal.valid_signals()
+        if isinstance(number, signal.Signals)
+    }
 
 
 def logging_setup(scene: Scene) -> Facts:

@@ -78,7 +78,9 @@ def _where(effect: SideEffect) -> str:
     placed = f" ({effect.condition})" if effect.condition != "eval" else ""
     if effect.when == "import":
         return "when it is imported"
-    return f"after it raised on {model}{placed}" if effect.when == "raise" else f"on {model}{placed}"
+    return (
+        f"after it raised on {model}{placed}" if effect.when == "raise" else f"on {model}{placed}"
+    )
 
 
 def csv(effects: Sequence[SideEffect]) -> str:
@@ -132,5 +134,6 @@ def show(effects: Sequence[SideEffect]) -> None:
 LEGEND = (
     "Each call was made in a process of its own. A cell holds the most that was left after one call, "
     "or in how many calls something that worked before no longer did; (raise): only after calls that "
-    "raised, (import): only when the tool was imported."
+    "raised, (import): only when the tool was imported. A forward pass in training mode by itself moves "
+    "running statistics and random numbers."
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adapters import NAMES
 from harness import store
+from harness.audit import own
 from harness.audit.cases import CASES, CONDITIONS, IMPORT_CASE, Case
 from harness.audit.effects import EFFECTS
 from harness.catalogue import Column, columns, subject
@@ -19,9 +20,9 @@ from harness.scheduler import Cell, Event, Job, Limits, Scheduler
 from harness.schema import SideEffect
 from harness.specs import split_list
 
+REFERENCE = "reference"
 RECORDS = "audit.jsonl"
-OWN = "harness.audit.own:TOOL"
-PRELOAD = ("harness.audit.cell", "torch.export", "torch._dynamo", "torch._inductor.config")
+PRELOAD = ("harness.audit.cell", "torch._dynamo", "networkx")
 """What every cell needs, imported once."""
 
 Notice = Callable[[Event, int, int], None]
@@ -33,8 +34,8 @@ def tools(names: Sequence[str]) -> list[Column]:
     Raises:
         UsageError: there is no such tool.
     """
-    asked = [name for name in names if name != "reference"]
-    return columns(",".join([*(asked or () if names else NAMES), OWN]))
+    asked = [name for name in names or NAMES if name != REFERENCE]
+    return [*columns(",".join(asked)), Column(REFERENCE, own.TOOL, None)]
 
 
 def cases(models: str) -> tuple[Case, ...]:

@@ -17,7 +17,9 @@ from harness.audit.snapshot import Facts, Same, Scene, State, itself
 
 _PACKAGES = frozenset({"torch", "torchvision", "numpy", "builtins"})
 _OWN_CLASSES = (torch.Tensor, torch.nn.Parameter, torch.autograd.Function, torch.Generator)
-_CHANGING = frozenset({"__doc__", "__dict__", "__weakref__", "__annotations__", "__abstractmethods__"})
+_CHANGING = frozenset(
+    {"__doc__", "__dict__", "__weakref__", "__annotations__", "__abstractmethods__"}
+)
 """Attributes of classes that Python itself sets."""
 
 
@@ -28,7 +30,7 @@ def functions(scene: Scene) -> Facts:
         f"{module.__name__}.{name}": Same(value)
         for module in _namespaces()
         for name, value in list(vars(module).items())
-        if callable(value) and not isinstance(value, ModuleType)
+        if callable(value) and not issubclass(type(value), ModuleType)
     }
 
 
