@@ -36,7 +36,7 @@ END_SECONDS = 1.0
 class Cell:
     """One tool, by the name `adapters.find` knows it by, to be run on one model.
 
-    `task` is what the cell is to do with it: `measure`, or one of `harness.audit.cell`.
+    `task` is what the cell is to do: `measure`, or audit in one of `audit.cases.CONDITIONS`.
     """
 
     tool: str

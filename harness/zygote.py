@@ -1,7 +1,8 @@
 """The zygote: imports torch once, then forks a host for each model it is told of.
 
 Started by `scheduler.py` as `python -m harness.zygote FD PARENT [MODULE…]`: one end of a socket as
-FD, the process to end with as PARENT, what else to import as MODULE. Each message comes with the host's own socket and says no more.
+FD, the process to end with as PARENT, what else to import as MODULE. Each message comes with the
+host's own socket and says no more.
 Torch stays on one thread here: a process that has started a thread pool cannot be forked safely.
 """
 

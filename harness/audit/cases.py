@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+IMPORT = "import"
 CONDITIONS = {
+    IMPORT: "the tool is imported, and not called",
     "eval": "in eval mode, on the CPU",
     "train": "in training mode",
     "mixed": "some modules in training mode, the others in eval mode",
@@ -36,7 +38,11 @@ def _made(name: str, inputs: str = IMAGE, conditions: tuple[str, ...] = ("eval",
     return Case(f"harness.audit.models:{name}", (inputs,), conditions)
 
 
+IMPORT_CASE = _made("plain", conditions=(IMPORT,))
+"""The model that is there when a tool is only imported."""
+
 CASES = (
+    IMPORT_CASE,
     _made("plain", conditions=("eval", "train", "mixed")),
     _made("shared"),
     _made("reused"),
@@ -51,6 +57,3 @@ CASES = (
     Case("resnet18"),
     Case("vit_b_16"),
 )
-
-IMPORT_CASE = _made("plain")
-"""The model that is there when a tool is only imported."""

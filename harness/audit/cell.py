@@ -21,6 +21,7 @@ import torch
 from adapters import find
 from adapters.contract import Subject, Tool, Unsupported
 from harness.audit import model_state, own, process_state, snapshot, torch_state, trials
+from harness.audit.cases import IMPORT
 from harness.audit.snapshot import Compared, Scene
 from harness.audit.trials import FAILS, OF_TOOL, TRIALS, Ground
 from harness.cell import REFERENCE, exact, one_line
@@ -36,12 +37,10 @@ def run(tool: str, variant: str | None, subject: Subject, task: str) -> Any:
         tool: what `adapters.find` knows it by, or `reference`.
         variant: of the tool.
         subject: a model in eval mode on the CPU.
-        task: `audit:CONDITION` or `import:CONDITION`.
+        task: a condition of `cases.CONDITIONS`.
     """
-    kind, _, condition = task.partition(":")
     known = own.TOOL if tool == REFERENCE else find(tool)
-    subject = placed(subject, condition)
-    if kind == "import":
+    if task == IMPORT:
         return _audited(subject, lambda: _import(known), _unsaid, ())
     try:
         importlib.import_module(known.package)
@@ -50,6 +49,7 @@ def run(tool: str, variant: str | None, subject: Subject, task: str) -> Any:
             "status": "unavailable",
             "error": f"cannot import {known.package}: {one_line(error)}",
         }
+    subject = placed(subject, task)
     return _audited(
         subject, lambda: said(known, variant, subject), lambda of: said(known, variant, of), OF_TOOL
     )

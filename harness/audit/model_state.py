@@ -128,7 +128,7 @@ STATES: dict[str, State] = {
     "parameters": State(parameters),
     "values": State(values, itself),
     "requires_grad": State(requires_grad, itself),
-    "grads": State(grads, itself),
+    "grads": State(grads),
     "modules": State(modules),
     "modes": State(modes, itself),
     "attributes": State(attributes),

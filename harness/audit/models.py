@@ -1,4 +1,4 @@
-"""Small models, each with something in it that a tool may not leave as it was; built by `models.build`.
+"""Small models, each with something in it that a tool may not leave as it was.
 
 `neighbour` is another model of a user's, to see whether a process is still in order.
 """
@@ -15,7 +15,7 @@ from torch.nn import functional
 from adapters.contract import Subject
 
 
-class Stopped(RuntimeError):
+class StoppedError(RuntimeError):
     """What the models that raise do raise."""
 
 
@@ -98,7 +98,7 @@ class RaisesBetweenModules(Plain):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Never returns."""
         x = self.act(self.norm(self.conv(x)))
-        raise Stopped(f"in the middle, at {tuple(x.shape)}")
+        raise StoppedError(f"in the middle, at {tuple(x.shape)}")
 
 
 class RaisesBetweenFunctions(nn.Module):
@@ -120,7 +120,7 @@ class Stops(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Never returns."""
-        raise Stopped(f"in the middle, at {tuple(functional.softmax(x, dim=-1).shape)}")
+        raise StoppedError(f"in the middle, at {tuple(functional.softmax(x, dim=-1).shape)}")
 
 
 class Attention(nn.Module):
@@ -165,8 +165,8 @@ def linears() -> nn.Module:
 def frozen() -> nn.Module:
     """A model half of which is not trained, the other half with gradients."""
     model = Plain()
-    model.conv.requires_grad_(requires_grad=False)
-    model.norm.weight.requires_grad_(requires_grad=False)
+    model.conv.requires_grad_(False)
+    model.norm.weight.requires_grad_(False)
     for parameter in model.head.parameters():
         parameter.grad = torch.ones_like(parameter)
     return model
@@ -184,8 +184,8 @@ def hooked() -> nn.Module:
     model.conv.register_forward_hook(_nothing)
     model.norm.register_full_backward_hook(_nothing)
     model.head.register_full_backward_pre_hook(_nothing)
-    model.head.weight.register_hook(_nothing)
-    model.register_state_dict_post_hook(_nothing)
+    model.head.weight.register_hook(_nothing)  # type: ignore[no-untyped-call] # torch's own
+    model.register_state_dict_post_hook(_nothing)  # type: ignore[no-untyped-call] # torch's own
     return model
 
 

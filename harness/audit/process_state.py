@@ -52,7 +52,7 @@ def warning_filters(scene: Scene) -> Facts:
     """The filters of warnings, and what shows a warning."""
     del scene
     filters = {
-        f"{action} {category.__name__} {getattr(text, 'pattern', text) or ''} "
+        f"{action} {getattr(category, '__name__', category)} {getattr(text, 'pattern', text) or ''} "
         f"{getattr(module, 'pattern', module) or ''}".strip(): ""
         for action, text, category, module, _line in warnings.filters
     }

@@ -89,7 +89,8 @@ def csv(effects: Sequence[SideEffect]) -> str:
 
     fields = ["tool", "tool_version", "variant", "model", "condition", "when", "check", "amount"]
     lines = [[getattr(each, field) for field in fields] for each in effects if each.changed]
-    return pd.DataFrame(lines, columns=fields).to_csv(index=False, lineterminator="\n")
+    text: str = pd.DataFrame(lines, columns=fields).to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def markdown(effects: Sequence[SideEffect]) -> str:
@@ -132,8 +133,8 @@ def show(effects: Sequence[SideEffect]) -> None:
 
 
 LEGEND = (
-    "Each call was made in a process of its own. A cell holds the most that was left after one call, "
-    "or in how many calls something that worked before no longer did; (raise): only after calls that "
-    "raised, (import): only when the tool was imported. A forward pass in training mode by itself moves "
-    "running statistics and random numbers."
+    "Each call was made in a process of its own. A cell holds the most that was left after one "
+    "call, or in how many calls something that worked before no longer did; (raise): only after "
+    "calls that raised, (import): only when the tool was imported. A forward pass in training mode "
+    "by itself moves running statistics and random numbers."
 )

@@ -16,6 +16,7 @@ from harness.audit.cases import CASES, CONDITIONS, IMPORT_CASE, Case
 from harness.audit.effects import EFFECTS
 from harness.catalogue import Column, columns, subject
 from harness.environment import environment
+from harness.errors import UsageError
 from harness.scheduler import Cell, Event, Job, Limits, Scheduler
 from harness.schema import SideEffect
 from harness.specs import split_list
@@ -32,26 +33,33 @@ def tools(names: Sequence[str]) -> list[Column]:
     """The columns of an audit: the tools named, or all of them, and the reference always.
 
     Raises:
-        UsageError: there is no such tool.
+        UsageError: there is no such tool, or it goes by the name of the reference.
     """
     asked = [name for name in names or NAMES if name != REFERENCE]
-    return [*columns(",".join(asked)), Column(REFERENCE, own.TOOL, None)]
+    found = columns(",".join(asked))
+    if any(column.tool.name == REFERENCE for column in found):
+        raise UsageError(
+            f"A tool is named '{REFERENCE}', as the project's own counter is.",
+            "Give its Tool another name.",
+        )
+    return [*found, Column(REFERENCE, own.TOOL, None)]
 
 
 def cases(models: str) -> tuple[Case, ...]:
-    """The models of a comma-separated list, in eval mode; those made for an audit if it is empty."""
-    return tuple(Case(name) for name in split_list(models)) or CASES
+    """The models of a comma-separated list, in eval mode; `CASES` if it is empty."""
+    named = tuple(Case(name) for name in split_list(models))
+    return (IMPORT_CASE, *named) if named else CASES
 
 
 def audit(
     tools: Sequence[Column], asked: Sequence[Case], slots: int, limits: Limits, notice: Notice
 ) -> list[SideEffect]:
-    """Audit all tools on all cases, and each tool's import.
+    """Audit all tools on all cases.
 
     Raises:
         UsageError: there is no such model.
     """
-    jobs = _jobs(tools, asked)
+    jobs = [_job(tools, case) for case in asked]
     by_cell = {(column.name, column.variant): column for column in tools}
     total, done = sum(len(job.cells) for job in jobs), 0
     found: list[SideEffect] = []
@@ -65,17 +73,9 @@ def audit(
     return _in_order(found, tools, jobs)
 
 
-def _jobs(tools: Sequence[Column], asked: Sequence[Case]) -> list[Job]:
-    imports = subject(IMPORT_CASE.model, IMPORT_CASE.inputs)
-    return [
-        imports.job(Cell(column.name, column.variant, "import:eval") for column in tools),
-        *(_job(tools, case) for case in asked),
-    ]
-
-
 def _job(tools: Sequence[Column], case: Case) -> Job:
     return subject(case.model, case.inputs).job(
-        Cell(column.name, column.variant, f"audit:{condition}")
+        Cell(column.name, column.variant, condition)
         for column in tools
         for condition in case.conditions
     )
@@ -94,7 +94,7 @@ def records(column: Column, event: Event) -> Iterator[SideEffect]:
             tool_version=environment(column.tool.distribution).tool,
             variant=column.variant,
             model=str(event.job.model),
-            condition=event.cell.task.partition(":")[2],
+            condition=event.cell.task,
             when=outcome.get("when", "none"),
             changed=bool(check["amount"]),
             **check,
@@ -112,7 +112,6 @@ def _in_order(
     def place(effect: SideEffect) -> tuple[int, ...]:
         return (
             column[effect.tool, effect.variant],
-            effect.when != "import",
             model[effect.model],
             condition.index(effect.condition),
             check.index(effect.check),

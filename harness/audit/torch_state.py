@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import random as python_random
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils import _python_dispatch
 
 from harness.audit.snapshot import Facts, Same, Scene, State, itself
 
@@ -44,7 +44,7 @@ def _namespaces() -> Iterator[ModuleType]:
 def classes(scene: Scene) -> Facts:
     """Every attribute of every class of modules there is, and of torch's tensors."""
     del scene
-    owners = {*_subclasses(torch.nn.Module), torch.nn.Module, *_OWN_CLASSES}
+    owners = dict.fromkeys((torch.nn.Module, *_subclasses(torch.nn.Module), *_OWN_CLASSES))
     return {
         f"{owner.__module__}.{owner.__qualname__}.{name}": Same(value)
         for owner in owners
@@ -59,6 +59,7 @@ def _class(attribute: str) -> str:
 
 
 def _subclasses(base: type) -> Iterator[type]:
+    each: type
     for each in type.__subclasses__(base):
         yield each
         yield from _subclasses(each)
@@ -80,8 +81,7 @@ def mode_stacks(scene: Scene) -> Facts:
     del scene
     return {
         "functions": torch._C._len_torch_function_stack(),  # noqa: SLF001 - torch has no public name for it
-        "operators": _python_dispatch._len_torch_dispatch_stack_pre_dispatch()  # noqa: SLF001 - the same
-        + torch._C._len_torch_dispatch_stack(),  # noqa: SLF001 - the same
+        "operators": torch._C._len_torch_dispatch_stack(),  # noqa: SLF001 - the same
     }
 
 
@@ -129,7 +129,7 @@ def backends(scene: Scene) -> Facts:
         "cudnn deterministic": torch.backends.cudnn.deterministic,
         "mkldnn": torch.backends.mkldnn.enabled,
         "attention fast path": torch.backends.mha.get_fastpath_enabled(),
-        "flash attention": torch.backends.cuda.flash_sdp_enabled(),
+        "flash attention": torch.backends.cuda.flash_sdp_enabled(),  # type: ignore[no-untyped-call] # torch's own
         "precision of matmul": torch.get_float32_matmul_precision(),
     }
 
@@ -145,11 +145,11 @@ def random(scene: Scene) -> Facts:
     del scene
     drawn: dict[str, Any] = {
         "torch": torch.get_rng_state().tolist(),
-        "numpy": [np.random.get_state(legacy=True)[i].__repr__() for i in (1, 2)],  # noqa: NPY002 - what users of the old interface draw from
+        "numpy": np.random.get_state(legacy=True)[1:3],  # type: ignore[index] # noqa: NPY002 - the old interface is what users draw from
         "python": python_random.getstate(),
     }
     return {
-        name: hashlib.blake2b(repr(state).encode(), digest_size=4).hexdigest()
+        name: hashlib.blake2b(pickle.dumps(state), digest_size=4).hexdigest()
         for name, state in drawn.items()
     }
 

@@ -104,7 +104,7 @@ def _save(ground: Ground) -> str:
     file = io.BytesIO()
     torch.save(ground.subject.model, file)
     file.seek(0)
-    torch.load(file, weights_only=False)  # noqa: S614 - its own bytes
+    torch.load(file, weights_only=False)
     return "works"
 
 
@@ -124,10 +124,8 @@ def _export(ground: Ground) -> str:
 
 def _trace(ground: Ground) -> str:
     inputs, kwargs = _inputs(ground)
-    if kwargs:
-        torch.jit.trace(ground.subject.model, example_kwarg_inputs=dict(kwargs), check_trace=False)
-    else:
-        torch.jit.trace(ground.subject.model, inputs, check_trace=False)
+    named = {"example_kwarg_inputs": dict(kwargs)} if kwargs else {"example_inputs": inputs}
+    torch.jit.trace(ground.subject.model, check_trace=False, **named)  # type: ignore[no-untyped-call] # torch's own
     return "works"
 
 
@@ -143,7 +141,7 @@ def _train(ground: Ground) -> str:
     optimizer = torch.optim.SGD(trained, lr=0.1)
     optimizer.zero_grad()
     leaves = [leaf for leaf in tree_leaves(called(ground.subject)) if leaf.requires_grad]
-    sum(leaf.square().sum() for leaf in leaves).backward()  # type: ignore[union-attr] # no leaves, no model
+    sum(leaf.square().sum() for leaf in leaves).backward()
     optimizer.step()
     return f"{len(trained)} parameters"
 
