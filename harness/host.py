@@ -1,8 +1,9 @@
 """A host: holds one model and forks a cell for each tool that is to run on it.
 
 Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id,
-"tool", "variant", "task", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built": true}
-or {"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
+"tool", "variant", "task", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"},
+{"built": true} or {"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever
+became of it.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ EFFECTS: dict[str, Effect] = {
     "again_neighbour": Effect("the tool no longer says the same of another model"),
     "again_fresh": Effect("the tool says something else of a fresh copy of the model"),
     "again": Effect("the tool says something else when it is called again"),
+    "again_meta": Effect("the tool says something else of a copy on the meta device"),
     "train": Effect("the model can no longer be trained as before"),
     "pickle": Effect("the model can no longer be pickled"),
     "deepcopy": Effect("the model can no longer be deep-copied"),

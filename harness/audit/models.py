@@ -165,8 +165,8 @@ def linears() -> nn.Module:
 def frozen() -> nn.Module:
     """A model half of which is not trained, the other half with gradients."""
     model = Plain()
-    model.conv.requires_grad_(False)
-    model.norm.weight.requires_grad_(False)
+    model.conv.requires_grad_(False)  # noqa: FBT003 - torch's own
+    model.norm.weight.requires_grad_(False)  # noqa: FBT003 - torch's own
     for parameter in model.head.parameters():
         parameter.grad = torch.ones_like(parameter)
     return model

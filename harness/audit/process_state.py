@@ -51,12 +51,13 @@ def logging_setup(scene: Scene) -> Facts:
 def warning_filters(scene: Scene) -> Facts:
     """The filters of warnings, and what shows a warning."""
     del scene
-    filters = {
-        f"{action} {getattr(category, '__name__', category)} {getattr(text, 'pattern', text) or ''} "
-        f"{getattr(module, 'pattern', module) or ''}".strip(): ""
-        for action, text, category, module, _line in warnings.filters
-    }
+    filters = {" ".join(map(_text, entry[:4])): "" for entry in warnings.filters}
     return {**filters, "showwarning": Same(warnings.showwarning)}
+
+
+def _text(part: object) -> str:
+    """One part of a filter: a word, a class or a pattern."""
+    return str(getattr(part, "pattern", getattr(part, "__name__", part)))
 
 
 def environ(scene: Scene) -> Facts:

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from adapters.contract import Subject
 from harness.audit.models import neighbour
@@ -185,6 +185,20 @@ def _again_fresh(ground: Ground) -> str:
     return ground.said(ground.fresh) if ground.fresh else ""
 
 
+def _again_meta(ground: Ground) -> str:
+    """What the tool says of a copy on meta; nothing where it does not count there at all."""
+    if not ground.fresh:
+        return ""
+    inputs, kwargs = tree_map_only(
+        torch.Tensor,
+        lambda tensor: tensor.to("meta"),
+        (ground.fresh.inputs, dict(ground.fresh.kwargs)),
+    )
+    on_meta = copy.deepcopy(ground.fresh.model).to("meta")
+    said = ground.said(Subject(on_meta, inputs, kwargs))
+    return said if said.startswith("counted") else ""
+
+
 def _inputs(ground: Ground) -> tuple[Any, Any]:
     return ground.subject.inputs, ground.subject.kwargs
 
@@ -208,10 +222,11 @@ TRIALS: dict[str, Callable[[Ground], str]] = {
     "again_neighbour": _again_neighbour,
     "again_fresh": _again_fresh,
     "again": _again,
+    "again_meta": _again_meta,
 }
 
 
-OF_TOOL = ("again_neighbour", "again_fresh", "again")
+OF_TOOL = ("again_neighbour", "again_fresh", "again", "again_meta")
 """Trials that call the tool."""
 
 
