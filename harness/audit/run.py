@@ -46,8 +46,12 @@ def tools(names: Sequence[str]) -> list[Column]:
 
 
 def cases(models: str) -> tuple[Case, ...]:
-    """The models of a comma-separated list, in eval mode; `CASES` if it is empty."""
-    named = tuple(Case(name) for name in split_list(models))
+    """The models of a comma-separated list, and the import; `CASES` if it is empty.
+
+    Those of `CASES` go by their last name and come in their conditions, others in eval mode.
+    """
+    known = {case.model.rpartition(":")[2]: case for case in CASES}
+    named = tuple(known.get(name) or Case(name) for name in split_list(models))
     return (IMPORT_CASE, *named) if named else CASES
 
 
