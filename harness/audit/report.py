@@ -84,12 +84,11 @@ def _where(effect: SideEffect) -> str:
 
 
 def csv(effects: Sequence[SideEffect]) -> str:
-    """The table, and the amounts as numbers: one line for each effect that was found."""
+    """The table, for a machine."""
     import pandas as pd
 
-    fields = ["tool", "tool_version", "variant", "model", "condition", "when", "check", "amount"]
-    lines = [[getattr(each, field) for field in fields] for each in effects if each.changed]
-    text: str = pd.DataFrame(lines, columns=fields).to_csv(index=False, lineterminator="\n")
+    headers, rows = grid(effects)
+    text: str = pd.DataFrame(rows, columns=headers).to_csv(index=False, lineterminator="\n")
     return text
 
 
