@@ -366,6 +366,7 @@ ALSO: dict[str, set[str]] = {
     "pickle": {"attributes", "save"},
     "deepcopy": {"attributes", "pickle", "save"},
     "checkpoint": {"hooks"},
+    "again_fresh": {"again_meta"},  # which is a fresh copy too
     "save": {"functions", "checkpoint", "pickle"},
     "export": {"functions"},
     "trace": {"functions"},

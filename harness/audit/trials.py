@@ -182,7 +182,11 @@ def _again(ground: Ground) -> str:
 
 
 def _again_fresh(ground: Ground) -> str:
-    return ground.said(ground.fresh) if ground.fresh else ""
+    if not ground.fresh:
+        return ""
+    # The tool gets a copy, so that the next trial's is as fresh.
+    model = copy.deepcopy(ground.fresh.model)
+    return ground.said(Subject(model, ground.fresh.inputs, ground.fresh.kwargs))
 
 
 def _again_meta(ground: Ground) -> str:
