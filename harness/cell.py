@@ -42,7 +42,7 @@ def run(tool: str, variant: str | None, subject: Subject, site: str | None = Non
     return _measure(find(tool), variant, subject, site)
 
 
-def _load(package: str, site: str | None) -> None:
+def load(package: str, site: str | None) -> None:
     """Import a tool, from its folder and no other.
 
     Raises:
@@ -65,7 +65,7 @@ def _lies_in(module: ModuleType, site: str) -> bool:
 
 def _measure(tool: Tool, variant: str | None, subject: Subject, site: str | None) -> dict[str, Any]:
     try:
-        _load(tool.package, site)
+        load(tool.package, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
         traceback.print_exc()
         return {
