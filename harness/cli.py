@@ -321,16 +321,14 @@ def _settled(
     subject: Subject, columns: list[Column], jobs: int, timeout: float, *, again: bool
 ) -> Settlement:
     from harness import settling
-    from harness.measuring import discard
     from harness.progress import Bar
     from harness.scheduler import Limits, default_memory_bytes
 
-    if again:
-        discard(settling.OWN)
     try:
         with Bar() as notice:
             limits = Limits(timeout, default_memory_bytes(jobs))
-            return settling.measured(subject, columns, settling.Means(jobs, limits, notice))
+            means = settling.Means(jobs, limits, notice, again)
+            return settling.measured(subject, columns, means)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command goes on from there.\n")
         raise typer.Exit(130) from None

@@ -28,6 +28,7 @@ class Means:
     slots: int
     limits: Limits
     notice: Notice
+    again: bool = False
 
 
 def stored(subject: Subject, columns: Sequence[Column]) -> tuple[Settlement, Path] | None:
@@ -74,7 +75,7 @@ def measured(subject: Subject, columns: Sequence[Column], means: Means) -> Settl
     """
     from harness.run import run_all
 
-    run_all([subject], columns, OWN, means.slots, means.limits, means.notice)
+    run_all([subject], columns, OWN, means.slots, means.limits, means.notice, again=means.again)
     found = find([OWN], str(subject.spec), subject.inputs)
     if found is None:
         raise RuntimeError(f"the run in {OWN} left no settlement of {subject.spec}")
