@@ -304,12 +304,15 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 def _claimed(subject: Subject, claims: list[str], *, as_json: bool) -> None:
-    from harness.claimed import measured_in, settle_claims
+    from harness.claimed import settle_claims
     from harness.claims import parse_claims
+    from harness.foretold import readings_of_tools
     from harness.render import say
+    from harness.settling import stored
 
     asked = parse_claims(claims)
-    found = settle_claims(subject, asked, measured_in(Path("results"), subject))
+    known = stored(subject, ())
+    found = settle_claims(subject, asked, readings_of_tools(subject, known[0] if known else None))
     if as_json:
         _print_json(found.to_json())
         return

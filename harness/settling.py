@@ -40,7 +40,7 @@ def stored(subject: Subject, columns: Sequence[Column]) -> tuple[Settlement, Pat
     for directory in _directories():
         found = find([directory], str(subject.spec), subject.inputs)
         if found and found["torch"] == version("torch") and _has(found, columns):
-            return _only(found, columns), directory
+            return (_only(found, columns) if columns else found), directory
     return None
 
 
