@@ -17,7 +17,7 @@ from harness.trace import QUANTITIES, Amounts
 Formula = Mapping[str, Fraction]
 """Coefficients by quantity; without any, the site is not counted."""
 
-MOST_TERMS = 3
+MOST_TERMS = 4
 SPARE = 1
 """Samples that there must be beyond those that fix the coefficients."""
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from types import CodeType, FrameType
 from typing import Any
 
+import torch
 from torch.overrides import resolve_name
 
 _METHODS = "torch.Tensor."
@@ -28,8 +29,13 @@ def form_name(func: Any, frame: FrameType) -> str:
         torch.Tensor.__add__.
     """
     name = _name(func)
-    if name.startswith(_METHODS) and _is_operator(frame.f_code, frame.f_lasti):
-        return _METHODS + _dunder(name.removeprefix(_METHODS))
+    if name.startswith(_METHODS):
+        method = name.removeprefix(_METHODS)
+        code = frame.f_code
+        # Built-in functions, as `sum`, use the operator: then the method is not even named there.
+        unnamed = method not in code.co_names and hasattr(torch.Tensor, _dunder(method))
+        if unnamed or _is_operator(code, frame.f_lasti):
+            return _METHODS + _dunder(method)
     return name
 
 

@@ -239,10 +239,29 @@ class _Reader:
         waiting = [name for name in self._with if name not in self.rules]
         ready = [name for name in waiting if all(map(self._tells(name), self._with[name]))]
         some = ready or self._best([n for n in waiting if any(map(self._tells(n), self._with[n]))])
-        chosen = some or waiting[:1]
-        for name in chosen:
-            self._learn(name)
-        return bool(chosen)
+        if some:
+            for name in some:
+                self._learn(name, self._telling(name))
+        elif waiting:
+            self._learn(*self._outermost())
+        return bool(waiting)
+
+    def _telling(self, name: str) -> list[_Case]:
+        tells = self._tells(name)
+        return [case for case in self._with[name] if tells(case) and not case.spoiled]
+
+    def _outermost(self) -> tuple[str, list[_Case]]:
+        """Of sites that only ever come together: the outer one of the fewest, and where they do.
+
+        It takes what is left, and the others will be found to add nothing: they come together
+        elsewhere as well.
+        """
+        open_ = [case for case in self._cases if case.unknown]
+        sound = [case for case in open_ if not case.spoiled] or open_
+        few = min(sound, key=lambda case: len(case.unknown))
+        names = set(few.unknown)
+        together = [case for case in sound if set(case.unknown) == names]
+        return next(iter(few.unknown)), [case for case in together if not case.spoiled]
 
     def _best(self, names: Sequence[str]) -> list[str]:
         """The one site whose cases tell of it in the largest part."""
@@ -255,13 +274,11 @@ class _Reader:
     def _tells(self, name: str) -> Callable[[_Case], bool]:
         return lambda case: case.spoiled or case.rest == 0 or list(case.unknown) == [name]
 
-    def _learn(self, name: str) -> None:
+    def _learn(self, name: str, telling: Sequence[_Case]) -> None:
         cases = self._with[name]
-        telling = [case for case in cases if self._tells(name)(case) and not case.spoiled]
-        # A site that only ever comes with others takes what is left: they come together elsewhere.
         found = [
             Evidence(sample, traits, case.observation.probe)
-            for case in telling or [case for case in cases if not case.spoiled]
+            for case in telling
             for sample, traits in self._samples(case, name)
         ]
         rules = list(_rules_from(name, found)) if found else [Rule(name, NO_FORMULA)]

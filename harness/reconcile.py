@@ -44,6 +44,7 @@ PRODUCTS = {
     "macs_by_output": BY_OUTPUT,
     "macs_to_4_digits": ROUNDED,
     "macs_of_first": PARTLY,
+    "own_macs": PARTLY,
 }
 """Quantities that stand for products, and what it is called where they are not the reference's."""
 
@@ -255,7 +256,9 @@ def _items_at(counted: Counted, trace: Trace) -> Iterator[int]:
     """The reference's products that ran at a site, inside it, or around it as a whole."""
     term = counted.term
     if term.level == MODULE:
-        yield from trace.work_under(term.path)
+        own = "own_macs" in counted.rule.formula
+        inside = trace.work_under(term.path)
+        yield from (i for i in inside if not own or trace.work[i].path == term.path)
         return
     around = set(ancestors(trace, term.index))
     for index in trace.work_under(term.path):

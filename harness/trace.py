@@ -28,6 +28,7 @@ QUANTITIES: dict[str, str] = {
     "bias_adds": "bias add",
     "outputs": "output",
     "inputs": "input",
+    "own_macs": "multiply-accumulate outside of the modules inside",
     "rows": "row",
     "calls": "call",
     "affine": "output with a weight",

@@ -127,6 +127,9 @@ class Watcher:
     def module_sites(self, model: torch.nn.Module) -> Iterator[ModuleSite]:
         """Every module with what was noted of it."""
         modules = dict(model.named_modules())
+        own: Counter[str] = Counter()
+        for (path, _, _), macs in self._work.items():
+            own[path] += macs
         for entry in modules_of(model, Counter()):
             module = modules[entry.path]
             key = id(module)
@@ -139,7 +142,7 @@ class Watcher:
                 leaf=next(module.children(), None) is None,
                 calls=calls,
                 traits=self._traits.get(key) or traits_of_module(module, (), {}, None),
-                amounts=_present(self._amounts.get(key, {})),
+                amounts=_present(self._amounts.get(key, {}) | {"own_macs": own[entry.path]}),
                 last=_present(self._last[key]) if calls > 1 else {},
                 params=entry.params,
                 trainable=entry.trainable,
