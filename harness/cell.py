@@ -42,7 +42,7 @@ def run(tool: str, variant: str | None, subject: Subject, site: str | None = Non
     return _measure(find(tool), variant, subject, site)
 
 
-def _load(package: str, site: str | None) -> None:
+def load(package: str, site: str | None) -> None:
     """Import a tool, from its folder and no other.
 
     Raises:
@@ -52,18 +52,20 @@ def _load(package: str, site: str | None) -> None:
     imported = sys.modules.get(package.partition(".")[0])
     if site and imported and not _lies_in(imported, site):
         raise ImportError("another version of it has already been imported")
-    if not _lies_in(importlib.import_module(package), site):
+    loaded = importlib.import_module(package)
+    if site and not _lies_in(loaded, site):
         raise ImportError("the folder given for it does not hold it")
 
 
-def _lies_in(module: ModuleType, site: str | None) -> bool:
-    files = [module.__file__] if module.__file__ else list(module.__path__)
-    return site is None or all(Path(file).resolve().is_relative_to(site) for file in files)
+def _lies_in(module: ModuleType, site: str) -> bool:
+    file = getattr(module, "__file__", None)  # a package without an __init__ has folders alone
+    places = [file] if file else list(getattr(module, "__path__", ()))
+    return bool(places) and all(Path(place).resolve().is_relative_to(site) for place in places)
 
 
 def _measure(tool: Tool, variant: str | None, subject: Subject, site: str | None) -> dict[str, Any]:
     try:
-        _load(tool.package, site)
+        load(tool.package, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
         traceback.print_exc()
         return {

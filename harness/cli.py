@@ -372,6 +372,37 @@ def probe(
 
 
 @app.command()
+def audit(  # noqa: PLR0913, PLR0917 - the options of a command
+    tool: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tools, or path/to/file.py:TOOL; all if left out."),
+    ] = None,
+    models: Annotated[
+        str, typer.Option(help="Comma-separated models; those made for it if left out.")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Directory for the records and tables.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at a time.")] = PROCESSORS,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a cell.")] = 300,
+    as_json: Json = False,
+) -> None:
+    """Measure what tools leave behind: in the model, in torch and in the process."""
+    from harness.audit import report, run
+    from harness.progress import Bar
+    from harness.scheduler import Limits, default_memory_bytes
+
+    columns, cases = run.tools(tool or ()), run.cases(models)
+    with Bar() as notice:
+        limits = Limits(timeout, default_memory_bytes(jobs))
+        effects = run.audit(columns, cases, jobs, limits, notice)
+    if out:
+        run.publish(out, effects)
+    if as_json:
+        _print_json([each.model_dump(mode="json") for each in effects])
+    else:
+        report.show(effects)
+
+
+@app.command()
 def bench(
     preset: Annotated[str, typer.Option(help="quick or torchvision.")] = "quick",
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each way, in turn.")] = 3,

@@ -18,6 +18,9 @@ Formula = Mapping[str, Fraction]
 """Coefficients by quantity; without any, the site is not counted."""
 
 MOST_TERMS = 3
+SPARE = 1
+"""Samples that there must be beyond those that fix the coefficients."""
+
 MOST_DENOMINATOR = 4
 MOST_COEFFICIENT = 1000
 
@@ -47,7 +50,8 @@ def fit(samples: Sequence[Sample]) -> Formula | None:
     if all(sample.said == 0 for sample in samples):
         return NOTHING
     names = _distinct(samples)
-    for size in range(1, min(MOST_TERMS, len(names)) + 1):
+    most = min(MOST_TERMS, len(names), len(samples) - SPARE)
+    for size in range(1, most + 1):
         found = list(_of_size(samples, names, size))
         if found:
             return min(found, key=lambda formula: _complexity(formula, names))

@@ -1,8 +1,9 @@
 """A host: holds one model at a time and forks a cell for each tool that is to run on it.
 
 Messages in: {"build": {source, location, factory, options}, "inputs": [...]}, then {"cell": id,
-"tool", "variant", "site", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"}, {"built":
-true} or {"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever became of it.
+"tool", "variant", "site", "task", "timeout_seconds", "memory_bytes"}. Messages out: {"pid"},
+{"built": true} or {"failed": why}, and {"cell": id, "outcome": {...}} for each cell, whatever
+became of it.
 """
 
 from __future__ import annotations
@@ -177,11 +178,17 @@ class Host:
         )
 
     def _run(self, message: dict[str, Any]) -> dict[str, Any]:
-        from harness.cell import run
+        outcome: dict[str, Any]
+        if message["task"] == "measure":
+            from harness.cell import run
 
-        outcome: dict[str, Any] = run(
-            message["tool"], message["variant"], self._subject, message["site"]
-        )
+            outcome = run(message["tool"], message["variant"], self._subject, message["site"])
+        else:
+            from harness.audit.cell import run as audit
+
+            outcome = audit(
+                message["tool"], message["variant"], self._subject, message["task"], message["site"]
+            )
         return outcome
 
     def _watch(self) -> None:

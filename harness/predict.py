@@ -74,7 +74,7 @@ def _of_sites(trace: Trace, level: str) -> Iterator[Term]:
 
 def _of_module(index: int, module: ModuleSite, trace: Trace, habits: Habits) -> Term:
     amounts = module.last if habits.last_call and module.last else module.amounts
-    weight = Fraction(len(parents(module, trace)) if habits.each_name else 1)
+    weight = Fraction(len(parents(module, trace)) ** habits.each_parent)
     if habits.per_sample and trace.batch:
         weight /= trace.batch
     names = (module.name, *(SUBCLASS + base for base in module.bases))
@@ -193,5 +193,5 @@ def params_by_module(profile: Profile, trace: Trace) -> Iterator[tuple[ModuleSit
         # The most exact name that was probed decides.
         known = next((name for name in names if name in profile.by_site), names[0])
         if known in profile.params_seen:
-            times = len(parents(module, trace)) if habits.each_name else 1
+            times = len(parents(module, trace)) ** habits.each_parent
             yield module, times * (module.all_params if habits.inside else module.own_params)

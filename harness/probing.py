@@ -118,14 +118,12 @@ def read_off(
     named = Named(
         column.tool.name, here.tool or "unknown", column.variant, column.tool.unit, here.torch
     )
-    wanted = {(str(where.spec), where.inputs): where.spec.location for where in cases()}
-    observations = [
-        _observation(wanted[record.model, record.inputs], record, traces)
-        for record in measured
-        if record.environment == here
-        and (record.model, record.inputs) in wanted
-        and (record.model, record.inputs) in traces
-    ]
+    known = {(r.model, r.inputs): r for r in measured if r.environment == here}
+    observations = []
+    for where in cases():
+        key = (str(where.spec), where.inputs)
+        if key in known and key in traces:
+            observations.append(_observation(where.spec.location, known[key], traces))
     return profile_of(named, observations)
 
 

@@ -62,14 +62,15 @@ class Habits:
         view: which sites it sees at all, one of `VIEWS`.
         per_sample: whether it divides what it counts for modules by the batch.
         last_call: whether of a module that is called again only the last call counts.
-        each_name: whether a module that stands under several parents counts for each of them.
+        each_parent: by which power of the number of its parents a module counts: 0 where it counts
+            once, 1 where it is read for each, 2 where it is also hooked for each.
         hides_inside: whether a module with a rule keeps those inside it from being counted.
     """
 
     view: str = HOOKS
     per_sample: bool = False
     last_call: bool = False
-    each_name: bool = False
+    each_parent: int = 0
     hides_inside: bool = False
 
 
@@ -82,7 +83,7 @@ class ParamHabits:
         seen: for `by module`: names of sites whose parameters it counts.
         inside: whether with the parameters of the modules inside.
         root: whether the root's own are counted.
-        each_name: whether a module that stands under several parents counts for each of them.
+        each_parent: as in `Habits`.
         uncalled: whether those of modules that are never called count too.
     """
 
@@ -90,7 +91,7 @@ class ParamHabits:
     seen: tuple[str, ...] = ()
     inside: bool = False
     root: bool = True
-    each_name: bool = False
+    each_parent: int = 0
     uncalled: bool = False
 
 

@@ -7,11 +7,10 @@ leave of the tool's number is then that site's. Each rule so found makes others 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import combinations, product
+from itertools import product
 from typing import NamedTuple
 
 from harness.fitting import Formula, Sample, fit, value
@@ -30,6 +29,9 @@ from harness.profile import (
     Rule,
 )
 from harness.trace import MODULE, ModuleSite, Trace
+
+POWERS = (0, 1, 2)
+"""Of the number of a module's parents, that are tried."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def profile_of(named: Named, observations: Sequence[Observation]) -> Profile:
     """The profile under which the most cases are predicted exactly, the simplest of them."""
     counted = [each for each in observations if each.reported is not None]
     habits = _habits(counted)
-    rules = rules_of(counted, habits)
+    rules = rules_of([each for each in counted if _is_plain(each.trace)], habits, counted)
     profile = Profile(
         named.tool, named.version, named.variant, named.unit, named.torch,
         habits, ParamHabits(), tuple(rules),
@@ -89,8 +91,8 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         return best
     others = [each for each in counted if not _is_plain(each.trace)]
     choices = [
-        replace(best, per_sample=per_sample, last_call=last, each_name=each)
-        for per_sample, last, each in product((False, True), repeat=3)
+        replace(best, per_sample=per_sample, last_call=last, each_parent=power)
+        for per_sample, last, power in product((False, True), (False, True), POWERS)
     ]
     return max(choices, key=lambda each: _exact(others, each, read[best]))
 
@@ -133,27 +135,100 @@ class _Case:
     unknown: dict[str, list[Term]]
     rest: Fraction
     spoiled: bool = False
+    known: dict[str, list[Term]] = field(default_factory=dict)
+    said_of: dict[str, Fraction] = field(default_factory=dict)
+
+    def taken_off(self, name: str) -> Fraction:
+        """What has been taken off the tool's number for a site."""
+        return self.said_of.get(name, Fraction(0))
 
 
-def rules_of(observations: Sequence[Observation], habits: Habits) -> list[Rule]:
-    """The rules by which the sites of the probes count, for a tool of such habits."""
-    reader = _Reader(observations, habits)
+def rules_of(
+    plain: Sequence[Observation], habits: Habits, others: Sequence[Observation] = ()
+) -> list[Rule]:
+    """The rules by which the sites of the probes count, for a tool of such habits.
+
+    Args:
+        plain: from which rules are read first.
+        habits: of the tool.
+        others: from which the rules of sites are read that the plain ones do not have, or have not
+            with such traits.
+    """
+    reader = _Reader(plain, habits, {})
     while reader.step():
         pass
+    if others:
+        more = _Reader(others, habits, reader.rules)
+        more.add_unseen_traits(reader.seen)
+        while more.step():
+            pass
+        reader = more
     return [rule for name in sorted(reader.rules) for rule in reader.rules[name]]
+
+
+Seen = dict[str, dict[str, set[str]]]
+"""By site and trait, the values that rules have been read from."""
 
 
 class _Reader:
     """Reads one site's rules after the other off the cases."""
 
-    def __init__(self, observations: Sequence[Observation], habits: Habits) -> None:
-        self.rules: dict[str, list[Rule]] = {}
+    def __init__(
+        self,
+        observations: Sequence[Observation],
+        habits: Habits,
+        known: Mapping[str, list[Rule]],
+    ) -> None:
+        self.rules: dict[str, list[Rule]] = dict(known)
+        self.seen: Seen = {}
         self._habits = habits
         self._cases = [_case(each, habits) for each in observations]
         self._with: dict[str, list[_Case]] = {}
         for case in self._cases:
             for name in case.unknown:
                 self._with.setdefault(name, []).append(case)
+        for name in known:
+            for case in self._with.get(name, ()):
+                self._take_off(case, name)
+
+    def add_unseen_traits(self, seen: Seen) -> None:
+        """Add rules for values of traits that known rules were not read from, where they differ.
+
+        A case tells of a site if all else in it is known; it speaks against the site's rule if
+        something is left over.
+        """
+        against: dict[tuple[str, str, str], list[_Case]] = {}
+        for case in self._cases:
+            for name, terms_of in case.known.items():
+                for trait, text in _unseen(terms_of, seen.get(name, {})):
+                    against.setdefault((name, trait, text), []).append(case)
+        for (name, trait, text), cases in against.items():
+            left = [case for case in cases if case.rest and not case.unknown and not case.spoiled]
+            if left and 2 * len(left) > len(cases):
+                self._except(name, {trait: text}, [case for case in cases if not case.unknown])
+
+    def _except(self, name: str, traits: Mapping[str, str], cases: Sequence[_Case]) -> None:
+        """A rule of its own for a site with such traits."""
+        found = [
+            Evidence(sample, own, case.observation.probe)
+            for case in cases
+            if not case.spoiled
+            for sample, own in _samples(case.known[name], case.rest + case.taken_off(name))
+        ]
+        if not found:
+            return
+        rule = _group(name, traits, found)
+        self.rules[name] = [rule, *self.rules[name]]
+        for case in cases:
+            case.rest += case.taken_off(name)
+            if rule.outcome == NO_FORMULA:
+                case.spoiled = True
+            for term in case.known[name]:
+                case.rest -= term.weight * value(rule.formula, term.amounts)
+            case.said_of[name] = sum(
+                (term.weight * value(rule.formula, term.amounts) for term in case.known[name]),
+                start=Fraction(0),
+            )
 
     def step(self) -> bool:
         """Read the rules of the sites that can be read now; whether there were any.
@@ -191,6 +266,9 @@ class _Reader:
         ]
         rules = list(_rules_from(name, found)) if found else [Rule(name, NO_FORMULA)]
         self.rules[name] = rules
+        for each in found:
+            for trait, text in each.traits.items():
+                self.seen.setdefault(name, {}).setdefault(trait, set()).add(text)
         for case in cases:
             self._take_off(case, name)
 
@@ -222,12 +300,24 @@ class _Reader:
         )
 
     def _take_off(self, case: _Case, name: str) -> None:
-        for term in case.unknown.pop(name):
+        case.known[name] = case.unknown.pop(name)
+        amount = Fraction(0)
+        for term in case.known[name]:
             rule = rule_of(self.rules, term)
             if rule is None or rule.outcome == NO_FORMULA:
                 case.spoiled = True
             else:
-                case.rest -= term.weight * value(rule.formula, term.amounts)
+                amount += term.weight * value(rule.formula, term.amounts)
+        case.said_of[name] = amount
+        case.rest -= amount
+
+
+def _unseen(found: Sequence[Term], seen: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
+    """Traits of a site with values that are new, where all its calls share them."""
+    for trait, text in found[0].traits.items():
+        new = seen and text not in seen.get(trait, set())
+        if new and all(term.traits.get(trait) == text for term in found):
+            yield trait, text
 
 
 def _case(observation: Observation, habits: Habits) -> _Case:
@@ -270,37 +360,65 @@ def _samples(found: Sequence[Term], rest: Fraction) -> Iterator[tuple[Sample, Ma
 
 
 def _rules_from(name: str, found: Sequence[Evidence]) -> Iterator[Rule]:
-    """One rule for all samples of a site or, where none fits, one for each value of traits."""
-    formula = _fit(found)
-    if formula is not None:
-        yield _rule(name, formula, {}, found)
+    """The rule that gives most samples of a site, after those for traits that make an exception.
+
+    Where samples are left that no trait tells apart, their probes will be found not to be
+    predicted.
+    """
+    general = _general(found)
+    if general is None:
+        yield Rule(name, NO_FORMULA, {}, {}, _probes(found))
         return
-    traits = sorted({key for each in found for key in each.traits})
-    best = _split(name, found, [(trait,) for trait in traits])
-    if any(rule.outcome == NO_FORMULA for rule in best):
-        best = min(best, _split(name, found, list(combinations(traits, 2))), key=_unfitted)
-    yield from best or [Rule(name, NO_FORMULA, {}, {}, _probes(found))]
+    odd = [each for each in found if not _gives(general, each)]
+    usual = [each for each in found if _gives(general, each)]
+    while odd:
+        told = [(trait, text) for trait, text in _values(odd) if not _has(usual, trait, text)]
+        if not told:
+            break
+        trait, text = max(told, key=lambda pair: len(_with(odd, *pair)))
+        yield _group(name, {trait: text}, _with(odd, trait, text))
+        odd = [each for each in odd if each.traits.get(trait, "") != text]
+    yield _rule(name, general, {}, usual)
 
 
-def _unfitted(rules: Sequence[Rule]) -> tuple[int, int]:
-    open_ = sum(len(rule.probes) for rule in rules if rule.outcome == NO_FORMULA)
-    return (open_ if rules else sys.maxsize, len(rules))
+def _general(found: Sequence[Evidence]) -> Formula | None:
+    """The formula of all samples or, where there is none, the one that gives most of them.
+
+    Tried are those of single probes, and of all samples but those with some trait.
+    """
+    pooled = _fit(found)
+    if pooled is not None:
+        return pooled
+    by_probe: dict[str, list[Evidence]] = {}
+    for each in found:
+        by_probe.setdefault(each.probe, []).append(each)
+    groups = [*by_probe.values(), *(_without(found, *pair) for pair in _values(found))]
+    formulas = [formula for group in groups if (formula := _fit(group)) is not None]
+    return max(
+        formulas,
+        key=lambda formula: (sum(_gives(formula, each) for each in found), -len(formula)),
+        default=None,
+    )
 
 
-def _split(name: str, found: Sequence[Evidence], choices: Sequence[tuple[str, ...]]) -> list[Rule]:
-    """Rules for each value of some traits, for the traits that leave the fewest probes open."""
-    best: list[Rule] = []
-    for traits in choices:
-        groups: dict[tuple[str, ...], list[Evidence]] = {}
-        for each in found:
-            groups.setdefault(tuple(each.traits.get(t, "") for t in traits), []).append(each)
-        if len(groups) > 1:
-            rules = [
-                _group(name, dict(zip(traits, texts, strict=True)), group)
-                for texts, group in groups.items()
-            ]
-            best = min(best, rules, key=_unfitted)
-    return best
+def _gives(formula: Formula, each: Evidence) -> bool:
+    return value(formula, each.sample.amounts) == each.sample.said
+
+
+def _values(found: Iterable[Evidence]) -> list[tuple[str, str]]:
+    return sorted({pair for each in found for pair in each.traits.items()})
+
+
+def _with(found: Iterable[Evidence], trait: str, text: str) -> list[Evidence]:
+    return [each for each in found if each.traits.get(trait, "") == text]
+
+
+def _without(found: Iterable[Evidence], trait: str, text: str) -> list[Evidence]:
+    return [each for each in found if each.traits.get(trait, "") != text]
+
+
+def _has(found: Iterable[Evidence], trait: str, text: str) -> bool:
+    return any(each.traits.get(trait, "") == text for each in found)
 
 
 def _group(name: str, traits: Mapping[str, str], group: Sequence[Evidence]) -> Rule:
@@ -311,6 +429,8 @@ def _group(name: str, traits: Mapping[str, str], group: Sequence[Evidence]) -> R
 
 
 def _fit(found: Sequence[Evidence]) -> Formula | None:
+    if not found:
+        return None
     unique = {(tuple(sorted(e.sample.amounts.items())), e.sample.said): e.sample for e in found}
     return fit(list(unique.values()))
 
@@ -323,7 +443,7 @@ def _rule(
 
 
 def _probes(found: Sequence[Evidence]) -> tuple[str, ...]:
-    return tuple(sorted({each.probe for each in found}))
+    return tuple(dict.fromkeys(each.probe for each in found))
 
 
 # -- parameters ------------------------------------------------------------------------------------
@@ -337,9 +457,14 @@ def _param_habits(profile: Profile, counted: Sequence[Observation]) -> ParamHabi
     whole = [ParamHabits(of=of) for of in ("all", "trainable")]
     by_module = (
         replace(
-            ParamHabits(of="by module"), inside=inside, root=root, each_name=each, uncalled=uncalled
+            ParamHabits(of="by module"),
+            inside=inside,
+            root=root,
+            each_parent=power,
+            uncalled=uncalled,
         )
-        for inside, root, each, uncalled in product((False, True), repeat=4)
+        for inside, root, uncalled in product((False, True), repeat=3)
+        for power in POWERS
     )
     best = (-1, ParamHabits())
     for habits in (*whole, *by_module):

@@ -163,8 +163,9 @@ def _parameters(name: str, count: int) -> tuple[str, ...]:
     return tuple(known[i] if i < len(known) else f"#{i}" for i in range(count))
 
 
-def _word(value: bool | str) -> str:  # noqa: FBT001 - what an argument was
-    return str(value)
+def _word(value: bool | str | int) -> str:  # noqa: FBT001 - what an argument was
+    """A flag or a word as it is; of a number only whether there is any, since sizes vary."""
+    return str(value) if isinstance(value, (bool, str)) else "some" if value else "none"
 
 
 def _equation(text: str) -> str:
@@ -179,11 +180,11 @@ def _equation(text: str) -> str:
 def traits_of_module(
     module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], out: Any
 ) -> dict[str, str]:
-    """The flags and words among a module's attributes, and the dimensions of what it is given."""
+    """Flags, words and numbers among a module's attributes, and dimensions of what it is given."""
     plain = {
         name: _word(value)
         for name, value in sorted(vars(module).items())
-        if isinstance(value, (bool, str)) and not name.startswith("_")
+        if isinstance(value, (bool, str, int)) and not name.startswith("_")
     }
     tensors = list(tensors_in((*args, *kwargs.values())))
     dims = ",".join(str(tensor.ndim) for tensor in tensors)

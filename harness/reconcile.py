@@ -11,10 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from harness.fitting import in_words, value
+from harness.fitting import Formula, in_words, value
 from harness.predict import Counted, Prediction, predict
 from harness.profile import DISPATCHED, HOOKS, Profile
-from harness.trace import FUNCTION, MODULE, QUANTITIES, ModuleSite, Trace, WorkItem, ancestors
+from harness.trace import (
+    FUNCTION,
+    MODULE,
+    QUANTITIES,
+    Amounts,
+    ModuleSite,
+    Trace,
+    WorkItem,
+    ancestors,
+)
 
 UNIT = "unit"
 BIAS = "bias"
@@ -167,7 +176,7 @@ def _habits(counted: Counted, trace: Trace, profile: Profile) -> Iterator[Cause]
     times = counted.term.weight * (trace.batch if profile.habits.per_sample else 1)
     steps = (
         (COUNTED_ONCE, said - every, f"the last of {module.calls} calls of"),
-        (COUNTED_AGAIN, said * (times - 1), f"once for each of {times} parents:"),
+        (COUNTED_AGAIN, said * (times - 1), f"{times} times, as it has several parents:"),
         (PER_SAMPLE, counted.amount - said * times, f"1/{trace.batch} of"),
     )
     for cause, amount, words in steps:
@@ -188,9 +197,18 @@ def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
         amount = value(formula, term.amounts)
         if amount:
             yield Cause(
-                cause, amount, label_of(counted, trace), in_words(formula), term.path,
+                cause, amount, label_of(counted, trace), in_words(_together(formula, term.amounts)), term.path,
                 counted.rule.probes,
             )  # fmt: skip
+
+
+def _together(formula: Formula, amounts: Amounts) -> dict[str, Fraction]:
+    """The same with quantities that are equal here put together: 2 + 2 per output as 4."""
+    found: dict[str, Fraction] = {}
+    for name, factor in formula.items():
+        same = next((n for n in found if amounts.get(n) == amounts.get(name)), name)
+        found[same] = found.get(same, Fraction(0)) + factor
+    return {name: factor for name, factor in found.items() if amounts.get(name)}
 
 
 def _kind(counted: Counted, trace: Trace) -> str:
@@ -311,7 +329,7 @@ def _rows_that_differ(
             continue  # counted for the whole, not for a module
         home = _home(counted.term.path, known)
         times = 1
-        if counted.term.level == MODULE and profile.habits.each_name:
+        if counted.term.level == MODULE and profile.habits.each_parent:
             times = int(counted.term.weight * (trace.batch if profile.habits.per_sample else 1))
         expected[home] = expected.get(home, Fraction(0)) + counted.amount / times
     for name, said in rows.items():

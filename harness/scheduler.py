@@ -26,6 +26,8 @@ from typing_extensions import Self
 from harness.specs import PROBE, ModelSpec
 from harness.wire import Channel, kill_group, resident_bytes
 
+_ZYGOTE = (sys.executable, "-m", "harness.zygote")
+
 REFERENCE, TRACE = "reference", "trace"
 """Names of the cells that are not tools: the reference's count, and what a tool could see."""
 
@@ -38,11 +40,13 @@ class Cell:
     """One tool, by the name `adapters.find` knows it by, to be run on one model.
 
     `site` is the folder to import it from, if not from where everything is installed.
+    `task` is what the cell is to do: `measure`, or audit in one of `audit.cases.CONDITIONS`.
     """
 
     tool: str
     variant: str | None
     site: str | None = None
+    task: str = "measure"
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,16 @@ class Scheduler:
     models come from: they are imported once, not in each process, forks are made cheap, and models
     of these modules share a host, one after the other. Each cell has a process of its own as ever.
     Such a scheduler runs that tool alone, from that `site`: an import may change torch for others.
+    What all cells of any tool need, beside torch, is named by `modules`.
     """
 
     def __init__(
-        self, slots: int, limits: Limits, preload: Sequence[str] = (), site: str | None = None
+        self,
+        slots: int,
+        limits: Limits,
+        preload: Sequence[str] = (),
+        site: str | None = None,
+        modules: Sequence[str] = (),
     ) -> None:
         self._slots = slots
         self._limits = limits
@@ -118,10 +128,7 @@ class Scheduler:
         self._zygote_channel = Channel(ours)
         self._ready = False
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [
-                *(sys.executable, "-m", "harness.zygote", str(theirs.fileno()), str(os.getpid())),
-                *(site or "", *preload),
-            ],
+            [*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", *preload, *modules],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process

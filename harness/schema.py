@@ -258,6 +258,41 @@ class Finding(Record):
         return (self.tool, self.tool_version or "", self.variant or "")
 
 
+class SideEffect(Record):
+    """One check of what one call of a tool, or its import, left behind.
+
+    `when` says after what: the call gave a number, it or the model raised, the tool was imported;
+    `none` where the tool did not take the model or the process ended. `before` and `after` are what
+    was there, or how much of it; `amount` is in how many places they differ, and `detail` names
+    them. `condition` is of `audit.cases.CONDITIONS`.
+    """
+
+    schema_version: Literal[1] = 1
+    tool: str
+    tool_version: str | None
+    variant: str | None = None
+    model: str
+    condition: str
+    when: Literal["success", "raise", "import", "none"]
+    check: str
+    before: str
+    after: str
+    changed: bool
+    amount: Count
+    detail: str = ""
+
+    @model_validator(mode="after")
+    def _amount_fits(self) -> SideEffect:
+        if self.changed != bool(self.amount):
+            raise ValueError("an effect has an `amount` just when something `changed`")
+        return self
+
+    @property
+    def column(self) -> str:
+        """The tool's name in a table, with its variant."""
+        return f"{self.tool} {self.variant}" if self.variant else self.tool
+
+
 def load(kind: type[Record], line: str) -> Any:
     """Read one stored record.
 

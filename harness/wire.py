@@ -71,29 +71,6 @@ def outlive_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, 0)
 
 
-_HUGE_PAGE_BYTES = 2 << 20
-_COLLAPSE = 25  # of madvise(2)
-
-
-def share_in_large_pages() -> None:
-    """Put this process's memory into large pages, where the kernel can (Linux 6.1).
-
-    A fork copies an entry for each page, and its end drops them again: of some hundred megabytes,
-    that takes most of the time of a small cell. To do this takes as long as some fifty forks.
-    """
-    if sys.platform != "linux":
-        return
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        extent, rights, _, _, inode, *name = line.split()
-        if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
-            start, end = (int(address, 16) for address in extent.split("-"))
-            first = -(-start // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
-            for address in range(first, end - _HUGE_PAGE_BYTES + 1, _HUGE_PAGE_BYTES):
-                madvise(address, _HUGE_PAGE_BYTES, _COLLAPSE)  # what cannot be stays as it is
-
-
 def adopt_orphans() -> None:
     """Become the parent of what descendants leave behind, so that it can be ended (Linux)."""
     if sys.platform == "linux":

@@ -9,6 +9,7 @@ Torch stays on one thread here: a process that has started a thread pool cannot 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import os
@@ -16,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from harness.wire import (
     Channel,
@@ -23,7 +25,6 @@ from harness.wire import (
     die_with_parent,
     end_children,
     outlive_parent,
-    share_in_large_pages,
 )
 
 # What torch's users among the tools import anyway; the tools themselves are left to their cells.
@@ -44,6 +45,9 @@ PRELOAD = (
 
 REAP_SECONDS = 0.2
 
+_HUGE_PAGE_BYTES = 2 << 20
+_COLLAPSE = 25  # of madvise(2)
+
 
 def main(argv: list[str]) -> None:
     """Serve until the other end of the socket is closed; then end every process below this one."""
@@ -63,10 +67,29 @@ def main(argv: list[str]) -> None:
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
     if asked:
-        share_in_large_pages()
+        _share_in_large_pages()
     outlive_parent()  # from here on the closing of the socket is heard, and all below ended
     Channel(control).send({"ready": True})
     serve(control)
+
+
+def _share_in_large_pages() -> None:
+    """Put this process's memory into large pages, where the kernel can (Linux 6.1).
+
+    A fork copies an entry for each page, and its end drops them again: of some hundred megabytes,
+    that takes most of the time of a small cell. To do this takes as long as some fifty forks.
+    """
+    if sys.platform != "linux":
+        return
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        extent, rights, _, _, inode, *name = line.split()
+        if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
+            start, end = (int(address, 16) for address in extent.split("-"))
+            first = -(-start // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
+            for address in range(first, end - _HUGE_PAGE_BYTES + 1, _HUGE_PAGE_BYTES):
+                madvise(address, _HUGE_PAGE_BYTES, _COLLAPSE)  # what cannot be stays as it is
 
 
 def serve(control: socket.socket) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from harness.explain import Part, Rule, departures, fit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.explain import Part, Rule, departures, fit
 from harness.findings import UNEXPLAINED, explain
 from harness.schema import (
     Conditions,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from harness.explain import fit
+from harness.probes import PROBES
 
 import harness
 from adapters import NAMES
 from harness.catalogue import columns, subject
-from harness.explain import fit
 from harness.findings import UNEXPLAINED
 from harness.ledger import Ledger
 from harness.models import build, make_inputs
-from harness.probes import PROBES
 from harness.results import Results, measurements_in, references_in
 from harness.run import run_all
 from harness.scheduler import Limits

@@ -1,0 +1,327 @@
+"""What can be done with a model and in a process, each tried once: a short text of what came of it.
+
+All are tried in a forked child, before the call of a tool and again after it, so that no trial
+changes what the next audit sees. What failed before may fail after.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+import os
+import pickle
+import random
+import select
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from adapters.contract import Subject
+from harness.audit.models import neighbour
+from harness.audit.snapshot import Compared
+from harness.cell import one_line
+from harness.host import portable
+from harness.wire import die_with_parent, kill_group
+
+FAILS = "fails: "
+SECONDS = 60
+"""After so long a child is ended."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What is tried on.
+
+    Attributes:
+        subject: the model, as the tool left it.
+        fresh: a copy made before the call; None where the model cannot be copied.
+        said: calls the tool on a subject and gives what it says, or raises, as text.
+    """
+
+    subject: Subject
+    fresh: Subject | None
+    said: Callable[[Subject], str]
+
+
+def called(subject: Subject) -> Any:
+    """What the model returns."""
+    return subject.model(*subject.inputs, **subject.kwargs)
+
+
+def output(subject: Subject) -> str:
+    """A hash of the numbers a model returns."""
+    state = hashlib.blake2b(digest_size=4)
+    with torch.no_grad():
+        for leaf in tree_leaves(called(subject)):
+            if not isinstance(leaf, torch.Tensor):
+                state.update(repr(leaf).encode())
+            elif leaf.is_meta:
+                state.update(str(leaf.shape).encode())
+            else:
+                state.update(repr(leaf.flatten().tolist()).encode())
+    return f"output {state.hexdigest()}"
+
+
+def _forward(ground: Ground) -> str:
+    return output(ground.subject)
+
+
+def _fresh_forward(ground: Ground) -> str:
+    return output(ground.fresh) if ground.fresh else ""
+
+
+def _neighbour_forward(_ground: Ground) -> str:
+    return output(neighbour())
+
+
+def _numpy(_ground: Ground) -> str:
+    there = np.asarray(torch.tensor([1.5, 2.5]).numpy())
+    back = torch.from_numpy(there.copy())
+    return f"{there.sum()} {back.sum().item()} {np.asarray(torch.ones(2)).sum()}"
+
+
+def _deepcopy(ground: Ground) -> str:
+    copy.deepcopy(ground.subject.model)
+    return "works"
+
+
+def _pickle(ground: Ground) -> str:
+    pickle.loads(pickle.dumps(ground.subject.model))  # noqa: S301 - its own bytes
+    return "works"
+
+
+def _save(ground: Ground) -> str:
+    file = io.BytesIO()
+    torch.save(ground.subject.model, file)
+    file.seek(0)
+    torch.load(file, weights_only=False)
+    return "works"
+
+
+def _checkpoint(ground: Ground) -> str:
+    file = io.BytesIO()
+    torch.save(ground.subject.model.state_dict(), file)
+    file.seek(0)
+    ground.subject.model.load_state_dict(torch.load(file, weights_only=True))
+    return "works"
+
+
+def _export(ground: Ground) -> str:
+    inputs, kwargs = _inputs(ground)
+    torch.export.export(ground.subject.model, inputs, dict(kwargs))
+    return "works"
+
+
+def _trace(ground: Ground) -> str:
+    inputs, kwargs = _inputs(ground)
+    named = {"example_kwarg_inputs": dict(kwargs)} if kwargs else {"example_inputs": inputs}
+    torch.jit.trace(ground.subject.model, check_trace=False, **named)  # type: ignore[no-untyped-call] # torch's own
+    return "works"
+
+
+def _script(ground: Ground) -> str:
+    torch.jit.script(ground.subject.model)
+    return "works"
+
+
+def _train(ground: Ground) -> str:
+    """A step of gradient descent; which parameters it moves."""
+    model = ground.subject.model
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    optimizer.zero_grad()
+    leaves = [leaf for leaf in tree_leaves(called(ground.subject)) if leaf.requires_grad]
+    sum(leaf.square().sum() for leaf in leaves).backward()
+    optimizer.step()
+    return f"{len(trained)} parameters"
+
+
+def _flop_counter(ground: Ground) -> str:
+    return _each(ground, _flops)
+
+
+def _reference(ground: Ground) -> str:
+    return _each(ground, _counted)
+
+
+def _each(ground: Ground, say: Callable[[Subject], str]) -> str:
+    """What a counter says of the model and of another, one failing or not."""
+    return ", ".join(_attempt(partial(say, each)) for each in (ground.subject, neighbour()))
+
+
+def _flops(subject: Subject) -> str:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        called(subject)
+    return f"{counter.get_total_flops():,}"
+
+
+def _counted(subject: Subject) -> str:
+    from harness.counter import count
+
+    return f"{count(subject.model, *subject.inputs, **subject.kwargs).macs:,}"
+
+
+def _again_neighbour(ground: Ground) -> str:
+    return ground.said(neighbour())
+
+
+def _again(ground: Ground) -> str:
+    return ground.said(ground.subject)
+
+
+def _again_fresh(ground: Ground) -> str:
+    if not ground.fresh:
+        return ""
+    # The tool gets a copy, so that the next trial's is as fresh.
+    model = copy.deepcopy(ground.fresh.model)
+    return ground.said(Subject(model, ground.fresh.inputs, ground.fresh.kwargs))
+
+
+def _again_meta(ground: Ground) -> str:
+    """What the tool says of a copy on meta; nothing where it does not count there at all."""
+    if not ground.fresh:
+        return ""
+    inputs, kwargs = tree_map_only(
+        torch.Tensor,
+        lambda tensor: tensor.to("meta"),
+        (ground.fresh.inputs, dict(ground.fresh.kwargs)),
+    )
+    on_meta = copy.deepcopy(ground.fresh.model).to("meta")
+    said = ground.said(Subject(on_meta, inputs, kwargs))
+    return said if said.startswith("counted") else ""
+
+
+def _inputs(ground: Ground) -> tuple[Any, Any]:
+    return ground.subject.inputs, ground.subject.kwargs
+
+
+# In this order: what changes the model, or the process, comes after what does not.
+TRIALS: dict[str, Callable[[Ground], str]] = {
+    "numpy": _numpy,
+    "neighbour_forward": _neighbour_forward,
+    "forward": _forward,
+    "fresh_forward": _fresh_forward,
+    "deepcopy": _deepcopy,
+    "pickle": _pickle,
+    "save": _save,
+    "checkpoint": _checkpoint,
+    "export": _export,
+    "trace": _trace,
+    "script": _script,
+    "train": _train,
+    "flop_counter": _flop_counter,
+    "reference": _reference,
+    "again_neighbour": _again_neighbour,
+    "again_fresh": _again_fresh,
+    "again": _again,
+    "again_meta": _again_meta,
+}
+
+
+OF_TOOL = ("again_neighbour", "again_fresh", "again", "again_meta")
+"""Trials that call the tool."""
+
+
+def compare(before: dict[str, str], after: dict[str, str]) -> Iterator[Compared]:
+    """Each trial before and after; what could not be done before is not missed after."""
+    for name in TRIALS:
+        old, new = before.get(name, ""), after.get(name, "")
+        lost = bool(old and new) and not old.startswith(FAILS) and old != new
+        yield Compared(name, old, new, int(lost), f"{old} → {new}" if lost else "")
+
+
+def attempts(ground: Ground, names: Collection[str]) -> dict[str, str]:
+    """What comes of the named trials, tried in a child of this process.
+
+    A trial that ends the child, or hangs, is tried once more in another, with those that are left:
+    a process may also end for reasons of its machine's.
+    """
+    left = [name for name in TRIALS if name in names]
+    said: dict[str, str] = {}
+    failed: list[str] = []
+    while left:
+        answers, ended = _in_a_child(ground, left)
+        said |= answers
+        left = [name for name in left if name not in said]
+        if left and left[0] in failed:
+            said[left.pop(0)] = ended
+        failed.extend(left[:1])
+    return said
+
+
+def _in_a_child(ground: Ground, names: Collection[str]) -> tuple[dict[str, str], str]:
+    """What the child said before it ended, and how it ended."""
+    parent = os.getpid()
+    with tempfile.TemporaryDirectory(prefix="flopaudit-") as home:
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.chdir(home)
+            _be_child(ground, names, write, parent)
+        os.close(write)
+        said = _hear(read, pid)
+        os.close(read)
+        return said, FAILS + _ended(os.waitpid(pid, 0)[1])
+
+
+def _ended(status: int) -> str:
+    """Why a trial has no answer."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        slow = f", after {SECONDS} seconds" if number == signal.SIGKILL else ""
+        return f"the process was ended by signal {number}{slow}"
+    return f"the process exited with code {os.WEXITSTATUS(status)}"
+
+
+def _be_child(ground: Ground, names: Collection[str], write: int, parent: int) -> NoReturn:
+    try:
+        die_with_parent(parent)
+        os.setpgid(0, 0)
+        null = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(null, stream)
+        for name in names:
+            seed()
+            said = _attempt(partial(TRIALS[name], ground))
+            os.write(write, json.dumps([name, said]).encode() + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _attempt(trial: Callable[[], str]) -> str:
+    try:
+        return trial()
+    except BaseException as error:  # noqa: BLE001 - that it fails is what is asked
+        return FAILS + portable(one_line(error))
+
+
+def seed() -> None:
+    """The same random numbers for each trial."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what models that draw from numpy draw from
+
+
+def _hear(read: int, pid: int) -> dict[str, str]:
+    """Lines of JSON until the child ends, or does not go on."""
+    heard, until = b"", time.monotonic() + SECONDS
+    while select.select([read], [], [], max(until - time.monotonic(), 0))[0]:
+        data = os.read(read, 1 << 16)
+        if not data:
+            break
+        heard += data
+    else:
+        kill_group(pid)
+    return dict(json.loads(line) for line in heard.split(b"\n")[:-1])

@@ -1,0 +1,248 @@
+"""What tools leave behind is found: each check by a fake of its own, and what is known of tools."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.audit import effects, report, run
+from harness.audit.cases import CASES, Case
+from harness.scheduler import Limits
+from harness.schema import SideEffect, load
+
+from . import audit_fakes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = pytest.mark.slow
+
+FAKES = Path(__file__).with_name("audit_fakes.py")
+LIMITS = Limits(120, 4 << 30)
+PLAIN = Case("harness.audit.models:plain", ("1x3x32x32",))
+STOPS = Case("harness.audit.models:raises_between_modules", ("1x3x32x32",))
+
+
+def audited(tools: Sequence[str], *cases: Case) -> list[SideEffect]:
+    return run.audit(run.tools(tools), cases, 2, LIMITS, lambda *_event: None)
+
+
+def made(name: str, *conditions: str) -> Case:
+    case = next(case for case in CASES if case.model.endswith(f":{name}") or case.model == name)
+    return Case(case.model, case.inputs, conditions or case.conditions)
+
+
+def found(records: Sequence[SideEffect]) -> dict[str, set[str]]:
+    """The checks that changed, by tool."""
+    checks: dict[str, set[str]] = {}
+    for each in records:
+        checks.setdefault(each.column, set()).update({each.check} if each.changed else ())
+    return checks
+
+
+def test_each_check_finds_the_fake_that_leaves_just_that() -> None:
+    names = [name for name in audit_fakes.EFFECTS if name != "call"]
+    records = audited([f"{FAKES}:{name.upper()}" for name in names], PLAIN)
+    also = audit_fakes.ALSO
+    expected = {f"leaves_{name}": {name} | also.get(name, set()) for name in names}
+    assert found(records) == {**expected, "leaves_clean": set(), "reference": set()}
+
+
+def test_there_is_a_fake_for_each_check() -> None:
+    assert set(audit_fakes.EFFECTS) == {*effects.EFFECTS, "clean"}
+
+
+def test_each_check_is_read_somewhere() -> None:
+    from harness.audit import cell, trials
+
+    assert set(cell.STATES) == set(effects.STATES)
+    assert set(trials.TRIALS) == set(effects.TRIALS)
+
+
+def test_what_the_model_raises_is_to_be_passed_on() -> None:
+    records = audited([f"{FAKES}:CALL", f"{FAKES}:CLEAN"], STOPS)
+    assert found(records) == {"leaves_call": {"call"}, "leaves_clean": set(), "reference": set()}
+    when = {each.tool: each.when for each in records}
+    assert when == {"leaves_call": "success", "leaves_clean": "raise", "reference": "raise"}
+
+
+def test_a_tool_that_ends_its_process_is_an_outcome() -> None:
+    fakes = Path(__file__).with_name("fakes.py")
+    records = audited([f"{fakes}:EXITS_AT_ONCE", f"{fakes}:NOT_IMPORTABLE"], PLAIN)
+    ended = {each.tool: each.after for each in records if each.when == "none"}
+    assert ended["exits_at_once"] == (
+        "crashed: the process exited with code 3 before the tool returned"
+    )
+    assert ended["not_importable"].startswith("unavailable: cannot import no_such_package")
+    assert all(each.changed for each in records if each.when == "none")
+
+
+@pytest.fixture(scope="module")
+def known() -> list[SideEffect]:
+    """The tools on models that they are known to stumble over."""
+    cases = (
+        made("resnet18"),
+        made("shared"),
+        made("plain", "mixed", "train"),
+        made("linears", "eval"),
+        made("raises_between_modules"),
+    )
+    return audited(("thop", "torchstat", "fvcore", "ptflops"), *cases)
+
+
+def one(
+    records: Sequence[SideEffect], tool: str, model: str, check: str, condition: str = "eval"
+) -> SideEffect:
+    matching = [
+        each
+        for each in records
+        if (each.column, each.model.rpartition(":")[2], each.check, each.condition)
+        == (tool, model, check, condition)
+    ]
+    assert len(matching) == 1
+    return matching[0]
+
+
+def test_torchstat_patches_classes_and_leaves_416_buffers(known: list[SideEffect]) -> None:
+    assert one(known, "torchstat", "resnet18", "buffers").amount == 416
+    assert one(known, "torchstat", "resnet18", "state_dict").amount == 416
+    patched = one(known, "torchstat", "resnet18", "classes")
+    # Of each of the six classes of leaf modules that resnet18 has.
+    assert patched.amount == 6
+    assert "__call__" in patched.detail
+
+
+def test_after_torchstat_failed_on_vit_b_16_others_fail() -> None:
+    records = audited(["torchstat"], made("vit_b_16"))
+    assert one(records, "torchstat", "vit_b_16", "call").after.startswith("raised AssertionError")
+    for check in ("neighbour_forward", "forward", "fresh_forward", "flop_counter", "train"):
+        after = one(records, "torchstat", "vit_b_16", check)
+        assert "fails: AssertionError" in after.after, check
+
+
+def test_thop_leaves_18_keys(known: list[SideEffect]) -> None:
+    keys = one(known, "thop", "resnet18", "state_dict")
+    assert keys.amount == 18
+    assert "total_ops" in keys.detail
+
+
+def test_a_module_in_two_places_keeps_thop_s_hook_and_fails_ever_after(
+    known: list[SideEffect],
+) -> None:
+    assert one(known, "thop", "shared", "hooks").amount == 2
+    after = one(known, "thop", "shared", "forward").after
+    assert after == "fails: AttributeError: 'Conv2d' object has no attribute 'total_ops'"
+
+
+def test_thop_clobbers_mixed_modes(known: list[SideEffect]) -> None:
+    modes = one(known, "thop", "plain", "modes", "mixed")
+    assert modes.detail == "conv train → eval, act train → eval, drop train → eval"
+
+
+def test_ptflops_aten_leaves_20_hooks_and_the_model_cannot_be_pickled(
+    known: list[SideEffect],
+) -> None:
+    assert one(known, "ptflops aten", "resnet18", "hooks").amount == 20
+    after = one(known, "ptflops aten", "resnet18", "pickle").after
+    assert after.startswith("fails: AttributeError: Can't pickle local object")
+
+
+def test_ptflops_pytorch_prints_what_the_model_raises_and_returns_none(
+    known: list[SideEffect],
+) -> None:
+    model = "raises_between_modules"
+    swallowed = one(known, "ptflops pytorch", model, "call")
+    assert (swallowed.after, swallowed.changed) == ("returned None", True)
+    assert one(known, "ptflops pytorch", model, "printed").changed
+
+
+def test_ptflops_pytorch_counts_linears_twice_on_meta(known: list[SideEffect]) -> None:
+    again = one(known, "ptflops pytorch", "linears", "again_meta")
+    products = 6 * (16 * 32 + 32 * 8)
+    before, after = (
+        int(text.removeprefix("counted ").replace(",", "")) for text in (again.before, again.after)
+    )
+    assert after - before == products
+
+
+def test_fvcore_leaves_hooks_when_tracing_raises(known: list[SideEffect]) -> None:
+    hooks = one(known, "fvcore", "raises_between_modules", "hooks")
+    # Two for each of seven modules, the root among them.
+    assert (hooks.amount, hooks.when) == (14, "raise")
+
+
+def test_fvcore_changes_running_statistics(known: list[SideEffect]) -> None:
+    moved = one(known, "fvcore", "plain", "statistics", "train")
+    assert moved.amount == 3
+    assert moved.detail.startswith("norm.running_mean")
+
+
+def test_the_reference_leaves_nothing_behind() -> None:
+    cases = tuple(case for case in CASES if case.model != "vit_b_16")
+    assert found(audited(["reference"], *cases)) == {"reference": set()}
+
+
+def record(check: str, amount: int, when: str = "success") -> SideEffect:
+    line = {
+        "tool": "a",
+        "tool_version": "1",
+        "model": "m:net",
+        "condition": "eval",
+        "when": when,
+        "check": check,
+        "before": "0",
+        "after": str(amount),
+        "changed": bool(amount),
+        "amount": amount,
+        "detail": "+key" if amount else "",
+    }
+    effect: SideEffect = load(SideEffect, json.dumps(line))
+    return effect
+
+
+def test_a_table_holds_the_most_and_says_when() -> None:
+    records = [record("state_dict", 1), record("state_dict", 18), record("pickle", 0)]
+    assert report.grid(records) == (["effect", "a"], [["state_dict", "18 keys"]])
+    raised = [
+        record("hooks", 1, "raise"),
+        record("hooks", 0),
+        record("train", 1),
+        record("train", 0),
+    ]
+    rows = [["train", "1 of 2"], ["hooks", "1 hook (raise)"]]
+    assert report.grid(raised) == (["effect", "a"], rows)
+
+
+def test_sentences_come_gravest_first() -> None:
+    records = [record("state_dict", 18), record("state_dict", 0), record("forward", 1)]
+    assert list(report.sentences(records)) == [
+        "a 1:",
+        "  the model no longer gives the same output on net: +key",
+        "  changes 18 keys of the state_dict on net, in 1 of 2 calls: +key",
+    ]
+
+
+def test_an_effect_without_an_amount_is_refused() -> None:
+    line = record("hooks", 3).model_dump() | {"changed": False}
+    with pytest.raises(ValueError, match="amount"):
+        load(SideEffect, json.dumps(line))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nosuch"], "There is no tool 'nosuch'. `flopaudit tools` lists them."),
+        (["thop", "--models", "resnet81"], "There is no torchvision model 'resnet81'."),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_code_2(arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "harness", "audit", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
