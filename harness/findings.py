@@ -193,9 +193,7 @@ def _by_module(trace: Trace, profile: Profile) -> Iterable[Cause]:
     covered = _covered(told, profile)
     for module in trace.modules:
         amount = told.get(module.path, 0)
-        own = 0 if _is_covered(module, covered) else module.params
-        inside = _params_inside(module, trace) if module.path in covered else 0
-        more = Fraction(amount - own - inside)
+        more = Fraction(amount - _params_due(module, covered, trace))
         if more:
             yield Cause(_why(module, more), more, short(module.name), "", module.path)
 
@@ -203,6 +201,13 @@ def _by_module(trace: Trace, profile: Profile) -> Iterable[Cause]:
 def _covered(told: dict[str, int], profile: Profile) -> frozenset[str]:
     """Modules that are counted with those inside them."""
     return frozenset(told) if profile.params.inside else frozenset()
+
+
+def _params_due(module: ModuleSite, covered: frozenset[str], trace: Trace) -> int:
+    """What is to be counted with a module: all inside it, nothing if that is counted around it."""
+    if _is_covered(module, covered):
+        return 0
+    return module.params + (_params_inside(module, trace) if module.path in covered else 0)
 
 
 def _is_covered(module: ModuleSite, covered: frozenset[str]) -> bool:
