@@ -197,9 +197,13 @@ def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
         amount = value(formula, term.amounts)
         if amount:
             yield Cause(
-                cause, amount, label_of(counted, trace), in_words(_together(formula, term.amounts)), term.path,
+                cause,
+                amount,
+                label_of(counted, trace),
+                in_words(_together(formula, term.amounts)),
+                term.path,
                 counted.rule.probes,
-            )  # fmt: skip
+            )
 
 
 def _together(formula: Formula, amounts: Amounts) -> dict[str, Fraction]:

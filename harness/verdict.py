@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.settlement import Settlement, is_explained
+from harness.versions import canonical
 
 _KINDS = {"conv": "convolution", "linear": "linear", "matmul": "matmul", "attention": "attention"}
 _NUMBER = 22
@@ -51,7 +52,8 @@ def _wrapped(text: str, width: int | None, indent: str = "  ") -> list[str]:
 
 def name_of(tool: Mapping[str, Any]) -> str:
     """The tool with its variant and version."""
-    return " ".join(filter(None, (tool["tool"], tool["variant"], tool["version"])))
+    version = canonical(tool["version"]) if tool["version"] else None
+    return " ".join(filter(None, (tool["tool"], tool["variant"], version)))
 
 
 # -- the verdict -----------------------------------------------------------------------------------
