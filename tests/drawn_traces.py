@@ -148,7 +148,7 @@ param_habits = st.builds(
 
 @st.composite
 def rules(draw: st.DrawFn, *, exact: bool) -> Rule:
-    """A rule for a class, its subclasses, a function or an operator; `exact` ones have a formula."""
+    """A rule for a class, its subclasses, a function or an operator; `exact`: with a formula."""
     names = (*CLASSES, *(SUBCLASS + name for name in CLASSES[:1]), *sum(CALLS.values(), ()))
     outcome = draw(st.sampled_from([COUNTED, COUNTED, NOT_SEEN, *([] if exact else [NO_FORMULA])]))
     formula: Formula = draw(formulas) if outcome == COUNTED else {}
@@ -160,8 +160,4 @@ def rules(draw: st.DrawFn, *, exact: bool) -> Rule:
 def profiles(draw: st.DrawFn, *, exact: bool = True, unit: str = "MAC") -> Profile:
     """A profile of a tool that says something of the sites of `traces`."""
     found: list[Any] = draw(st.lists(rules(exact=exact), max_size=8))
-    return Profile(
-        "tool", "1", None, unit, "2", draw(habits), draw(param_habits), tuple(found), ()
-    )
-
-
+    return Profile("tool", "1", None, unit, "2", draw(habits), draw(param_habits), tuple(found), ())

@@ -174,7 +174,9 @@ def _row(path: str, count: int) -> object:
 
 def test_a_half_that_a_tool_drops_is_a_cause() -> None:
     rule = Rule("torch.nn.ReLU", COUNTED, {"outputs": Fraction(1, 8)}, {}, ("p",))
-    found = account(Said(112, 1, {}), 100, two_layers(), tool_with(one("torch.nn.Conv2d", macs=1), rule))
+    found = account(
+        Said(112, 1, {}), 100, two_layers(), tool_with(one("torch.nn.Conv2d", macs=1), rule)
+    )
     assert found.unexplained == 0
     assert {c.cause: c.amount for c in found.causes} == {
         "activation": Fraction(25, 2), "fraction dropped": Fraction(-1, 2),
