@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from harness.answers import (
@@ -25,10 +24,7 @@ from harness.answers import (
 )
 from harness.catalogue import Subject
 from harness.claims import Claim
-from harness.measuring import MEASUREMENTS
-from harness.readings import measured, readings_of
-from harness.results import measurements_in
-from harness.schema import Measurement
+from harness.readings import readings_of
 
 SHOWN = 5
 
@@ -109,16 +105,6 @@ def _is_done(claim: Claim, readings: Sequence[Reading], bits: float) -> bool:
     if fits and fits[0][0] + MARGIN_BITS <= bits:
         return True
     return search.chance(fits[0][0] if fits else bits) > LOOKED_CHANCE
-
-
-def measured_in(results: Path, subject: Subject) -> Iterator[Reading]:
-    """What tools said of a model, in the records of a directory of runs; nothing where none are."""
-    found: dict[tuple[str, ...], Measurement] = {}
-    for path in sorted(results.glob(f"*/{MEASUREMENTS}")):
-        for record in measurements_in(path):
-            if (record.model, record.inputs) == (str(subject.spec), subject.inputs):
-                found[record.tool, record.variant or "", record.tool_version or ""] = record
-    return measured(found.values())
 
 
 _VERDICTS = {

@@ -304,12 +304,15 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 def _claimed(subject: Subject, claims: list[str], *, as_json: bool) -> None:
-    from harness.claimed import measured_in, settle_claims
+    from harness.claimed import settle_claims
     from harness.claims import parse_claims
+    from harness.foretold import readings_of_tools
     from harness.render import say
+    from harness.settling import stored
 
     asked = parse_claims(claims)
-    found = settle_claims(subject, asked, measured_in(Path("results"), subject))
+    known = stored(subject, ())
+    found = settle_claims(subject, asked, readings_of_tools(subject, known[0] if known else None))
     if as_json:
         _print_json(found.to_json())
         return
@@ -321,16 +324,14 @@ def _settled(
     subject: Subject, columns: list[Column], jobs: int, timeout: float, *, again: bool
 ) -> Settlement:
     from harness import settling
-    from harness.measuring import discard
     from harness.progress import Bar
     from harness.scheduler import Limits, default_memory_bytes
 
-    if again:
-        discard(settling.OWN)
     try:
         with Bar() as notice:
             limits = Limits(timeout, default_memory_bytes(jobs))
-            return settling.measured(subject, columns, settling.Means(jobs, limits, notice))
+            means = settling.Means(jobs, limits, notice, again)
+            return settling.measured(subject, columns, means)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command goes on from there.\n")
         raise typer.Exit(130) from None

@@ -41,12 +41,14 @@ class Plan:
         columns: the tools, all on every model.
         own: the harness's own cells, `REFERENCE` or `TRACE`.
         sync_every: how many records may share a way to the disk (see `harness.store`).
+        again: whether to measure also what there are records of; of several the last counts.
     """
 
     subjects: Sequence[Subject]
     columns: Sequence[Column]
     own: Sequence[str] = (REFERENCE, TRACE)
     sync_every: int = 1
+    again: bool = False
 
 
 def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None:
@@ -89,9 +91,11 @@ def _open_jobs(plan: Plan, out: Path) -> list[Job]:
     measured = {
         (record.key, record.environment)
         for record in store.read(out / MEASUREMENTS, Measurement)
-        if isinstance(record, Measurement)
+        if isinstance(record, Measurement) and not plan.again
     }
-    own = {name: _done(out / OWN[name][0], OWN[name][1]) for name in plan.own}
+    own = {
+        name: set() if plan.again else _done(out / OWN[name][0], OWN[name][1]) for name in plan.own
+    }
     jobs = []
     for where in plan.subjects:
         model = str(where.spec)

@@ -36,9 +36,32 @@ def of_call(
         found["macs_of_first"] = tensors[0].numel() * tensors[1].shape[-1]
     if work.macs:
         found["macs_to_4_digits"] = to_digits(work.macs)
+    if _weight(name, args, kwargs) is not None:
+        found["affine"] = outputs
     if "conv" in name and len(tensors) >= _FACTORS:
         found.update(_of_convolution(tensors[0], tensors[1], first))
     return found
+
+
+_WEIGHTS = {
+    "torch.batch_norm": 1,
+    "torch.instance_norm": 1,
+    "torch.layer_norm": 2,
+    "torch.group_norm": 2,
+    "torch.nn.functional.batch_norm": 3,
+    "torch.nn.functional.instance_norm": 3,
+    "torch.nn.functional.layer_norm": 2,
+    "torch.nn.functional.group_norm": 2,
+}
+"""Where functions of norms take their weight."""
+
+
+def _weight(name: str, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """What a norm is to be scaled by, if anything."""
+    place = _WEIGHTS.get(name)
+    if place is None:
+        return None
+    return args[place] if len(args) > place else kwargs.get("weight")
 
 
 def _common(tensors: list[torch.Tensor], out: Any, work: Work) -> dict[str, int]:

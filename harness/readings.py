@@ -27,7 +27,6 @@ from harness.formulas import (
     POOLING,
 )
 from harness.ledger import FORWARD, Ledger, ModuleEntry, OperatorRow
-from harness.schema import Measurement
 
 MOST_BITS = 10.0
 """Readings that suppose more are not looked at."""
@@ -138,17 +137,27 @@ def _within(readings: Iterable[Reading], setting: Setting) -> Iterator[Reading]:
             yield replace(reading, name=name, bits=bits, where=setting.where)
 
 
-def measured(measurements: Iterable[Measurement]) -> Iterator[Reading]:
-    """What tools said, as readings."""
-    for each in measurements:
-        said: tuple[tuple[int | None, Unit], ...] = (
-            (each.reported, each.unit.value),
-            (each.params, "param"),
-        )
-        for value, unit in said:
-            if value:
-                where = f"{each.column} {each.tool_version or ''}".strip()
-                yield Reading(f"what {each.column} says", value, unit, TOOL_BITS, where, each.tool)
+def said_by(
+    names: tuple[str, str, str], count: int | None, unit: str, params: int | None
+) -> Iterator[Reading]:
+    """What a tool says, as readings.
+
+    Args:
+        names: tool, variant and version.
+        count: in the unit; None where it says nothing.
+        unit: MAC or FLOP.
+        params: likewise.
+    """
+    tool, variant, version = names
+    column = f"{tool} {variant}".strip()
+    said: tuple[tuple[int | None, Unit], ...] = (
+        (count, "FLOP" if unit == "FLOP" else "MAC"),
+        (params, "param"),
+    )
+    for value, of in said:
+        if value:
+            where = f"{column} {version}".strip()
+            yield Reading(f"what {column} says", value, of, TOOL_BITS, where, tool)
 
 
 def _operations(ledger: Ledger) -> Iterator[Reading]:

@@ -23,8 +23,12 @@ def run_all(  # noqa: PLR0913, PLR0917 - what a run is given
     slots: int,
     limits: Limits,
     notice: Notice,
+    *,
+    again: bool = False,
 ) -> Results:
     """Measure all tools on all models into a directory, and write findings and tables there.
+
+    With `again`, also what the directory has records of.
 
     Raises:
         UsageError: the directory cannot be used, or holds what this program cannot read.
@@ -33,5 +37,5 @@ def run_all(  # noqa: PLR0913, PLR0917 - what a run is given
     """
     with store.locked(out):
         with Scheduler(slots, limits) as scheduler:
-            measure(scheduler, Plan(subjects, tools), out, notice)
+            measure(scheduler, Plan(subjects, tools, again=again), out, notice)
         return publish(out)

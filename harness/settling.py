@@ -28,6 +28,7 @@ class Means:
     slots: int
     limits: Limits
     notice: Notice
+    again: bool = False
 
 
 def stored(subject: Subject, columns: Sequence[Column]) -> tuple[Settlement, Path] | None:
@@ -39,7 +40,7 @@ def stored(subject: Subject, columns: Sequence[Column]) -> tuple[Settlement, Pat
     for directory in _directories():
         found = find([directory], str(subject.spec), subject.inputs)
         if found and found["torch"] == version("torch") and _has(found, columns):
-            return _only(found, columns), directory
+            return (_only(found, columns) if columns else found), directory
     return None
 
 
@@ -74,7 +75,7 @@ def measured(subject: Subject, columns: Sequence[Column], means: Means) -> Settl
     """
     from harness.run import run_all
 
-    run_all([subject], columns, OWN, means.slots, means.limits, means.notice)
+    run_all([subject], columns, OWN, means.slots, means.limits, means.notice, again=means.again)
     found = find([OWN], str(subject.spec), subject.inputs)
     if found is None:
         raise RuntimeError(f"the run in {OWN} left no settlement of {subject.spec}")

@@ -13,11 +13,10 @@ import pytest
 
 from harness.answers import Answer
 from harness.catalogue import subject
-from harness.claimed import measured_in, settle_claims
+from harness.claimed import settle_claims
 from harness.claims import parse_claims
+from harness.foretold import readings_of_tools
 from harness.zoo import torchvision_models
-
-RESULTS = Path(__file__).parent.parent / "results"
 
 # By model: what was claimed, the verdict, and the names of the simplest readings.
 DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -74,7 +73,7 @@ DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
 def answers(model: str) -> dict[str, Answer]:
     where = subject(model)
     texts = list(DISPUTES[model])
-    found = settle_claims(where, parse_claims(texts), measured_in(RESULTS, where))
+    found = settle_claims(where, parse_claims(texts), readings_of_tools(where, None))
     return dict(zip(texts, found.answers, strict=True))
 
 

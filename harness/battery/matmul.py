@@ -198,6 +198,21 @@ PROBES: tuple[Probe, ...] = (
         for key, equation in _EQUATIONS.items()
     ),
     function(
+        "matmul/einsum_large",
+        "torch.einsum bnk,bkm->bnm with products of more digits than a tool may print",
+        lambda torch, a, b: torch.einsum("bnk,bkm->bnm", a, b),
+        [
+            cut((b, n, k), (b, k, m))
+            for b, n, k, m in (
+                (3, 17, 29, 37),
+                (2, 41, 31, 43),
+                (5, 23, 19, 47),
+                (2, 53, 37, 29),
+                (3, 43, 23, 31),
+            )
+        ],
+    ),
+    function(
         "matmul/einsum_abc_abd",
         "torch.einsum abc,abd->acd in just these letters",
         lambda torch, a, b: torch.einsum("abc,abd->acd", a, b),

@@ -1,0 +1,51 @@
+"""A model comes in; what tools would say of it goes out, by their profiles; none of them is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from harness import profiles
+from harness.catalogue import Subject
+from harness.predict import predict, predict_params
+from harness.readings import said_by
+
+if TYPE_CHECKING:
+    from harness.answers import Reading
+    from harness.settlement import Settlement
+
+
+def readings_of_tools(subject: Subject, stored: Settlement | None) -> Iterator[Reading]:
+    """What tools said where that is stored, and what others are to say by their profiles.
+
+    A tool whose number is not known at some site, since no formula was found on probes, is left
+    out; a model that does not run on the CPU has none.
+    """
+    seen = set()
+    for tool in stored["tools"] if stored else ():
+        if tool["status"] == "counted":
+            seen.add((tool["tool"], tool["version"], tool["variant"]))
+            yield from said_by(_names(tool), tool["reported"], tool["unit"], tool["params"])
+    missing = [profile for profile in profiles.everywhere() if profile.key not in seen]
+    if not missing:
+        return
+    trace = _trace(subject)
+    for profile in missing:
+        prediction = predict(profile, trace)
+        if not prediction.open:
+            names = (profile.tool, profile.variant or "", f"{profile.version}, by its profile")
+            said = int(prediction.total)
+            yield from said_by(names, said, profile.unit, predict_params(profile, trace))
+
+
+def _names(tool: dict[str, Any]) -> tuple[str, str, str]:
+    return (tool["tool"], tool["variant"] or "", tool["version"] or "")
+
+
+def _trace(subject: Subject) -> Any:
+    from harness.models import build, make_inputs, make_kwargs
+    from harness.specs import parse_inputs
+    from harness.tracer import trace
+
+    specs = parse_inputs(subject.inputs)
+    return trace(build(subject.spec), make_inputs(specs), make_kwargs(specs))
