@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate, pairwise
+from math import floor
 
 from harness.known_issues import link
 from harness.predict import params_by_module, predict_params
@@ -84,9 +86,10 @@ def _as_findings(
     groups: dict[tuple[str, str, str], list[Cause]] = {}
     for cause in found.causes:
         groups.setdefault((cause.cause, cause.label, cause.formula), []).append(cause)
+    exact = [sum((c.amount for c in causes), start=Fraction(0)) for causes in groups.values()]
     entries = [
-        (key, _rounded(sum((c.amount for c in causes), start=Fraction(0))), causes)
-        for key, causes in groups.items()
+        (key, amount, causes)
+        for (key, causes), amount in zip(groups.items(), _whole(exact), strict=True)
     ]
     entries = [entry for entry in entries if entry[1]]
     rest = total - sum(amount for _, amount, _ in entries)
@@ -113,8 +116,10 @@ def _as_findings(
     ]
 
 
-def _rounded(amount: Fraction) -> int:
-    return int(amount)
+def _whole(amounts: Sequence[Fraction]) -> list[int]:
+    """Whole numbers that add up as the amounts do: what one loses in rounding, the next has."""
+    ends = [0, *map(floor, accumulate(amounts))]
+    return [end - start for start, end in pairwise(ends)]
 
 
 def _finding(  # noqa: PLR0913, PLR0917 - the fields of a record
@@ -193,9 +198,7 @@ def _by_module(trace: Trace, profile: Profile) -> Iterable[Cause]:
     covered = _covered(told, profile)
     for module in trace.modules:
         amount = told.get(module.path, 0)
-        own = 0 if _is_covered(module, covered) else module.params
-        inside = _params_inside(module, trace) if module.path in covered else 0
-        more = Fraction(amount - own - inside)
+        more = Fraction(amount - _params_due(module, covered, trace))
         if more:
             yield Cause(_why(module, more), more, short(module.name), "", module.path)
 
@@ -203,6 +206,13 @@ def _by_module(trace: Trace, profile: Profile) -> Iterable[Cause]:
 def _covered(told: dict[str, int], profile: Profile) -> frozenset[str]:
     """Modules that are counted with those inside them."""
     return frozenset(told) if profile.params.inside else frozenset()
+
+
+def _params_due(module: ModuleSite, covered: frozenset[str], trace: Trace) -> int:
+    """What is to be counted with a module: all inside it, nothing if that is counted around it."""
+    if _is_covered(module, covered):
+        return 0
+    return module.params + (_params_inside(module, trace) if module.path in covered else 0)
 
 
 def _is_covered(module: ModuleSite, covered: frozenset[str]) -> bool:

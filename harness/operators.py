@@ -93,6 +93,11 @@ FUNCTIONS_WHOLE: dict[str, Callable[[Call], list[tuple[str, Work]]]] = {
     **products.WHOLE,
 }
 
+# The customs of those, as of operators: work by the same kinds.
+CUSTOMS_WHOLE: dict[str, dict[str, Callable[[Call], list[tuple[str, Work]]]]] = {
+    "causal-half": {**attention.WHOLE_CAUSAL_HALF, **multihead.WHOLE_CAUSAL_HALF},
+}
+
 # Operators that are given a function; what that does to each score is not seen in a run.
 HIGHER_ORDER: Table = {"flex_attention": (ATTENTION, attention.flex_attention)}
 
@@ -102,6 +107,7 @@ ANY_DTYPE = frozenset(["_int_mm", *(name for name in FORMULAS if "::" in name)])
 __all__ = [
     "ANY_DTYPE",
     "CUSTOMS",
+    "CUSTOMS_WHOLE",
     "DATA_MOVEMENT",
     "FORMULAS",
     "FUNCTIONS_WHOLE",

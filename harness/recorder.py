@@ -24,7 +24,15 @@ from harness import operators, replay
 from harness.forms import form_name
 from harness.formulas import Call, Formula
 from harness.ledger import BACKWARD, FORWARD, OperatorRow
-from harness.rows import Entry, described, entry, is_composite, plan, tensors_in, unknown
+from harness.rows import (
+    Entry,
+    entries_of_whole,
+    entry,
+    is_composite,
+    plan,
+    tensors_in,
+    unknown,
+)
 
 _TAG = "flopaudit"
 
@@ -139,9 +147,7 @@ class Recorder:
         else:
             out = self._silently(func, args, kwargs)
         if known is None:
-            call = Call(args, kwargs, out)
-            works = operators.FUNCTIONS_WHOLE[name](call)
-            entries = tuple(described(name, kind, call, work, {}) for kind, work in works)
+            entries = entries_of_whole(name, Call(args, kwargs, out))
             results = replay.results_of_function(args, kwargs, out) if same else replay.RUN
             known = replay.Known(entries, results)
             if same:

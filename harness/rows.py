@@ -122,6 +122,19 @@ def entry(func: Any, plan: tuple[str, Formula], form: str, call: Call) -> Entry 
     return described(str(func), kind_of(kind, form), call, formula(call), customs)
 
 
+def entries_of_whole(name: str, call: Call) -> tuple[Entry, ...]:
+    """What there is to say of a function that is counted as a whole, for each kind of its work."""
+    customs = {
+        custom: dict(table[name](call))
+        for custom, table in operators.CUSTOMS_WHOLE.items()
+        if name in table
+    }
+    return tuple(
+        described(name, kind, call, work, {key: works[kind] for key, works in customs.items()})
+        for kind, work in operators.FUNCTIONS_WHOLE[name](call)
+    )
+
+
 def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, Work]) -> Entry:
     """The entry of a call whose work is known."""
     inputs = [*tensors_in(call.args), *tensors_in(call.kwargs.values())]

@@ -22,6 +22,7 @@ import harness
 import harness.export
 from harness import agreement
 from harness.agreement import Compared, Difference, Refused
+from harness.conventions import Convention
 from harness.ledger import Ledger, OperatorRow
 from harness.static import NotExportable, count_static
 from harness.work import Work
@@ -209,6 +210,31 @@ def test_attention_is_the_same_whole_or_in_parts(sizes: tuple[int, ...], causal:
     expected = batch * heads * queries * keys * (width + value_width)
     assert count_static(model, query, key, value).macs == expected
     assert harness.count(model, query, key, value, device="meta").macs == expected
+
+
+class CausalLayer(nn.Module):
+    """Multi-head attention that is told that its mask is causal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(16, 4, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
+        return self.inner(x, x, x, attn_mask=mask, is_causal=True, need_weights=False)[0]
+
+
+def test_half_of_causal_attention_is_the_same_whole_or_in_parts() -> None:
+    """The custom `causal-half`: a query meets the keys up to its own, 21 of 36 in six tokens."""
+    half = Convention("half", "causal attention by half", customs=("causal-half",))
+    cases: list[tuple[Any, Any, int]] = [
+        (attend(is_causal=True), [torch.rand(2, 3, 6, 8)] * 2, 2 * 3 * 15 * 16),
+        (attend(is_causal=False), [torch.rand(2, 3, 6, 8)] * 2, 0),
+        (CausalLayer(), [torch.rand(2, 6, 16)], 2 * 4 * 15 * 8),
+    ]
+    for model, inputs, hidden in cases:
+        for ledger in (count_static(model, *inputs), harness.count(model, *inputs)):
+            assert ledger.macs - ledger.read(half) == hidden
 
 
 def test_calls_of_one_module_under_two_names() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,33 @@ _CHANNELS = [cut(shape, (shape[1], 1, 1)) for shape in IMAGES]
 _OUTER = [cut((1, c, h, 1), (1, c, 1, w)) for _, c, h, w in IMAGES]
 _TRIPLES = [cut(shape, shape, shape) for shape in IMAGES]
 
-_ARITHMETIC = {
-    "add": (operator.add, operator.iadd),
-    "sub": (operator.sub, operator.isub),
-    "mul": (operator.mul, operator.imul),
-    "div": (operator.truediv, operator.itruediv),
+
+def _iadd(x: Any, y: Any) -> Any:
+    x += y
+    return x
+
+
+def _isub(x: Any, y: Any) -> Any:
+    x -= y
+    return x
+
+
+def _imul(x: Any, y: Any) -> Any:
+    x *= y
+    return x
+
+
+def _itruediv(x: Any, y: Any) -> Any:
+    x /= y
+    return x
+
+
+# Written out: what the module `operator` does is called, and a trace has it as a method.
+_ARITHMETIC: dict[str, tuple[Make, Make]] = {
+    "add": (lambda x, y: x + y, _iadd),
+    "sub": (lambda x, y: x - y, _isub),
+    "mul": (lambda x, y: x * y, _imul),
+    "div": (lambda x, y: x / y, _itruediv),
 }
 _OF_ALL = ("operator", "operator_scalar", "operator_channels", "method", "torch")
 """What is probed of subtraction and division too; the rest is of sums and products alone."""

@@ -9,6 +9,7 @@ and values shared by a group of query heads are counted for each query head.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise, zip_longest
 from math import prod
 from typing import Any
@@ -202,7 +203,7 @@ def transform_bias_rescale_qkv(call: Call) -> Work:
 # -- the same as functions -------------------------------------------------------------------------
 
 
-def sdpa_function(call: Call) -> Parts:
+def sdpa_function(call: Call, *, half: bool = False) -> Parts:
     """The function torch.nn.functional.scaled_dot_product_attention, whatever it runs."""
     tensors = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
     given = zip(*(shapes(tensor) for tensor in tensors), strict=True)
@@ -213,7 +214,7 @@ def sdpa_function(call: Call) -> Parts:
         "scaled": call.arg(6, "scale") != 1,
         "enable_gqa": bool(call.arg(7, "enable_gqa", default=False)),
     }
-    works = (scaled_dot_product_attention(*one, **options)[ATTENTION] for one in given)
+    works = (scaled_dot_product_attention(*one, **options, half=half)[ATTENTION] for one in given)
     return [(ATTENTION, sum(works, NOTHING))]
 
 
@@ -255,3 +256,5 @@ TABLE: Table = {
 WHOLE = {
     "torch.nn.functional.scaled_dot_product_attention": sdpa_function,
 }
+
+WHOLE_CAUSAL_HALF = {name: partial(function, half=True) for name, function in WHOLE.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from harness.formulas.activation import GELU_ERF, RELU
-from harness.formulas.attention import Parts, is_float, scores_work
+from harness.formulas.attention import Parts, is_float, scores_work, visible
 from harness.formulas.call import ATTENTION, LINEAR, Call, Table, is_nested, shapes
 from harness.formulas.normalisation import normalised
 from harness.work import NOTHING, Work
@@ -33,6 +34,7 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
     masks: int = 0,
     dropout: bool = False,
     averaged: bool = False,
+    half: bool = False,
 ) -> Parts:
     """Projections, attention over heads, projection; work by kind.
 
@@ -50,12 +52,13 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
         masks: how many masks of floats are added.
         dropout: whether the probabilities are dropped from.
         averaged: whether the probabilities are also returned, averaged over the heads.
+        half: the custom of counting only the scores that a causal query sees.
     """
     tokens = (batch * queries, batch * keys, batch * keys)
     widths = (embed, key_width or embed, value_width or embed)
     inward = _projections(tokens, widths, embed, bias=in_bias)
     outward = _projections(tokens[:1], (embed,), embed, bias=out_bias)
-    pairs = batch * queries * (keys + extra_keys)
+    pairs = batch * (visible(queries, keys, half=half) + queries * extra_keys)
     attended = scores_work(
         heads * pairs, heads * batch * queries, 2 * (embed // heads), mask=False, dropout=dropout
     )
@@ -141,7 +144,7 @@ _MHA = [
 _MHA_DEFAULTS = {"training": True, "need_weights": True, "average_attn_weights": True}
 
 
-def mha_function(call: Call) -> Parts:
+def mha_function(call: Call, *, half: bool = False) -> Parts:
     """The function torch.nn.functional.multi_head_attention_forward, whatever it runs."""
     given = {**_MHA_DEFAULTS, **dict(zip(_MHA, call.args, strict=False)), **call.kwargs}
     query, key, value = (given[name].shape for name in ("query", "key", "value"))
@@ -161,6 +164,7 @@ def mha_function(call: Call) -> Parts:
         masks=sum(map(is_float, masks)),
         dropout=bool(given["training"]) and given["dropout_p"] > 0,
         averaged=bool(given["need_weights"]) and bool(given["average_attn_weights"]),
+        half=half and bool(given.get("is_causal")),
     )
 
 
@@ -170,3 +174,5 @@ TABLE: Table = {
 }
 
 WHOLE = {"torch.nn.functional.multi_head_attention_forward": mha_function}
+
+WHOLE_CAUSAL_HALF = {name: partial(function, half=True) for name, function in WHOLE.items()}
