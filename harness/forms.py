@@ -33,7 +33,8 @@ def form_name(func: Any, frame: FrameType) -> str:
         method = name.removeprefix(_METHODS)
         code = frame.f_code
         # Built-in functions, as `sum`, use the operator: then the method is not even named there.
-        unnamed = method not in code.co_names and hasattr(torch.Tensor, _dunder(method))
+        named = method in code.co_names or "getattr" in code.co_names
+        unnamed = not named and hasattr(torch.Tensor, _dunder(method))
         if unnamed or _is_operator(code, frame.f_lasti):
             return _METHODS + _dunder(method)
     return name

@@ -86,7 +86,7 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         for hides in ((False, True) if view == HOOKS else (False,))
     ]
     read = {habits: rules_of(plain, habits) for habits in candidates}
-    best = max(candidates, key=lambda each: (_exact(plain, each, read[each]), -len(read[each])))
+    best = max(candidates, key=lambda each: (_exact(plain, each, read[each]), -_size(read[each])))
     if best.view != HOOKS:
         return best
     others = [each for each in counted if not _is_plain(each.trace)]
@@ -95,6 +95,13 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         for per_sample, last, power in product((False, True), (False, True), POWERS)
     ]
     return max(choices, key=lambda each: _exact(others, each, read[best]))
+
+
+def _size(rules: Iterable[Rule]) -> int:
+    """How much there is to say in rules: of two sets that give the same, the smaller is held."""
+    return sum(
+        1 + sum(abs(f.numerator) + f.denominator for f in rule.formula.values()) for rule in rules
+    )
 
 
 def _is_plain(trace: Trace) -> bool:
@@ -257,7 +264,8 @@ class _Reader:
         elsewhere as well.
         """
         open_ = [case for case in self._cases if case.unknown]
-        sound = [case for case in open_ if not case.spoiled] or open_
+        several = [case for case in open_ if not case.spoiled and len(case.unknown) > 1]
+        sound = several or [case for case in open_ if not case.spoiled] or open_
         few = min(sound, key=lambda case: len(case.unknown))
         names = set(few.unknown)
         together = [case for case in sound if set(case.unknown) == names]
@@ -413,7 +421,8 @@ def _general(found: Sequence[Evidence]) -> Formula | None:
     formulas = [formula for group in groups if (formula := _fit(group)) is not None]
     return max(
         formulas,
-        key=lambda formula: (sum(_gives(formula, each) for each in found), -len(formula)),
+        # Of two that give as many, one that counts: what a name is called by may be seen or not.
+        key=lambda f: (sum(_gives(f, each) for each in found), bool(f), -len(f)),
         default=None,
     )
 

@@ -17,7 +17,7 @@ import torch
 
 from harness.work import Work, added
 
-_ATTENTION = ("attention", "matmul")
+_ATTENTION = ("attention", "activation")
 _FACTORS = 2
 
 
@@ -125,9 +125,9 @@ def _of_attributes(
     elif isinstance(shape, tuple):
         yield "rows", outputs // max(prod(shape), 1)
     heads, width = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
-    if isinstance(heads, int) and isinstance(width, int) and width:
-        products = sum(inside[kind].macs for kind in _ATTENTION if kind in inside)
-        yield "scores", products // (2 * width)
+    if isinstance(heads, int) and isinstance(width, int):
+        # Their softmax takes one exponential for each.
+        yield "scores", sum(inside[kind].elementary for kind in _ATTENTION if kind in inside)
     hidden, width = getattr(module, "hidden_size", None), getattr(module, "input_size", None)
     if isinstance(hidden, int) and isinstance(width, int) and width:
         directions = 2 if getattr(module, "bidirectional", False) else 1

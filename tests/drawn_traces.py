@@ -1,4 +1,4 @@
-"""Hypothesis strategies: traces that add up as real ones do, and profiles of tools that look at them."""
+"""Hypothesis strategies: traces that add up as real ones do, and profiles of tools to see them."""
 
 from __future__ import annotations
 
