@@ -44,6 +44,8 @@ def value(formula: Formula, amounts: Amounts) -> Fraction:
 def fit(samples: Sequence[Sample]) -> Formula | None:
     """The simplest formula that gives all samples: the fewest terms, then the smallest numbers.
 
+    A term that is taken off counts as two.
+
     Returns:
         None where there is none; an empty formula where all that was said is 0.
     """
@@ -51,11 +53,17 @@ def fit(samples: Sequence[Sample]) -> Formula | None:
         return NOTHING
     names = _distinct(samples)
     most = min(MOST_TERMS, len(names), len(samples) - SPARE)
+    found: list[Formula] = []
     for size in range(1, most + 1):
-        found = list(_of_size(samples, names, size))
-        if found:
-            return min(found, key=lambda formula: _complexity(formula, names))
-    return None
+        if found and min(map(_terms, found)) <= size:
+            break  # what has more terms is not simpler
+        found += _of_size(samples, names, size)
+    return min(found, key=lambda formula: _complexity(formula, names), default=None)
+
+
+def _terms(formula: Formula) -> int:
+    """How many terms there are; one that is taken off counts twice, since few tools do so."""
+    return sum(1 if factor > 0 else 2 for factor in formula.values())
 
 
 def _distinct(samples: Sequence[Sample]) -> list[str]:
@@ -84,9 +92,9 @@ def _is_simple(factor: Fraction) -> bool:
     return factor != 0 and small and factor.denominator <= MOST_DENOMINATOR
 
 
-def _complexity(formula: Formula, names: Sequence[str]) -> tuple[int, int]:
+def _complexity(formula: Formula, names: Sequence[str]) -> tuple[int, int, int]:
     size = sum(abs(factor.numerator) + factor.denominator for factor in formula.values())
-    return size, sum(names.index(name) for name in formula)
+    return _terms(formula), size, sum(names.index(name) for name in formula)
 
 
 def _solve(samples: Iterable[Sample], names: Sequence[str]) -> list[Fraction] | None:

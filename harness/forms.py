@@ -15,6 +15,10 @@ import torch
 from torch.overrides import resolve_name
 
 _METHODS = "torch.Tensor."
+_FUNCTIONS = "torch.nn.functional"
+_HOMES = {_FUNCTIONS: torch.nn.functional, "torch": torch}
+_BETWEEN = ("torch.overrides", "torch._jit_internal")
+"""Modules whose frames stand between a call and what is told of it."""
 
 
 def form_name(func: Any, frame: FrameType) -> str:
@@ -38,6 +42,39 @@ def form_name(func: Any, frame: FrameType) -> str:
         if unnamed or _is_operator(code, frame.f_lasti):
             return _METHODS + _dunder(method)
     return name
+
+
+def is_held(name: str, frame: FrameType) -> bool:
+    """Whether a function was called by a reference taken before, not looked up where it lives.
+
+    `from torch.nn.functional import relu` and `self.act = relu` hold the function itself: what a
+    tool puts in its place in torch.nn.functional is not called then.
+
+    Args:
+        name: of the form, as `form_name` gives it.
+        frame: of the code that made the call.
+    """
+    home, _, base = name.rpartition(".")
+    if home not in _HOMES:
+        return False
+    caller = _caller(frame, base)
+    known, names = caller.f_globals, caller.f_code.co_names
+    if known.get("__name__") == home or "getattr" in names:
+        return False
+    return base not in names or known.get(base) is getattr(_HOMES[home], base, None) is not None
+
+
+def _caller(frame: FrameType, base: str) -> FrameType:
+    """The frame that called a function: behind torch's own, and behind that of the function."""
+    while frame.f_back is not None and (
+        frame.f_globals.get("__name__") in _BETWEEN
+        or (
+            frame.f_globals.get("__name__") == _FUNCTIONS
+            and frame.f_code.co_name.removeprefix("_").startswith(base)
+        )
+    ):
+        frame = frame.f_back
+    return frame
 
 
 @lru_cache(maxsize=4096)

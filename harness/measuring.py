@@ -14,7 +14,7 @@ from pathlib import Path
 from harness import store
 from harness.catalogue import Column, Subject
 from harness.environment import environment
-from harness.records import measurement, reference, trace_record
+from harness.records import is_current, measurement, reference, trace_record
 from harness.scheduler import REFERENCE, TRACE, Cell, Event, Job, Scheduler
 from harness.schema import Measurement, Record, Reference, TraceRecord
 
@@ -121,7 +121,7 @@ def _done(path: Path, kind: type[Record]) -> set[tuple[str, tuple[str, ...]]]:
     return {
         record.key
         for record in store.read(path, kind)
-        if isinstance(record, (Reference, TraceRecord)) and record.environment == here
+        if isinstance(record, (Reference, TraceRecord)) and is_current(record, here)
     }
 
 

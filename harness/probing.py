@@ -17,8 +17,9 @@ from harness.environment import environment
 from harness.measuring import MEASUREMENTS, Notice, Plan, measure
 from harness.profile import COUNTED, Profile
 from harness.profiles import file_name
-from harness.profiling import Named, Observation, profile_of
-from harness.records import trace_record
+from harness.profiling import Named, profile_of
+from harness.reading import Observation
+from harness.records import is_current, trace_record
 from harness.results import TRACES, measurements_in, traces_in
 from harness.scheduler import Limits, Scheduler
 from harness.schema import Environment, Measurement, Record, Status, TraceRecord
@@ -76,7 +77,7 @@ def _trace(subjects: Sequence[Subject], path: Path) -> None:
 
 
 def _is_from(record: Record, here: Environment) -> TypeGuard[TraceRecord]:
-    return isinstance(record, TraceRecord) and record.environment == here
+    return isinstance(record, TraceRecord) and is_current(record, here)
 
 
 def cases() -> list[Subject]:

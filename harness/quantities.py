@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import zip_longest
 from math import prod
 from typing import Any
 
@@ -32,6 +33,8 @@ def of_call(
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
     if "softmax" in name and isinstance(dim, int) and first is not None and first.ndim:
         found["rows"] = outputs // max(first.shape[dim], 1)
+    if len(tensors) >= _FACTORS and tensors[0].ndim != tensors[1].ndim:
+        found["aligned_left"] = _aligned_left(tensors[0].shape, tensors[1].shape)
     if work.macs and len(tensors) >= _FACTORS and tensors[1].ndim:
         found["macs_of_first"] = tensors[0].numel() * tensors[1].shape[-1]
     if work.macs:
@@ -75,6 +78,11 @@ def _common(tensors: list[torch.Tensor], out: Any, work: Work) -> dict[str, int]
     }
 
 
+def _aligned_left(first: Sequence[int], second: Sequence[int]) -> int:
+    """Elements that two shapes would be broadcast to, if their first dimensions were the same."""
+    return prod(max(sides) for sides in zip_longest(first, second, fillvalue=1))
+
+
 def to_digits(macs: int) -> int:
     """Products as half of the operations that numpy writes to four digits."""
     return int(float(f"{2 * macs:.3e}")) // 2
@@ -103,21 +111,28 @@ def of_module(
     tensors = list(tensors_in((*args, *kwargs.values())))
     found = _common(tensors, out, added(inside.values()))
     first = next(tensors_in((out,)), None)
-    inputs, outputs = found["inputs"], found["outputs"]
+    outputs = found["outputs"]
+    if first is not None and first.ndim:
+        found["of_first"] = outputs // max(first.shape[0], 1)
+        found["positions"] = outputs // max(first.shape[1], 1) if first.ndim > 1 else outputs
     weight = getattr(module, "weight", None)
     if isinstance(weight, torch.Tensor):
         found["affine"] = outputs
         found["weights"] = weight.numel()
         if tensors and "Conv" in type(module).__name__:
             found.update(_of_convolution(tensors[0], weight, first))
-    found.update(_of_attributes(module, first, inputs, inside))
+    found.update(_of_attributes(module, tensors[0] if tensors else None, first, inside))
     return found
 
 
 def _of_attributes(
-    module: torch.nn.Module, out: torch.Tensor | None, inputs: int, inside: Mapping[str, Work]
+    module: torch.nn.Module,
+    image: torch.Tensor | None,
+    out: torch.Tensor | None,
+    inside: Mapping[str, Work],
 ) -> Iterator[tuple[str, int]]:
     """What follows from the attributes by which torch's layers and others' say what they are."""
+    inputs = image.numel() if image is not None else 0
     outputs = out.numel() if out is not None else 0
     dim, shape = getattr(module, "dim", None), getattr(module, "normalized_shape", None)
     if isinstance(dim, int) and out is not None and -out.ndim <= dim < out.ndim:
@@ -135,6 +150,14 @@ def _of_attributes(
     kernel = getattr(module, "kernel_size", None)
     if kernel is not None and out is not None:
         yield from _of_kernel(kernel, out)
+    elif hasattr(module, "output_size") and out is not None and image is not None:
+        yield "summands", _shares(image.shape, out.shape) * outputs
+
+
+def _shares(image: Sequence[int], out: Sequence[int]) -> int:
+    """Elements that go into each that comes out, where each side is divided without its rest."""
+    sides = zip(image[2:], out[2:], strict=False)
+    return prod(old // new for old, new in sides if new)
 
 
 def _of_kernel(kernel: Any, out: torch.Tensor) -> Iterator[tuple[str, int]]:
@@ -163,7 +186,11 @@ def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 def traits_of_call(name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, str]:
     """Flags, words and dimensions of a call, by the names of its arguments where they are known."""
     named = {**_named(name, args), **kwargs}
-    found = {key: _word(value) for key, value in named.items() if isinstance(value, (bool, str))}
+    found = {
+        key: _word(value)
+        for key, value in named.items()
+        if isinstance(value, (bool, str)) or (key in kwargs and isinstance(value, (int, float)))
+    }
     dims = ",".join(str(tensor.ndim) for tensor in tensors_in((*args, *kwargs.values())))
     if name.endswith("einsum"):
         found = {"equation": _equation(next(iter(found.values()), ""))}
@@ -186,7 +213,7 @@ def _parameters(name: str, count: int) -> tuple[str, ...]:
     return tuple(known[i] if i < len(known) else f"#{i}" for i in range(count))
 
 
-def _word(value: bool | str | int) -> str:  # noqa: FBT001 - what an argument was
+def _word(value: bool | str | float) -> str:  # noqa: FBT001 - what an argument was
     """A flag or a word as it is; of a number only whether there is any, since sizes vary."""
     return str(value) if isinstance(value, (bool, str)) else "some" if value else "none"
 
@@ -211,11 +238,13 @@ def traits_of_module(
     }
     tensors = list(tensors_in((*args, *kwargs.values())))
     dims = ",".join(str(tensor.ndim) for tensor in tensors)
+    absent = {name: "absent" for name, held in module._parameters.items() if held is None}  # noqa: SLF001 - torch has no other way to ask
     return {
         "ndims": dims,
         "keywords": ",".join(sorted(kwargs)),
         "divides": _word(_divides(tensors[:1], out)),
         **plain,
+        **absent,
     }
 
 

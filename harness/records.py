@@ -6,8 +6,18 @@ from typing import Any
 
 from harness.catalogue import Column, Subject
 from harness.environment import environment
-from harness.schema import Conditions, Measurement, Reference, Status, TraceRecord, Unit
+from harness.schema import (
+    Conditions,
+    Environment,
+    Measurement,
+    Record,
+    Reference,
+    Status,
+    TraceRecord,
+    Unit,
+)
 from harness.specs import parse_input
+from harness.trace import TRACE_VERSION
 
 
 def measurement(column: Column, where: Subject, outcome: dict[str, Any]) -> Measurement:
@@ -65,8 +75,16 @@ def trace_record(where: Subject, outcome: dict[str, Any]) -> TraceRecord:
     return TraceRecord(
         model=str(where.spec),
         inputs=where.inputs,
+        trace_version=TRACE_VERSION,
         trace=outcome.get("trace"),
         seconds=outcome.get("seconds"),
         error=outcome.get("error"),
         environment=environment(),
     )
+
+
+def is_current(record: Record, here: Environment) -> bool:
+    """Whether one of the harness's own records is from this environment and this program."""
+    if isinstance(record, TraceRecord):
+        return record.environment == here and record.trace_version == TRACE_VERSION
+    return isinstance(record, Reference) and record.environment == here

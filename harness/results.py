@@ -14,7 +14,7 @@ from harness.measuring import MEASUREMENTS, OWN
 from harness.scheduler import REFERENCE, TRACE
 from harness.schema import Finding, Measurement, Reference, TraceRecord
 from harness.settlement import FILE, settlements, to_line
-from harness.trace import Trace, from_json
+from harness.trace import TRACE_VERSION, Trace, from_json
 
 REFERENCES, TRACES = (OWN[name][0] for name in (REFERENCE, TRACE))
 PROFILES = "profiles"
@@ -70,11 +70,16 @@ def references_in(path: Path) -> list[Reference]:
 
 
 def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
-    """The traces in a file by model and inputs, none if there is no such file."""
+    """The traces in a file by model and inputs, none if there is no such file.
+
+    Those of another version of the format are left out, and made anew by the next run.
+    """
     return {
         record.key: from_json(record.trace)
         for record in store.read(path, TraceRecord)
-        if isinstance(record, TraceRecord) and record.trace is not None
+        if isinstance(record, TraceRecord)
+        and record.trace is not None
+        and record.trace_version == TRACE_VERSION
     }
 
 

@@ -214,6 +214,7 @@ class TraceRecord(Record):
     """The trace of one model (see `harness.trace`) as plain data, or why there is none."""
 
     schema_version: Literal[1] = 1
+    trace_version: int = 1
     model: str
     inputs: tuple[str, ...]
     trace: dict[str, Any] | None = None

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.errors import UsageError
-
-TRACE_VERSION = 1
-"""History of the format: 1 — the first."""
+TRACE_VERSION = 2
+"""History of the format: 1 — the first; 2 — functions that are held, more quantities."""
 
 MODULE, FUNCTION, OPERATOR = "module", "function", "operator"
 
@@ -40,6 +38,9 @@ QUANTITIES: dict[str, str] = {
     "taps": "element of a kernel at each position",
     "weights": "weight",
     "summands": "summand",
+    "positions": "output of one channel",
+    "of_first": "output of the first sample",
+    "aligned_left": "output, if shapes were aligned at their first dimensions",
 }
 """What each quantity is one of, in the order in which formulas prefer them."""
 
@@ -170,7 +171,6 @@ class Trace:
     def to_json(self) -> dict[str, Any]:
         """Plain data; a site is a list, since there are thousands."""
         return {
-            "trace_version": TRACE_VERSION,
             "batch": self.batch,
             "modules": [list(vars(module).values()) for module in self.modules],
             "sites": [list(vars(site).values()) for site in self.sites],
@@ -179,17 +179,7 @@ class Trace:
 
 
 def from_json(data: Mapping[str, Any]) -> Trace:
-    """The trace of its plain data.
-
-    Raises:
-        UsageError: it is of a version this program does not know.
-    """
-    version = data.get("trace_version")
-    if version != TRACE_VERSION:
-        raise UsageError(
-            f"This trace is of version {version}, and this program reads {TRACE_VERSION}.",
-            "Run again with --again.",
-        )
+    """The trace of its plain data, which has to be of this program's version."""
     return Trace(
         batch=data["batch"],
         modules=tuple(_module(values) for values in data["modules"]),

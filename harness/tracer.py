@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness import operators
-from harness.forms import form_name
+from harness.forms import form_name, is_held
 from harness.formulas import MOVE, Call, Formula
 from harness.quantities import of_call, of_module, traits_of_call, traits_of_module
 from harness.rows import full_name, kind_of, modules_of, plan, unknown
@@ -153,9 +153,11 @@ class Watcher:
 
     # -- functions and operators -----------------------------------------------------------------
 
-    def function(self, name: str, func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def function(
+        self, name: str, traits: dict[str, str], func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
         """Run a function, and note it with what it computes."""
-        index = self._site(FUNCTION, name, traits_of_call(name, args, kwargs))
+        index = self._site(FUNCTION, name, traits)
         whole = operators.FUNCTIONS_WHOLE.get(name)
         self.stack.append(index)
         self.forms.append(name)
@@ -273,12 +275,16 @@ class _Functions(TorchFunctionMode):
         self._watcher = watcher
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = form_name(func, sys._getframe(1))  # noqa: SLF001 - who called is what is asked
+        frame = sys._getframe(1)  # noqa: SLF001 - who called is what is asked
+        name = form_name(func, frame)
+        traits = traits_of_call(name, args, kwargs or {})
+        if is_held(name, frame):
+            traits["held"] = "True"
         inner = _body(func)
         if inner is None:
-            return self._watcher.function(name, func, args, kwargs or {})
+            return self._watcher.function(name, traits, func, args, kwargs or {})
         with self:
-            return self._watcher.function(name, inner, args, kwargs or {})
+            return self._watcher.function(name, traits, inner, args, kwargs or {})
 
 
 @lru_cache(maxsize=1024)
