@@ -121,9 +121,25 @@ def _has(found: Iterable[Evidence], trait: str, text: str) -> bool:
 
 def _group(name: str, traits: Mapping[str, str], group: Sequence[Evidence]) -> Rule:
     formula = _fit(group)
+    formula = _of_all_but_one(group) if formula is None else formula
     if formula is None:
         return Rule(name, NO_FORMULA, {}, traits, _probes(group))
     return _rule(name, formula, traits, group)
+
+
+FEWEST = 5
+"""Samples of which one may be left out."""
+
+
+def _of_all_but_one(group: Sequence[Evidence]) -> Formula | None:
+    """The formula of all samples but one, which will be found not to be predicted.
+
+    Some tools compute in floating point, and what they then cut off is at times one too small.
+    """
+    if len(group) < FEWEST:
+        return None
+    rests = ([*group[:index], *group[index + 1 :]] for index in range(len(group)))
+    return next((formula for rest in rests if (formula := _fit(rest))), None)
 
 
 def _fit(found: Sequence[Evidence]) -> Formula | None:

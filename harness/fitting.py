@@ -21,6 +21,8 @@ MOST_TERMS = 4
 SPARE = 1
 """Samples that there must be beyond those that fix the coefficients."""
 
+CLOSE = 1e-6
+"""Share of the largest sample by which floating point may be off."""
 MOST_DENOMINATOR = 4
 MOST_COEFFICIENT = 1000
 
@@ -79,12 +81,28 @@ def _distinct(samples: Sequence[Sample]) -> list[str]:
 
 
 def _of_size(samples: Sequence[Sample], names: Sequence[str], size: int) -> Iterator[Formula]:
-    for chosen in combinations(names, size):
+    for chosen in _promising(samples, names, size):
         solved = _solve(samples, chosen)
         if solved and all(map(_is_simple, solved)):
             formula = dict(zip(chosen, solved, strict=True))
             if all(value(formula, sample.amounts) == sample.said for sample in samples):
                 yield formula
+
+
+def _promising(
+    samples: Sequence[Sample], names: Sequence[str], size: int
+) -> Iterator[tuple[str, ...]]:
+    """The choices of quantities that come close to all samples in floating point, which is fast."""
+    import numpy as np
+
+    chosen = list(combinations(range(len(names)), size))
+    table = np.array([[s.amounts.get(name, 0) for name in names] for s in samples], dtype=float)
+    said = np.array([float(sample.said) for sample in samples])
+    columns = np.moveaxis(table[:, chosen], 1, 0)  # choices, samples, size
+    reached = (columns @ (np.linalg.pinv(columns) @ said)[..., None])[..., 0]
+    off = np.abs(reached - said).max(axis=1)
+    for index in np.flatnonzero(off <= CLOSE * max(1.0, float(np.abs(said).max()))):
+        yield tuple(names[column] for column in chosen[index])
 
 
 def _is_simple(factor: Fraction) -> bool:

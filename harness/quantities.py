@@ -214,8 +214,10 @@ def _parameters(name: str, count: int) -> tuple[str, ...]:
 
 
 def _word(value: bool | str | float) -> str:  # noqa: FBT001 - what an argument was
-    """A flag or a word as it is; of a number only whether there is any, since sizes vary."""
-    return str(value) if isinstance(value, (bool, str)) else "some" if value else "none"
+    """A flag or a word as it is; of a number only whether it is 0, 1 or more, since sizes vary."""
+    if isinstance(value, (bool, str)):
+        return str(value)
+    return "none" if value == 0 else "one" if value == 1 else "some"
 
 
 def _equation(text: str) -> str:

@@ -13,8 +13,9 @@ from fractions import Fraction
 
 from harness.fitting import Formula, in_words, value
 from harness.predict import Counted, Prediction, predict
-from harness.profile import DISPATCHED, HOOKS, Profile
+from harness.profile import DISPATCHED, HOOKS, TRACED, Profile
 from harness.trace import (
+    DEAD,
     FUNCTION,
     MODULE,
     QUANTITIES,
@@ -34,6 +35,7 @@ PARTLY = "partly seen"
 MORE = "products counted again"
 BY_OUTPUT = "transposed convolution counted by output"
 ROUNDED = "rounded"
+DEAD_CODE = "dead code not traced"
 PER_SAMPLE = "per sample"
 COUNTED_AGAIN = "shared module counted again"
 COUNTED_ONCE = "reused module counted once"
@@ -294,6 +296,8 @@ def _unseen(item: WorkItem, trace: Trace, profile: Profile) -> str:
     """Why products are missed: of an operator, of a layer's type, or of a function."""
     if profile.habits.view == DISPATCHED:
         return UNSEEN_OPERATOR
+    if profile.habits.view == TRACED and DEAD in trace.sites[item.site].traits:
+        return DEAD_CODE
     module = trace.at(item.path)
     is_layer = module is not None and any(name.startswith("torch.nn.") for name in _names(module))
     return UNSEEN_MODULE if profile.habits.view == HOOKS and is_layer else UNSEEN_FUNCTION

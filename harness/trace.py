@@ -17,6 +17,8 @@ TRACE_VERSION = 2
 """History of the format: 1 — the first; 2 — functions that are held, more quantities."""
 
 MODULE, FUNCTION, OPERATOR = "module", "function", "operator"
+DEAD = "dead"
+"""The trait of calls whose results never reach what the model returns."""
 
 Amounts = Mapping[str, int]
 """Additive quantities by name; those that are 0 are left out. See `QUANTITIES`."""

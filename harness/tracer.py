@@ -21,11 +21,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness import operators
+from harness.calls import Calls
 from harness.forms import form_name, is_held
 from harness.formulas import MOVE, Call, Formula
 from harness.quantities import of_call, of_module, traits_of_call, traits_of_module
 from harness.rows import full_name, kind_of, modules_of, plan, unknown
-from harness.trace import FUNCTION, OPERATOR, ModuleSite, Site, Trace, WorkItem
+from harness.trace import FUNCTION, OPERATOR, ModuleSite, Trace
 from harness.work import NOTHING, Work, added
 
 _ROOMS = ("torch.nn.functional", "torch.functional")
@@ -49,13 +50,10 @@ def trace(
     """
     watcher = Watcher(model)
     with watcher.watching():
-        model(*args, **kwargs)
-    return Trace(
-        batch=_batch(args),
-        modules=tuple(watcher.module_sites(model)),
-        sites=tuple(watcher.call_sites()),
-        work=tuple(watcher.work_items()),
-    )
+        returned = model(*args, **kwargs)
+    held = (*args, *kwargs.values(), *model.parameters(), *model.buffers())
+    sites, work = watcher.calls.sites(returned, held)
+    return Trace(_batch(args), tuple(watcher.module_sites(model)), sites, work)
 
 
 def _batch(args: tuple[Any, ...]) -> int:
@@ -75,11 +73,8 @@ class Watcher:
         self._traits: dict[int, dict[str, str]] = {}
         self._kinds: dict[int, str] = {}
         self._open: list[dict[str, Work]] = []
-        self._keys: dict[Any, int] = {}
-        self._sites: list[tuple[Any, Counter[str]]] = []
-        self._site_kinds: dict[int, str] = {}
-        self._work: Counter[tuple[str, int, str]] = Counter()
         self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self.calls = Calls()
         self.stack: list[int] = []
         self.forms: list[str] = []
         self.inside_whole = 0
@@ -127,9 +122,7 @@ class Watcher:
     def module_sites(self, model: torch.nn.Module) -> Iterator[ModuleSite]:
         """Every module with what was noted of it."""
         modules = dict(model.named_modules())
-        own: Counter[str] = Counter()
-        for (path, _, _), macs in self._work.items():
-            own[path] += macs
+        own = self.calls.work_by_path()
         for entry in modules_of(model, Counter()):
             module = modules[entry.path]
             key = id(module)
@@ -157,7 +150,7 @@ class Watcher:
         self, name: str, traits: dict[str, str], func: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:
         """Run a function, and note it with what it computes."""
-        index = self._site(FUNCTION, name, traits)
+        index = self.calls.add(FUNCTION, name, self._paths[-1], self._around(), traits)
         whole = operators.FUNCTIONS_WHOLE.get(name)
         self.stack.append(index)
         self.forms.append(name)
@@ -175,9 +168,9 @@ class Watcher:
             for kind, work in whole(Call(args, kwargs, out)):
                 inside[kind] = inside.get(kind, NOTHING) + work
             if not self.inside_whole:
-                self._book(index, inside)
-        self._sites[index][1].update(of_call(name, args, kwargs, out, added(inside.values())))
-        self._site_kinds[index] = main_kind(inside)
+                self.calls.book(index, self._paths[-1], inside)
+        amounts = of_call(name, args, kwargs, out, added(inside.values()))
+        self.calls.fill(index, amounts, main_kind(inside))
         for kind, work in inside.items():
             self._add_to_open(kind, work)
         return out
@@ -193,52 +186,19 @@ class Watcher:
         kind, formula = planned
         work = NOTHING if formula is unknown else formula(Call(args, kwargs, out))
         name = f"aten.{full_name(func)}" if "::" not in full_name(func) else full_name(func)
-        index = self._site(OPERATOR, name, traits_of_call(name, args, kwargs))
-        self._sites[index][1].update(of_call(name, args, kwargs, out, work))
-        self._site_kinds[index] = kind
-        form = self.forms[0] if self.forms else ""
+        traits = traits_of_call(name, args, kwargs)
+        index = self.calls.add(OPERATOR, name, self._paths[-1], self._around(), traits)
+        self.calls.fill(index, of_call(name, args, kwargs, out, work), kind)
+        self.calls.flow(index, (*args, *kwargs.values()), out)
+        works = {kind_of(kind, self.forms[0] if self.forms else ""): work}
         if not self.inside_whole:
-            self._book(index, {kind_of(kind, form): work})
-        self._add_to_open(kind_of(kind, form), work)
+            self.calls.book(index, self._paths[-1], works)
+        for each, amount in works.items():
+            self._add_to_open(each, amount)
         return out
 
-    def _site(self, level: str, name: str, traits: dict[str, str]) -> int:
-        parent = self.stack[-1] if self.stack else -1
-        key = (level, name, self._paths[-1], parent, tuple(traits.items()))
-        if key not in self._keys:
-            self._keys[key] = len(self._sites)
-            self._sites.append((key, Counter()))
-        return self._keys[key]
-
-    def _book(self, index: int, works: Mapping[str, Work]) -> None:
-        for kind, work in works.items():
-            if work.macs:
-                self._work[self._paths[-1], index, kind] += work.macs
-
-    def call_sites(self) -> Iterator[Site]:
-        """The functions and operators, a parent before its children."""
-        renumbered = {old: new for new, old in enumerate(self._executed())}
-        for old in renumbered:
-            (level, name, path, parent, traits), amounts = self._sites[old]
-            place = renumbered.get(parent, -1)
-            kind = self._site_kinds[old]
-            yield Site(level, name, path, place, dict(traits), _present(amounts), kind)
-
-    def work_items(self) -> Iterator[WorkItem]:
-        """What the reference counts, at its outermost sites."""
-        renumbered = {old: new for new, old in enumerate(self._executed())}
-        for (path, index, kind), macs in self._work.items():
-            yield WorkItem(path, renumbered[index], kind, macs)
-
-    def _executed(self) -> list[int]:
-        """Sites at which an operator was executed; what makes views only is left out."""
-        kept: set[int] = set()
-        for index, ((level, *_), _amounts) in enumerate(self._sites):
-            ancestor = index if level == OPERATOR else -1
-            while ancestor >= 0 and ancestor not in kept:
-                kept.add(ancestor)
-                ancestor = self._sites[ancestor][0][3]
-        return sorted(kept)
+    def _around(self) -> int:
+        return self.stack[-1] if self.stack else -1
 
 
 def main_kind(works: Mapping[str, Work]) -> str:
@@ -273,8 +233,12 @@ class _Functions(TorchFunctionMode):
     def __init__(self, watcher: Watcher) -> None:
         super().__init__()
         self._watcher = watcher
+        self._running: list[Any] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._running and self._running[-1] is func:
+            # A function that hands itself over from within, as meshgrid does: the same call still.
+            return func(*args, **(kwargs or {}))
         frame = sys._getframe(1)  # noqa: SLF001 - who called is what is asked
         name = form_name(func, frame)
         traits = traits_of_call(name, args, kwargs or {})
@@ -283,8 +247,12 @@ class _Functions(TorchFunctionMode):
         inner = _body(func)
         if inner is None:
             return self._watcher.function(name, traits, func, args, kwargs or {})
-        with self:
-            return self._watcher.function(name, traits, inner, args, kwargs or {})
+        self._running.append(func)
+        try:
+            with self:
+                return self._watcher.function(name, traits, inner, args, kwargs or {})
+        finally:
+            self._running.pop()
 
 
 @lru_cache(maxsize=1024)

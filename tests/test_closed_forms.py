@@ -304,6 +304,8 @@ def test_attention_as_a_function_is_its_operator(masked: object) -> None:
         (nn.GRU(4, 6, 2), gru(15, 4, 6, layers=2)),
         (nn.RNN(4, 6), rnn_tanh(15, 4, 6)),
         (nn.RNN(4, 6, nonlinearity="relu"), rnn_relu(15, 4, 6)),
+        # Its six weights of which the third is square are no projections: only an LSTM has those.
+        (nn.RNN(4, 6, 3, bias=False), rnn_tanh(15, 4, 6, layers=3, bias=False)),
     ],
 )
 def test_recurrent_layer_is_its_function(layer: Any, expected: Parts, packed: object) -> None:

@@ -5,11 +5,13 @@ Imports torch, so it is imported when one of them is built.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import relu
 
 SUBCLASSED = (
     "Conv1d", "Conv2d", "Conv3d", "ConvTranspose2d", "Linear", "BatchNorm2d", "LayerNorm",
@@ -270,6 +272,38 @@ class Branching(nn.Module):
         """Take one."""
         out: Tensor = self.other(x) if self.training else self.taken(x)
         return out
+
+
+class Held(nn.Module):
+    """Keeps a function, as layers do that are given their activation, and calls it."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call it."""
+        return self.function(x)
+
+
+class HeldOfTwo(Held):
+    """The same with a function of two tensors, given one and its transpose."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__(function)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call it on squares, since a sum takes equal shapes."""
+        square = x[..., : min(x.shape[-2:]), : min(x.shape[-2:])]
+        return self.function(square, square.transpose(-1, -2))
+
+
+class Imported(nn.Module):
+    """Calls a function that this file has imported by its own name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Call it."""
+        return relu(x)
 
 
 class Wasteful(nn.Module):

@@ -122,6 +122,22 @@ def _parametrized(norm: str, kind: str, *, old: bool = False) -> Make:
     return make
 
 
+def _held(home: str, name: str) -> Make:
+    def make(torch: Any) -> Any:
+        from functools import partial, reduce
+
+        from harness.battery import modules
+
+        function = getattr(reduce(getattr, filter(None, home.split(".")), torch), name)
+        if name == "softmax":
+            return modules.Held(partial(function, dim=-1))
+        if name in {"matmul", "add"}:
+            return modules.HeldOfTwo(function)
+        return modules.Held(function)
+
+    return make
+
+
 def _sequential(torch: Any, ins: int, outs: int) -> Any:
     return torch.nn.Sequential(
         torch.nn.Conv2d(ins, outs, 3), torch.nn.BatchNorm2d(outs), torch.nn.ReLU()
@@ -312,6 +328,24 @@ _CONTAINERS: dict[str, tuple[str, Make, list[Case], Make | None]] = {
         None,
     ),
     "drop_path": ("DropPath that multiplies by ones", own("ByFactor"), list(_ONE), None),
+    **{
+        f"held_{key}": (
+            f"a module that keeps {key} of {home} and calls it",
+            _held(home, key),
+            list(_ONE),
+            None,
+        )
+        for home, key in (
+            ("nn.functional", "relu"),
+            ("nn.functional", "gelu"),
+            ("nn.functional", "silu"),
+            ("nn.functional", "softmax"),
+            ("nn.functional", "relu6"),
+            ("", "matmul"),
+            ("", "add"),
+        )
+    },
+    "imported_relu": ("a module that has imported relu", own("Imported"), list(_ONE), None),
     "never_taken": ("a branch that is never taken", own("Branching"), _LINEAR, None),
     "dead_conv2d": (
         "a ReLU, and a Conv2d whose result is thrown away",

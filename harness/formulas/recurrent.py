@@ -108,6 +108,8 @@ def _function(cell: str) -> Callable[[Call], Parts]:
         weights, bias, layers, dropout, training, both = call.args[2 + packed : 8 + packed]
         data, hidden = call.args[0], weights[1].shape[0] // GATES[cell]
         fed_back = weights[1].shape[1]
+        equal = fed_back == hidden
+        projection = _projected(weights, hidden, bias=bias) if equal else fed_back
         return recurrent(
             cell,
             numel(data) // data.shape[-1],
@@ -116,7 +118,7 @@ def _function(cell: str) -> Callable[[Call], Parts]:
             layers=layers,
             directions=2 if both else 1,
             bias=bool(bias),
-            projection=fed_back if fed_back != hidden else _projected(weights, hidden, bias=bias),
+            projection=projection if cell == "lstm" else 0,
             dropout=bool(training) and dropout > 0,
         )
 
@@ -124,7 +126,7 @@ def _function(cell: str) -> Callable[[Call], Parts]:
 
 
 def _projected(weights: Sequence[Any], hidden: int, *, bias: bool) -> int:
-    """A projection to the same width shows only as one more matrix of each direction."""
+    """A projection of an LSTM to the same width shows only as one more matrix of each direction."""
     matrices = 4 if bias else 2
     square = len(weights) > matrices and tuple(weights[matrices].shape) == (hidden, hidden)
     return hidden if square and len(weights) % (matrices + 1) == 0 else 0
