@@ -34,6 +34,23 @@ class Reused(nn.Module):
         return sum(m.mean() for m in maps)
 
 
+class Branches(nn.Module):
+    """One block that two parents hold and call, with pools and a norm around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.left = nn.Sequential(block, nn.MaxPool2d(2))
+        self.right = nn.Sequential(block, nn.AvgPool2d(2))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.out = nn.Linear(8, 4)
+
+    def forward(self, x: Any) -> Any:
+        x = self.stem(x)
+        return self.out(self.pool(self.left(x) + self.right(x)).flatten(1))
+
+
 class Unused(nn.Module):
     """A layer that is never called, and a frozen one."""
 
@@ -83,6 +100,10 @@ def shared() -> nn.Module:
 
 def reused() -> nn.Module:
     return Reused()
+
+
+def branches() -> nn.Module:
+    return Branches()
 
 
 def unused() -> nn.Module:

@@ -1,160 +1,126 @@
-"""Laws of the findings: whatever is said and whatever ran, the parts add up to the difference."""
+"""Laws of the findings about what a tool says of single modules, and where there are none."""
 
 from __future__ import annotations
 
-from harness.explain import Part, Rule, departures, fit
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.findings import UNEXPLAINED, explain
+from harness.fitting import Formula
+from harness.findings import UNEXPLAINED, Known, explain
+from harness.predict import predict
+from harness.profile import COUNTED, DISPATCHED, Habits, ParamHabits, Profile, Rule
 from harness.schema import (
     Conditions,
     Environment,
+    Finding,
     Measurement,
-    ModuleParams,
     ModuleRow,
-    OperatorTotal,
     Reference,
     Status,
     Unit,
 )
+from harness.trace import OPERATOR, Trace
+from tests.drawn_traces import CALLS, PATHS, formulas, profiles, traces
 
 SOMEWHERE = Environment(
     flopaudit="0", python="3", torch="2", torchvision=None, tool=None, processor="p"
 )
-PATHS = ["", "a", "a.b", "a.c", "d"]
-KINDS = ["conv", "linear", "normalisation", "activation", "data movement"]
 amounts = st.integers(0, 10**6)
+rows = st.lists(
+    st.builds(
+        ModuleRow,
+        path=st.sampled_from([*PATHS, "other", "of no module"]),
+        type=st.just("T"),
+        count=amounts,
+        params=st.none() | amounts,
+        operator=st.sampled_from(["", "op", "relu"]),
+    ),
+    max_size=5,
+)
 
 
-@st.composite
-def totals(draw: st.DrawFn) -> OperatorTotal:
-    kind = draw(st.sampled_from(KINDS))
-    product = kind in {"conv", "linear"}
-    return OperatorTotal(
-        path=draw(st.sampled_from(PATHS)),
-        type="T",
-        operator="aten.op.default",
-        form=draw(st.sampled_from(["", "torch.nn.functional.relu", "torch.matmul"])),
-        kind=kind,
-        executions=draw(st.integers(1, 3)),
-        macs=draw(amounts) if product else 0,
-        bias_adds=draw(amounts) if product else 0,
-        flops_all=draw(amounts),
-        input_elements=draw(amounts),
-        output_elements=draw(amounts),
+def measurement(unit: Unit, reported: int, *told: ModuleRow) -> Measurement:
+    return Measurement(
+        tool="tool", tool_version="1", model="m", inputs=("1x1",), conditions=Conditions(),
+        status=Status.COUNTED, unit=unit, reported=reported, params=7, modules=told,
+        environment=SOMEWHERE,
+    )  # fmt: skip
+
+
+def reference(macs: int | None) -> Reference:
+    return Reference(
+        model="m", inputs=("1x1",), device="meta", macs=macs, params=5, environment=SOMEWHERE
     )
 
 
-rows = st.builds(
-    ModuleRow,
-    path=st.sampled_from([*PATHS, "alias"]),
-    type=st.just("T"),
-    count=amounts,
-    params=st.none() | amounts,
-    operator=st.sampled_from(["", "op", "relu"]),
-)
-modules = st.lists(
-    st.builds(
-        ModuleParams,
-        path=st.sampled_from(PATHS),
-        type=st.just("T"),
-        aliases=st.sampled_from([(), ("alias",)]),
-        params=amounts,
-        trainable=amounts,
-    ),
-    unique_by=lambda module: module.path,
-)
-
-
-@st.composite
-def cells(draw: st.DrawFn) -> tuple[Measurement, Reference]:
-    ran = tuple(draw(st.lists(totals(), max_size=6)))
-    held = tuple(draw(modules))
-    reference = Reference(
-        model="m", inputs=("1x1",), device="meta", batch=draw(st.integers(1, 4)),
-        macs=sum(total.macs for total in ran),
-        params=sum(module.params for module in held),
-        trainable_params=draw(amounts), operators=ran, modules=held, environment=SOMEWHERE,
-    )  # fmt: skip
-    said = Measurement(
-        tool="t", tool_version="1", model="m", inputs=("1x1",), conditions=Conditions(),
-        status=Status.COUNTED, unit=draw(st.sampled_from(list(Unit))), reported=draw(amounts),
-        params=draw(st.none() | amounts), modules=tuple(draw(st.lists(rows, max_size=5))),
-        environment=SOMEWHERE,
-    )  # fmt: skip
-    return said, reference
-
-
-@settings(max_examples=300, deadline=None)
-@given(cells())
-def test_parts_add_up_to_the_difference(cell: tuple[Measurement, Reference]) -> None:
-    said, reference = cell
-    findings = explain(said, reference, {"torch.matmul": [Rule(macs=1)]})
-    counts = [f for f in findings if f.quantity != "params"]
-    assert said.reported is not None
-    assert reference.macs is not None
-    assert sum(f.amount for f in counts) == said.reported - reference.macs
-    assert counts[0].cause == UNEXPLAINED
-    params = [f for f in findings if f.quantity == "params"]
-    if said.params is None or reference.params is None:
-        assert not params
-    else:
-        assert sum(f.amount for f in params) == said.params - reference.params
-        assert params[0].cause == UNEXPLAINED
-
-
-@given(
-    st.integers(0, 5), st.integers(0, 5), st.integers(0, 1),
-    st.lists(st.tuples(amounts, amounts, amounts), min_size=3, max_size=5),
-)  # fmt: skip
-def test_fit_finds_a_rule_that_gives_every_sample(
-    ins: int, outs: int, macs: int, sizes: list[tuple[int, int, int]]
-) -> None:
-    rule = Rule(0 if macs else ins, outs, macs)
-    samples = [(*size, rule(*size)) for size in sizes]
-    found = fit(samples)
-    assert found is not None
-    assert all(found(*sample[:3]) == sample[3] for sample in samples)
-
-
-def test_fit_finds_nothing_where_there_is_nothing() -> None:
-    assert fit([(10, 10, 0, 7), (20, 20, 0, 15)]) is None
-
-
-@given(st.lists(st.tuples(st.integers(1, 10**9), st.booleans(), st.booleans()), max_size=8))
-def test_departures_give_the_target(drawn: list[tuple[int, bool, bool]]) -> None:
-    parts = [
-        Part("unseen" if usual else "bias", amount, usual=usual, what="w")
-        for amount, usual, _ in drawn
+def without_notes(findings: list[Finding]) -> list[Finding]:
+    """The findings without what only points at modules."""
+    return [
+        each.model_copy(update={"evidence": "", "rows_that_differ": 0})
+        if each.cause == UNEXPLAINED
+        else each
+        for each in findings
     ]
-    target = sum(amount for amount, _, counted in drawn if counted)
-    chosen = departures(target, parts, others=False)
-    assert chosen is not None
-    reached = sum(part.amount for part in parts if part.usual)
-    reached += sum(-part.amount if part.usual else part.amount for part in chosen)
-    assert reached == target
 
 
-def test_two_errors_that_cancel_are_two_causes() -> None:
-    conv = OperatorTotal(
-        path="a", type="Conv2d", operator="aten.convolution.default",
-        form="torch.nn.functional.conv2d", kind="conv", executions=1, macs=100, bias_adds=0,
-        flops_all=200, input_elements=10, output_elements=10,
-    )  # fmt: skip
-    relu = conv.model_copy(
-        update={"path": "d", "type": "ReLU", "kind": "activation", "macs": 0, "flops_all": 100,
-                "output_elements": 100, "input_elements": 100, "form": "torch.relu"}
-    )  # fmt: skip
-    reference = Reference(
-        model="m", inputs=("1",), device="meta", macs=100, params=0, environment=SOMEWHERE,
-        operators=(conv, relu), modules=(),
-    )  # fmt: skip
-    said = Measurement(
-        tool="t", tool_version="1", model="m", inputs=("1",), conditions=Conditions(),
-        status=Status.COUNTED, unit=Unit.MAC, reported=100, environment=SOMEWHERE,
-        modules=(ModuleRow(path="a", type="Conv2d", count=0),
-                 ModuleRow(path="d", type="ReLU", count=100)),
-    )  # fmt: skip
-    amounts_by_cause = {f.cause: f.amount for f in explain(said, reference)}
-    assert amounts_by_cause == {UNEXPLAINED: 0, "unseen": -100, "activation": 100}
+@settings(max_examples=60, deadline=None)
+@given(traces(), profiles(exact=False), st.sampled_from(list(Unit)), amounts, rows)
+def test_what_is_said_of_modules_changes_no_amount(
+    trace: Trace, profile: Profile, unit: Unit, said: int, told: list[ModuleRow]
+) -> None:
+    known = Known(reference(trace.macs), trace, profile)
+    plain = explain(measurement(unit, said), known)
+    assert without_notes(explain(measurement(unit, said, *told), known)) == without_notes(plain)
+
+
+@settings(max_examples=60, deadline=None)
+@given(traces(), formulas, st.sampled_from(CALLS[OPERATOR]), st.data())
+def test_rows_as_predicted_agree_and_one_that_is_off_is_told(
+    trace: Trace, formula: Formula, name: str, data: st.DataObject
+) -> None:
+    """A tool of whole coefficients that tells each module's own operators."""
+    whole = {quantity: abs(factor) * 4 for quantity, factor in formula.items()}
+    rule = Rule(name, COUNTED, whole, {}, ("p",))
+    profile = Profile("tool", "1", None, "MAC", "2", Habits(DISPATCHED), ParamHabits(), (rule,))
+    counted = predict(profile, trace)
+    told = {module.path: 0 for module in trace.modules}
+    for each in counted.counted:
+        told[each.term.path] += int(each.amount)
+    known = Known(reference(trace.macs), trace, profile)
+    right = [ModuleRow(path=path, type="T", count=count) for path, count in told.items()]
+    said = measurement(Unit.MAC, int(counted.total), *right)
+    assert explain(said, known)[0].rows_that_differ == 0
+    index = data.draw(st.integers(0, len(right) - 1))
+    right[index] = right[index].model_copy(update={"count": right[index].count + 1})
+    wrong = explain(measurement(Unit.MAC, int(counted.total), *right), known)[0]
+    where = right[index].path or "the root"
+    assert (wrong.cause, wrong.amount, wrong.rows_that_differ) == (UNEXPLAINED, 0, 1)
+    assert f"first module that disagrees: {where} (" in wrong.evidence
+
+
+@settings(max_examples=30, deadline=None)
+@given(traces(), rows)
+def test_rows_of_one_module_are_taken_together(trace: Trace, told: list[ModuleRow]) -> None:
+    assume(told)
+    empty = Profile("tool", "1", None, "MAC", "2", Habits(), ParamHabits(), ())
+    known = Known(reference(0), trace, empty)
+    by_path: dict[str, int] = {}
+    for row in told:
+        by_path[row.path] = by_path.get(row.path, 0) + row.count
+    found = explain(measurement(Unit.MAC, trace.macs, *told), known)
+    (left,) = (f for f in found if f.cause == UNEXPLAINED and f.quantity == "macs")
+    differ = sum(map(bool, by_path.values()))
+    assert left.rows_that_differ == (0 if left.amount else differ)
+
+
+@pytest.mark.parametrize("status", [each for each in Status if each is not Status.COUNTED])
+def test_what_was_not_counted_has_no_findings(status: Status) -> None:
+    failed = measurement(Unit.MAC, 1).model_copy(
+        update={"status": status, "reported": None, "params": None, "error": "why"}
+    )
+    assert explain(failed, Known(reference(1))) == []
+
+
+def test_without_a_reference_there_are_no_findings() -> None:
+    assert explain(measurement(Unit.MAC, 1), Known(reference(None))) == []

@@ -80,14 +80,14 @@ def test_a_constant_is_only_of_calls() -> None:
     assert fit([Sample(size, n) for size, n in zip(sizes, said, strict=True)]) is None
 
 
-def test_what_cannot_be_told_apart_is_not_told() -> None:
-    """With one size alone, outputs and inputs both explain it: the first in order is taken."""
+def test_what_fixes_a_formula_is_not_enough_to_show_it() -> None:
+    """One sample more than coefficients; of formulas that all samples bear the first in order."""
     one = [Sample({"outputs": 6, "inputs": 3}, Fraction(6))]
-    assert fit(one) == {"outputs": 1}
+    assert fit(one) is None
     two = [*one, Sample({"outputs": 10, "inputs": 5}, Fraction(10))]
-    assert fit(two) == {"outputs": 1}
+    assert fit(two) == {"outputs": Fraction(1)}
     three = [*two, Sample({"outputs": 8, "inputs": 5}, Fraction(10))]
-    assert fit(three) == {"inputs": 2}
+    assert fit(three) == {"inputs": Fraction(2)}
 
 
 def test_of_equal_quantities_the_first_is_named() -> None:
@@ -98,7 +98,9 @@ def test_of_equal_quantities_the_first_is_named() -> None:
 def test_the_fewest_terms_then_the_smallest_numbers() -> None:
     """2 an input or 1 an output and 1 a row: one term is simpler than two."""
     sizes = [{"inputs": n, "outputs": 2 * n - 1, "rows": 1} for n in (3, 5, 8)]
-    assert fit([Sample(size, Fraction(2 * size["inputs"])) for size in sizes]) == {"inputs": 2}
+    assert fit([Sample(size, Fraction(2 * size["inputs"])) for size in sizes]) == {
+        "inputs": Fraction(2)
+    }
 
 
 def test_coefficients_that_no_tool_would_have_are_refused() -> None:

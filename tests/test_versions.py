@@ -14,7 +14,8 @@ import pytest
 from harness import store, tables, versions
 from harness.catalogue import Column, columns, subject
 from harness.errors import UsageError
-from harness.results import FINDINGS, MEASUREMENTS, Results, measurements_in
+from harness.measuring import MEASUREMENTS
+from harness.results import FINDINGS, Results, measurements_in
 from harness.run import run_all
 from harness.scheduler import Cell, Job, Limits, Scheduler
 from harness.schema import Finding, Measurement, Record, Reference, Status
