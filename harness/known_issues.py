@@ -48,7 +48,7 @@ _HOOK_AND_PATCH = "a function counted by its module's hook is counted again by i
 THREADS: tuple[Thread, ...] = (
     Thread(
         "thop", _SHARED, "", f"{_THOP}98",
-        bug="each name of a shared module has a hook, and each hook counts each call",
+        bug="a shared module has a hook for each parent, and its count is added at each",
     ),
     Thread(
         "thop", "transposed convolution counted by output", "", f"{_THOP}93",
@@ -56,19 +56,19 @@ THREADS: tuple[Thread, ...] = (
     ),
     Thread("thop", _UNSEEN_MODULE, "in MultiheadAttention", f"{_THOP}197"),
     Thread("thop", _UNSEEN_MODULE, "^(conv|linear) by (convolution|linear) in", f"{_THOP}63"),
-    Thread("thop", _UNSEEN_FUNCTION, "^matmul by .*einsum", f"{_THOP}174"),
-    Thread("thop", _UNSEEN_FUNCTION, "^matmul by", f"{_THOP}213"),
+    Thread("thop", _UNSEEN_FUNCTION, "^matmul by (matmul|b?mm) in", f"{_THOP}213"),
     Thread("thop", "normalisation", "^BatchNorm", f"{_THOP}196"),
     Thread("thop", "normalisation", "^LayerNorm", f"{_THOP}220"),
     Thread(
         "thop", _UNSEEN_PARAMS, r"^(Linear|Conv\w*d)$", f"{_THOP}217",
         bug="of a layer that is the whole model no parameters are counted",
     ),
+    Thread("thop", _UNSEEN_PARAMS, "^MultiheadAttention$", f"{_THOP}197"),
     Thread("thop", "parameters of modules that did not run", "", f"{_THOP}75"),
     Thread("torchstat", _UNSEEN_MODULE, "in ConvTranspose2d", f"{_TORCHSTAT}16"),
-    Thread("fvcore", _UNSEEN_FUNCTION, "^recurrent by lstm", f"{_FVCORE}98"),
+    Thread("fvcore", _UNSEEN_FUNCTION, " by lstm in ", f"{_FVCORE}98"),
     Thread("fvcore", _UNSEEN_FUNCTION, "^matmul by baddbmm", f"{_FVCORE}117"),
-    Thread("fvcore", "interpolation", "nearest", f"{_FVCORE}119"),
+    Thread("fvcore", "data movement", "^upsample_nearest2d in", f"{_FVCORE}119"),
     Thread(
         "ptflops", "activation", rf"^\w+ in {_ACTIVATION}$", f"{_PTFLOPS}139", "pytorch",
         bug=_HOOK_AND_PATCH,
@@ -77,12 +77,15 @@ THREADS: tuple[Thread, ...] = (
         "ptflops", "pooling", r"^\w+ in \w*(Max|Avg)Pool", f"{_PTFLOPS}139", "pytorch",
         bug=_HOOK_AND_PATCH,
     ),
+    Thread(
+        "ptflops", "data movement", "^interpolate in Upsample", f"{_PTFLOPS}139", "pytorch",
+        bug=_HOOK_AND_PATCH,
+    ),
     Thread("ptflops", "activation", f"^{_ACTIVATION}$", f"{_PTFLOPS}76", "pytorch"),
     Thread("ptflops", "normalisation", "^BatchNorm", f"{_PTFLOPS}94", "pytorch"),
     Thread("ptflops", "pooling", r"^\w+Pool\dd$", f"{_PTFLOPS}94", "pytorch"),
     Thread("ptflops", "bias", "^Linear$", f"{_PTFLOPS}60", "pytorch"),
     Thread("ptflops", _UNSEEN_FUNCTION, "^linear by linear", f"{_PTFLOPS}142", "pytorch"),
-    Thread("ptflops", _UNSEEN_FUNCTION, "^matmul by .*einsum", f"{_PTFLOPS}105", "pytorch"),
     Thread(
         "ptflops", _SHARED, "", f"{_PTFLOPS}106", "pytorch",
         bug="all calls of a shared module are counted at each of its parents",

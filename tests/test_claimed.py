@@ -176,7 +176,7 @@ def test_command_line_tells_what_and_how_sure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ((), "no claim to settle"),
+        (("--claim", "paper="), "'paper=' is not a claim"),
         (("--claim", "x=much"), "'much' is not a number"),
         (("--claim", "4G", "--input", "224"), "does not run on"),
     ],
