@@ -373,6 +373,34 @@ def probe(
 
 
 @app.command()
+def matrix(
+    pattern: Annotated[
+        str,
+        typer.Argument(
+            metavar="GROUP|PATTERN",
+            help="Such as conv, norm/layer_norm_3d or '*relu*'; a summary if left out.",
+        ),
+    ] = "",
+    tool_list: Annotated[
+        str,
+        typer.Option(
+            "--tools", help="Comma-separated tools, such as thop,ptflops:aten; all if left out."
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show what tools count, by their stored profiles: probes down, tools across."""
+    from harness import matrix_report
+    from harness.specs import split_list
+
+    found = matrix_report.stored(split_list(tool_list), pattern)
+    if as_json:
+        _print_json(matrix_report.to_json(found))
+    else:
+        matrix_report.show(found, in_short=not pattern)
+
+
+@app.command()
 def audit(  # noqa: PLR0913, PLR0917 - the options of a command
     tool: Annotated[
         list[str] | None,

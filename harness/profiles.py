@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import site
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -13,11 +14,16 @@ from harness.schema import ToolKey
 DIRECTORY = Path("results") / "profiles"
 """Where `flopaudit probe` writes them, below the directory it is run in."""
 
+HOME = Path(__file__).resolve().parents[1]
+SHARE = Path("share") / "flopaudit" / "profiles"
+
 SHIPPED = (
-    Path(__file__).resolve().parents[1] / DIRECTORY,
-    Path(sys.prefix) / "share" / "flopaudit" / "profiles",
+    HOME / DIRECTORY,
+    HOME / SHARE,
+    Path(sys.prefix) / SHARE,
+    Path(site.getuserbase()) / SHARE,
 )
-"""Those of this repository, or of the installed wheel."""
+"""Those of this repository, or of the wheel, installed by pip with --target, plainly or --user."""
 
 
 def file_name(key: ToolKey) -> str:
