@@ -81,6 +81,7 @@ THREADS: tuple[Thread, ...] = (
         "ptflops", "data movement", "^interpolate in Upsample", f"{_PTFLOPS}139", "pytorch",
         bug=_HOOK_AND_PATCH,
     ),
+    Thread("ptflops", "data movement", "^Upsample$", f"{_PTFLOPS}1", "pytorch"),
     Thread("ptflops", "activation", f"^{_ACTIVATION}$", f"{_PTFLOPS}76", "pytorch"),
     Thread("ptflops", "normalisation", "^BatchNorm", f"{_PTFLOPS}94", "pytorch"),
     Thread("ptflops", "pooling", r"^\w+Pool\dd$", f"{_PTFLOPS}94", "pytorch"),
