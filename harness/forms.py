@@ -16,7 +16,6 @@ from torch.overrides import resolve_name
 
 _METHODS = "torch.Tensor."
 _FUNCTIONS = "torch.nn.functional"
-_HOMES = {_FUNCTIONS: torch.nn.functional, "torch": torch}
 _BETWEEN = ("torch.overrides", "torch._jit_internal")
 """Modules whose frames stand between a call and what is told of it."""
 
@@ -55,13 +54,26 @@ def is_held(name: str, frame: FrameType) -> bool:
         frame: of the code that made the call.
     """
     home, _, base = name.rpartition(".")
-    if home not in _HOMES:
+    if home not in {_FUNCTIONS, "torch"}:
         return False
-    caller = _caller(frame, base)
-    known, names = caller.f_globals, caller.f_code.co_names
-    if known.get("__name__") == home or "getattr" in names:
-        return False
-    return base not in names or known.get(base) is getattr(_HOMES[home], base, None) is not None
+    caller = _caller(frame, base) if home == _FUNCTIONS else frame
+    return caller.f_globals.get("__name__") != home and not _looks_up(caller.f_code, base)
+
+
+_LOOKUPS: dict[tuple[int, str], tuple[CodeType, bool]] = {}
+
+
+def _looks_up(code: CodeType, base: str) -> bool:
+    """Whether code takes something of this name off a module, or a name it works out."""
+    known = _LOOKUPS.get((id(code), base))
+    if known is None:
+        taken = {i.argval for i in dis.get_instructions(code) if i.opname in _OFF_A_MODULE}
+        known = (code, base in taken or "getattr" in code.co_names)
+        _LOOKUPS[id(code), base] = known
+    return known[1]
+
+
+_OFF_A_MODULE = ("LOAD_ATTR", "LOAD_METHOD")
 
 
 def _caller(frame: FrameType, base: str) -> FrameType:

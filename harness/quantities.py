@@ -119,8 +119,13 @@ def of_module(
     if isinstance(weight, torch.Tensor):
         found["affine"] = outputs
         found["weights"] = weight.numel()
+        if first is not None and first.ndim:
+            found["weights_by_sample"] = weight.numel() * first.shape[0]
         if tensors and "Conv" in type(module).__name__:
             found.update(_of_convolution(tensors[0], weight, first))
+    bias = getattr(module, "bias", None)
+    if isinstance(bias, torch.Tensor) and first is not None and first.ndim:
+        found["biases_by_sample"] = bias.numel() * first.shape[0]
     found.update(_of_attributes(module, tensors[0] if tensors else None, first, inside))
     return found
 

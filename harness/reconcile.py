@@ -195,6 +195,8 @@ def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
     groups: dict[str, dict[str, Fraction]] = {}
     for name, coefficient in others.items():
         cause = _INSIDE.get(name) or ("elementwise" if layer else _kind(counted, trace))
+        if layer and term.amounts.get(name) == term.amounts.get("bias_adds"):
+            cause = BIAS  # as many outputs as biases are added to: it is these that are counted
         groups.setdefault(cause, {})[name] = coefficient
     for cause, formula in groups.items():
         amount = value(formula, term.amounts)

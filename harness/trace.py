@@ -40,6 +40,8 @@ QUANTITIES: dict[str, str] = {
     "taps": "element of a kernel at each position",
     "weights": "weight",
     "summands": "summand",
+    "weights_by_sample": "weight for each sample",
+    "biases_by_sample": "value of the bias for each sample",
     "positions": "output of one channel",
     "of_first": "output of the first sample",
     "aligned_left": "output, if shapes were aligned at their first dimensions",
