@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,16 +31,24 @@ formulas = st.dictionaries(st.sampled_from(NAMES), coefficients, max_size=MOST_T
 amounts = st.fixed_dictionaries(dict.fromkeys(NAMES, st.integers(0, 10**9)))
 
 
+seeds = st.integers(0, 2**32)
+
+
+def unlike_sizes(seed: int, least: int) -> list[dict[str, int]]:
+    """More samples than quantities, by chance; those that hypothesis draws are often equal."""
+    chance = Random(seed)  # noqa: S311 - no secret
+    return [{name: chance.randint(least, 10**6) for name in NAMES} for _ in range(len(NAMES) + 2)]
+
+
 def samples_of(formula: Formula, sizes: list[dict[str, int]]) -> list[Sample]:
     return [Sample(size, value(formula, size)) for size in sizes]
 
 
-@settings(deadline=None)
-@given(formulas, st.randoms(use_true_random=False))
-def test_a_drawn_formula_is_found_again(formula: Formula, random: object) -> None:
+@settings(deadline=None, max_examples=40)
+@given(formulas, seeds)
+def test_a_drawn_formula_is_found_again(formula: Formula, seed: int) -> None:
     """Enough samples of unlike sizes leave one formula that gives them all."""
-    randint = random.randint  # type: ignore[attr-defined] # hypothesis gives a random.Random
-    sizes = [{name: randint(1, 10**6) for name in NAMES} for _ in range(len(NAMES) + 2)]
+    sizes = unlike_sizes(seed, least=1)
     assert fit(samples_of(formula, sizes)) == formula
 
 
@@ -56,14 +65,12 @@ def test_no_formula_misses_a_sample(drawn: list[tuple[dict[str, int], Fraction]]
             assert factor.denominator <= MOST_DENOMINATOR
 
 
-@settings(deadline=None, max_examples=60)
-@given(formulas.filter(bool), st.randoms(use_true_random=False), st.integers(1, 3))
+@settings(deadline=None, max_examples=15)
+@given(formulas.filter(bool), seeds, st.integers(1, 3))
 def test_one_sample_off_by_little_leaves_no_simple_formula(
-    formula: Formula, random: object, off: int
+    formula: Formula, seed: int, off: int
 ) -> None:
-    randint = random.randint  # type: ignore[attr-defined] # hypothesis gives a random.Random
-    sizes = [{name: randint(10**5, 10**6) for name in NAMES} for _ in range(len(NAMES) + 2)]
-    samples = samples_of(formula, sizes)
+    samples = samples_of(formula, unlike_sizes(seed, least=10**5))
     samples[-1] = samples[-1]._replace(said=samples[-1].said + off)
     assert fit(samples) is None
 
