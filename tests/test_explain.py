@@ -6,8 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.fitting import Formula
 from harness.findings import UNEXPLAINED, Known, explain
+from harness.fitting import Formula
 from harness.predict import predict
 from harness.profile import COUNTED, DISPATCHED, Habits, ParamHabits, Profile, Rule
 from harness.schema import (

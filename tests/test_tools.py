@@ -163,7 +163,9 @@ def test_every_cell_adds_up(results: Results) -> None:
             assert params == measurement.params - reference.params
 
 
-@pytest.mark.parametrize("where", SUBJECTS, ids=lambda where: f"{where.spec}, {where.inputs[0]}".rpartition(":")[2])
+@pytest.mark.parametrize(
+    "where", SUBJECTS, ids=lambda where: f"{where.spec}, {where.inputs[0]}".rpartition(":")[2]
+)
 def test_nothing_is_unexplained(results: Results, where: Subject) -> None:
     left = [
         (f.tool, f.variant, f.quantity, f.amount, f.evidence)
