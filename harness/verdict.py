@@ -86,10 +86,9 @@ def _leftovers(counted: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for of, key in ((_unit(tool), ""), ("parameters", "params_")):
             amount = tool[f"{key}unexplained"]
             if amount or tool[f"{key}rows_that_differ"]:
-                yield (
-                    f"UNEXPLAINED: {amount:+,} {of} of {name_of(tool)}: "
-                    f"{tool[f'{key}unexplained_evidence']}."
-                )
+                what = f"{amount:+,} {of}" if amount else f"how {of} add up"
+                why = tool[f"{key}unexplained_evidence"]
+                yield f"UNEXPLAINED: {what} of {name_of(tool)}: {why}."
     if counted and not left:
         yield (
             f"Every difference is explained to the last operation, in {len(counted)} "
@@ -108,7 +107,7 @@ def _sentence(tool: Mapping[str, Any]) -> str:
         parts.append(f"adds {_listed(adds)}")
     if leaves:
         parts.append(f"leaves out {_listed(leaves)}")
-    said = f"{name_of(tool)} says {giga(tool['reported'])} {_unit(tool)}"
+    said = f"{name_of(tool)} says {giga(tool['reported'], _unit(tool))}"
     return f"{said}: it {' and '.join(parts)}." if parts else f"{said}."
 
 
@@ -120,13 +119,13 @@ def _unit(tool: Mapping[str, Any]) -> str:
     return f"{tool['unit']}s"
 
 
-def giga(count: int) -> str:
-    """A count with three decimals of the unit that suits it, `4.134 G`; small ones as they are."""
+def giga(count: int, unit: str) -> str:
+    """A count with three decimals of the unit that suits it, `4.134 GMACs`; small ones whole."""
     for scale, name in ((10**9, "G"), (10**6, "M")):
         if count >= scale // 10:
             thousandths = (count * 1000 + scale // 2) // scale
-            return f"{thousandths // 1000:,}.{thousandths % 1000:03d} {name}"
-    return f"{count:,}"
+            return f"{thousandths // 1000:,}.{thousandths % 1000:03d} {name}{unit}"
+    return f"{count:,} {unit}"
 
 
 # -- the waterfall ---------------------------------------------------------------------------------
@@ -245,7 +244,7 @@ def citation(settlement: Settlement) -> str:
     inputs = re.sub(r"(?<=\d)x(?=\d)", "×", " + ".join(settlement["inputs"]))
     what = f"{_listed(kinds)} multiply-accumulates" if kinds else "multiply-accumulates"
     return (
-        f"{giga(reference['macs']).replace(' ', ' ')}MACs ({what}; bias, normalisation and "
+        f"{giga(reference['macs'], 'MACs')} ({what}; bias, normalisation and "
         f"activation not counted), {reference['params']:,} parameters, {settlement['model']}, "
         f"flopaudit {settlement['flopaudit']}, torch {settlement['torch']}, input {inputs}"
     )
