@@ -6,6 +6,7 @@ Imports neither torch nor a tool.
 from __future__ import annotations
 
 import fnmatch
+import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,28 @@ def subjects(names: str, preset: str, inputs: Sequence[str]) -> list[Subject]:
     except (ValueError, zoo.CatalogueError) as error:
         raise UsageError(str(error), "") from error
     return list(dict.fromkeys(subject(name, inputs) for name in listed))
+
+
+def drawn(text: str) -> list[Subject]:
+    """Models of a library, drawn at random: the same ones for the same text and version.
+
+    Args:
+        text: `SOURCE:NUMBER` or `SOURCE:NUMBER:SEED`, such as timm:60:4.
+
+    Raises:
+        UsageError: it is not of that form, or there are not so many.
+    """
+    source, _, rest = text.partition(":")
+    number, _, seed = rest.partition(":")
+    if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
+        raise UsageError(
+            f"'{text}' does not say what to draw.", "--draw timm:60:4 is 60 models by the seed 4."
+        )
+    names = [line["model"] for line in model_lines("*", source)]
+    if int(number) > len(names):
+        raise UsageError(f"{source} has {len(names)} models.", f"Draw {len(names)} at the most.")
+    chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - on purpose
+    return [subject(f"{source}:{name}", ()) for name in sorted(chosen)]
 
 
 def tool_lines() -> list[dict[str, Any]]:

@@ -201,6 +201,12 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
         str, typer.Option("--tools", help="Comma-separated tools; all if left out.")
     ] = "",
     preset: Annotated[str, typer.Option(help="quick or torchvision.")] = "",
+    draw: Annotated[
+        str,
+        typer.Option(
+            help="SOURCE:NUMBER:SEED: so many models of a library at random, such as timm:60:4."
+        ),
+    ] = "",
     inputs: Inputs = None,
     out: Annotated[
         Path | None,
@@ -227,9 +233,13 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from harness.scheduler import Limits, default_memory_bytes
     from harness.specs import parse_bytes
 
-    subjects = catalogue.subjects(model_list, preset, inputs or ())
+    if draw and (model_list or preset or inputs):
+        raise UsageError("--draw is given with other models.", "Give it without --models.")
+    subjects = (
+        catalogue.drawn(draw) if draw else catalogue.subjects(model_list, preset, inputs or ())
+    )
     columns = catalogue.columns(tool_list or ",".join(NAMES))
-    where = out or Path("results") / (preset or "models")
+    where = out or Path("results") / (preset or draw.replace(":", "-") or "models")
     limits = Limits(timeout, parse_bytes(memory) if memory else default_memory_bytes(jobs))
     if again:
         discard(where)
