@@ -7,12 +7,14 @@ into the folder that is kept for this user. Nothing that is named here is import
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
@@ -70,6 +72,54 @@ def version(distribution: str, site: Path | None = None) -> str | None:
     """The version that is installed, or that is in a folder; None if nothing there says so."""
     path = sys.path if site is None else [str(site)]
     return next((e.version for e in metadata.distributions(name=distribution, path=path)), None)
+
+
+def overwritten(distribution: str, package: str, site: Path | None = None) -> Mapping[str, str]:
+    """Files of a package that are not as their distribution was installed, and whose they are.
+
+    Two distributions may bring one package: pip lets the second write over the first, and says
+    nothing. Whose a file is now is told by the records of all that is installed there; "" where
+    none has such a file.
+
+    Args:
+        distribution: whose the package should be.
+        package: the name that it is imported by.
+        site: the folder that it is in, if it is not the installed one.
+    """
+    path = sys.path if site is None else [str(site)]
+    start = package.replace(".", "/")
+    own = next(iter(metadata.distributions(name=distribution, path=path)), None)
+    changed = {
+        str(file): digest
+        for file, recorded in (_recorded(own) if own else ())
+        if str(file).startswith((f"{start}/", f"{start}."))
+        and (digest := _digest(file)) != recorded
+    }
+    return {file: _owner(file, digest, path) for file, digest in changed.items()}
+
+
+def _recorded(installed: metadata.Distribution) -> Iterator[tuple[metadata.PackagePath, str]]:
+    """The files of a distribution, and the digests that they were installed with."""
+    for file in installed.files or ():
+        if file.hash and file.hash.mode == "sha256":
+            yield file, file.hash.value
+
+
+def _digest(file: metadata.PackagePath) -> str:
+    """Of a file as it is now, spelled as in a record; "" if it is gone."""
+    try:
+        content = Path(str(file.locate())).read_bytes()
+    except OSError:
+        return ""
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+
+
+def _owner(file: str, digest: str, path: list[str]) -> str:
+    """The distribution that brought a file with this digest."""
+    for each in metadata.distributions(path=path):
+        if any(str(other) == file and has == digest for other, has in _recorded(each)):
+            return canonicalize_name(each.metadata["Name"])
+    return ""
 
 
 def canonical(version: str | None) -> str:

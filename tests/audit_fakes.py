@@ -318,6 +318,34 @@ def _reference(_subject: Subject) -> None:
     counter.count = raises  # type: ignore[assignment]
 
 
+def _other_tools(_subject: Subject) -> None:
+    import ptflops
+
+    ptflops.get_model_complexity_info = raises
+
+
+def _classes_meanwhile(subject: Subject) -> None:
+    import torch
+
+    kept = torch.nn.Bilinear.forward
+    torch.nn.Bilinear.forward = nothing  # type: ignore[assignment]
+    _clean(subject)
+    torch.nn.Bilinear.forward = kept  # type: ignore[method-assign]
+
+
+def _functions_meanwhile(subject: Subject) -> None:
+    import torch
+
+    kept = torch.nn.functional.bilinear
+    torch.nn.functional.bilinear = nothing  # type: ignore[assignment]
+    _clean(subject)
+    torch.nn.functional.bilinear = kept
+
+
+def _raises(_subject: Subject) -> None:
+    raise RuntimeError("cannot")
+
+
 def _again(subject: Subject) -> int:
     """Says another number when it is called on a model that it knows."""
     CALLS.append(subject.model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness import versions
 from harness.audit import effects, report, run
-from harness.audit.cases import CASES, Case
+from harness.audit.cases import CASES, IMPORT_CASE, Case
 from harness.scheduler import Limits
 from harness.schema import SideEffect, load
 
@@ -22,14 +25,43 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[1]
 FAKES = Path(__file__).with_name("audit_fakes.py")
 LIMITS = Limits(120, 4 << 30)
 PLAIN = Case("harness.audit.models:plain", ("1x3x32x32",))
+ELSEWHERE = ("classes_meanwhile", "functions_meanwhile", "other_tools")
+"""What is looked for in cases of its own, and not on any model."""
 STOPS = Case("harness.audit.models:raises_between_modules", ("1x3x32x32",))
 
 
 def audited(tools: Sequence[str], *cases: Case) -> list[SideEffect]:
     return run.audit(run.tools(tools), cases, 2, LIMITS, lambda *_event: None)
+
+
+TORCHINFO = """
+import sys, torch, torchvision
+from adapters import find
+from adapters.contract import Subject
+from harness.audit.asked import said, said_by_each
+from harness.audit.models import neighbour
+torch.set_num_threads(1)  # a forked child has none of its parent's threads
+print(said_by_each(sys.argv[1:], neighbour()))
+vit = Subject(torchvision.models.vit_b_16().eval(), (torch.rand(1, 3, 224, 224),))
+print(said(find("torchstat"), None, vit))
+print(said_by_each(sys.argv[1:], neighbour()))
+"""
+
+
+def test_torchinfo_fails_too_after_torchstat_failed() -> None:
+    """It is no tool of the package, and so is asked here by the same means."""
+    torchinfo = Path(__file__).with_name("torchinfo_tool.py")
+    command = [sys.executable, "-c", TORCHINFO, f"{torchinfo}:TOOL"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = done.stdout.splitlines()
+    before, failed, after = (x for x in lines if x.startswith(("torchinfo", "raised")))
+    assert before.startswith("torchinfo counted ")
+    assert failed.startswith("raised AssertionError")
+    assert after.startswith("torchinfo raised RuntimeError")
 
 
 def made(name: str, *conditions: str) -> Case:
@@ -46,15 +78,24 @@ def found(records: Sequence[SideEffect]) -> dict[str, set[str]]:
 
 
 def test_each_check_finds_the_fake_that_leaves_just_that() -> None:
-    names = [name for name in audit_fakes.EFFECTS if name != "call"]
+    names = [name for name in audit_fakes.EFFECTS if name not in {"call", *ELSEWHERE}]
     records = audited([f"{FAKES}:{name.upper()}" for name in names], PLAIN)
     also = audit_fakes.ALSO
     expected = {f"leaves_{name}": {name} | also.get(name, set()) for name in names}
     assert found(records) == {**expected, "leaves_clean": set(), "reference": set()}
 
 
+def test_what_is_looked_for_in_cases_of_its_own() -> None:
+    names = [*ELSEWHERE, "clean"]
+    cases = made("watched"), made("plain", "others")
+    records = audited([f"{FAKES}:{name.upper()}" for name in names], *cases)
+    expected = {f"leaves_{name}": {name} for name in ELSEWHERE}
+    assert found(records) == {**expected, "leaves_clean": set(), "reference": set()}
+
+
 def test_there_is_a_fake_for_each_check() -> None:
-    assert set(audit_fakes.EFFECTS) == {*effects.EFFECTS, "clean"}
+    of_import = {"import", "installed"}
+    assert {*audit_fakes.EFFECTS, *of_import} == {*effects.EFFECTS, "clean"}
 
 
 def test_each_check_is_read_somewhere() -> None:
@@ -79,7 +120,50 @@ def test_a_tool_that_ends_its_process_is_an_outcome() -> None:
         "crashed: the process exited with code 3 before the tool returned"
     )
     assert ended["not_importable"].startswith("unavailable: cannot import no_such_package")
+    checks = {each.tool: each.check for each in records if each.when == "none"}
+    assert checks == {"exits_at_once": "call", "not_importable": "import"}
     assert all(each.changed for each in records if each.when == "none")
+
+
+ADAPTER = """
+from adapters.contract import Reading, Tool
+TOOL = Tool(
+    "fake", "Fake.Counter", "fake_counter", "MAC", lambda *_: Reading({}, 7), "", "",
+)
+"""
+
+
+def distribution(folder: Path, name: str, version: str, content: str) -> None:
+    """What pip notes of a distribution that brings `fake_counter` with this content."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    info = folder / f"{name.lower().replace('.', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+    (info / "RECORD").write_text(f"fake_counter/__init__.py,sha256={digest.rstrip('=')},9\n")
+
+
+def test_files_that_another_distribution_overwrote_are_found(tmp_path: Path) -> None:
+    ours, theirs = "COUNT = 1\n", "COUNT = 2\n"
+    (tmp_path / "adapter.py").write_text(ADAPTER)
+    distribution(tmp_path / "site", "Fake.Counter", "1.0", ours)
+    distribution(tmp_path / "site", "other-counter", "1.0", theirs)
+    file = tmp_path / "site" / "fake_counter" / "__init__.py"
+    file.parent.mkdir()
+    owners = {ours: {}, theirs: {file.parent.name + "/__init__.py": "other-counter"}}
+    owners["COUNT = 3\n"] = {"fake_counter/__init__.py": ""}
+    for content, expected in owners.items():
+        file.write_text(content)
+        assert versions.overwritten("fake-counter", "fake_counter", tmp_path / "site") == expected
+    file.write_text(theirs)
+    tool = f"{tmp_path / 'adapter.py'}:TOOL@{tmp_path / 'site'}"
+    records = audited([tool, f"{Path(__file__).with_name('fakes.py')}:NOT_IMPORTABLE"], IMPORT_CASE)
+    assert found(records) == {
+        "fake": {"installed"},
+        "not_importable": {"import"},
+        "reference": set(),
+    }
+    installed = next(each for each in records if (each.tool, each.check) == ("fake", "installed"))
+    assert installed.detail == "fake_counter/__init__.py Fake.Counter → other-counter"
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +201,25 @@ def test_torchstat_patches_classes_and_leaves_416_buffers(known: list[SideEffect
     assert "__call__" in patched.detail
 
 
+AFTER_TORCHSTAT = {
+    "thop": "raised AssertionError",
+    "fvcore": "raised AssertionError",
+    "ptflops pytorch": "returned None",
+    "ptflops aten": "returned None",
+}
+
+
 def test_after_torchstat_failed_on_vit_b_16_others_fail() -> None:
     records = audited(["torchstat"], made("vit_b_16"))
     assert one(records, "torchstat", "vit_b_16", "call").after.startswith("raised AssertionError")
+    assert one(records, "torchstat", "vit_b_16", "raises").changed
     for check in ("neighbour_forward", "forward", "fresh_forward", "flop_counter", "train"):
         after = one(records, "torchstat", "vit_b_16", check)
         assert "fails: AssertionError" in after.after, check
+    others = one(records, "torchstat", "vit_b_16", "other_tools", "others")
+    for tool, said in AFTER_TORCHSTAT.items():
+        assert f"{tool} counted " in others.before, tool
+        assert f"{tool} {said}" in others.after, tool
 
 
 def test_thop_leaves_18_keys(known: list[SideEffect]) -> None:
@@ -216,6 +313,17 @@ def test_a_table_holds_the_most_and_says_when() -> None:
     ]
     rows = [["train", "1 of 2"], ["hooks", "1 hook (raise)"]]
     assert report.grid(raised) == (["effect", "a"], rows)
+
+
+def test_versions_of_a_tool_have_columns_of_their_own() -> None:
+    newer = record("state_dict", 2).model_copy(update={"tool_version": "2"})
+    headers, rows = report.grid([record("state_dict", 1), newer])
+    assert headers == ["effect", "a 1", "a 2"]
+    assert rows == [["state_dict", "1 key", "2 keys"]]
+    assert [line for line in report.sentences([newer, record("hooks", 1)]) if line[0] != " "] == [
+        "a 2:",
+        "a 1:",
+    ]
 
 
 def test_sentences_come_gravest_first() -> None:

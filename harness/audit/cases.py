@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-IMPORT = "import"
+IMPORT, OTHERS = "import", "others"
 CONDITIONS = {
     IMPORT: "the tool is imported, and not called",
     "eval": "in eval mode, on the CPU",
     "train": "in training mode",
     "mixed": "some modules in training mode, the others in eval mode",
     "meta": "in eval mode, on the meta device",
+    OTHERS: "as for eval, and only what other tools say after it is looked at",
 }
 IMAGE = "1x3x32x32"
 WORDS = "1x6x16"
@@ -43,7 +44,7 @@ IMPORT_CASE = _made("plain", conditions=(IMPORT,))
 
 CASES = (
     IMPORT_CASE,
-    _made("plain", conditions=("eval", "train", "mixed")),
+    _made("plain", conditions=("eval", "train", "mixed", OTHERS)),
     _made("shared"),
     _made("reused"),
     _made("attention", WORDS),
@@ -52,8 +53,9 @@ CASES = (
     _made("buffers"),
     _made("hooked"),
     _made("uncopyable"),
+    _made("watched"),
     _made("raises_between_modules"),
     _made("raises_between_functions"),
     Case("resnet18"),
-    Case("vit_b_16"),
+    Case("vit_b_16", conditions=("eval", OTHERS)),
 )

@@ -12,24 +12,52 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from adapters import find
-from adapters.contract import Subject, Tool, Unsupported
-from harness.audit import model_state, own, process_state, snapshot, torch_state, trials
-from harness.audit.cases import IMPORT
-from harness.audit.snapshot import Compared, Scene
-from harness.audit.trials import FAILS, OF_TOOL, TRIALS, Ground
-from harness.cell import exact, load, one_line
+from adapters.contract import Subject, Tool
+from harness import versions
+from harness.audit import model_state, models, own, process_state, snapshot, torch_state, trials
+from harness.audit.asked import RAISED, said
+from harness.audit.cases import IMPORT, OTHERS
+from harness.audit.child import FAILS
+from harness.audit.effects import MEANWHILE
+from harness.audit.snapshot import Compared, Facts, Scene
+from harness.audit.trials import OF_OTHERS, OF_TOOL, OF_TOOLS, TRIALS, Ground
+from harness.cell import load, one_line
 from harness.host import portable
 from harness.scheduler import REFERENCE
 
+IMPORTED = "imported"
 STATES = {**model_state.STATES, **torch_state.STATES, **process_state.STATES}
+
+
+def _unsaid(_subject: Subject) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Act:
+    """What is audited.
+
+    Attributes:
+        do: does it, and says what came of it.
+        checks: of this act alone, from what came of the model by itself and what of the act.
+        say: calls the tool on a subject.
+        of_tool: the trials that call the tool.
+    """
+
+    do: Callable[[], str]
+    checks: Callable[[str, str], Iterable[Compared]]
+    say: Callable[[Subject], str] = _unsaid
+    of_tool: tuple[str, ...] = ()
 
 
 def run(
@@ -48,7 +76,8 @@ def run(
         sys.path.insert(0, site)
     known = own.TOOL if tool == REFERENCE else find(tool)
     if task == IMPORT:
-        return _audited(subject, lambda: _import(known), _unsaid, ())
+        checks = partial(_of_import, known, site)
+        return _audited(Act(lambda: _import(known), lambda _alone, text: checks(text)), subject)
     try:
         load(known.package, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
@@ -57,9 +86,10 @@ def run(
             "error": f"cannot import {known.package}: {one_line(error)}",
         }
     subject = placed(subject, task)
-    return _audited(
-        subject, lambda: said(known, variant, subject), lambda of: said(known, variant, of), OF_TOOL
-    )
+    say = partial(said, known, variant)
+    if task == OTHERS:
+        return _beside(lambda: say(subject), subject)
+    return _audited(Act(lambda: say(subject), _of_call, say, OF_TOOL), subject)
 
 
 def placed(subject: Subject, condition: str) -> Subject:
@@ -79,54 +109,33 @@ def placed(subject: Subject, condition: str) -> Subject:
     return Subject(model, inputs, kwargs)
 
 
-def said(tool: Tool, variant: str | None, subject: Subject) -> str:
-    """What a tool says of a subject, or what it raises."""
-    try:
-        reading = tool.measure(subject, variant)
-    except Unsupported as reason:
-        return f"unsupported: {reason}"
-    except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
-        return "raised " + portable(one_line(error))
-    try:
-        return f"counted {exact(reading.count, 'count'):,}"
-    except ValueError:
-        return f"returned {reading.count!r:.80}"
-
-
 def _import(tool: Tool) -> str:
     try:
         importlib.import_module(tool.package)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
-        return "raised " + portable(one_line(error))
-    return "imported"
+        return FAILS + portable(one_line(error))
+    return IMPORTED
 
 
-def _unsaid(_subject: Subject) -> str:
-    return ""
-
-
-def _audited(
-    subject: Subject,
-    call: Callable[[], str],
-    say: Callable[[Subject], str],
-    of_tool: tuple[str, ...],
-) -> dict[str, Any]:
-    """Everything before and after a call, compared."""
-    ground = Ground(subject, _copied(subject), say)
-    first = [name for name in TRIALS if name not in OF_TOOL or name in of_tool[:1]]
+def _audited(act: Act, subject: Subject) -> dict[str, Any]:
+    """Everything before and after an act, compared."""
+    ground = Ground(subject, _copied(subject), act.say)
+    first = [name for name in TRIALS if name not in OF_TOOLS or name in act.of_tool[:1]]
     tried = trials.attempts(ground, first)
     with _place() as (home, printed):
         scene = Scene(subject.model, home, printed)
         trials.seed()
         before = snapshot.take(STATES, scene)
-        text = call()
+        with _watching(scene) as seen:
+            text = act.do()
         after = snapshot.take(STATES, scene)
-    tried |= dict.fromkeys(of_tool[1:], text)
-    again = trials.attempts(ground, [*first, *of_tool[1:]])
+    tried |= dict.fromkeys(act.of_tool[1:], text)
+    again = trials.attempts(ground, [*first, *act.of_tool[1:]])
     checks = [
-        _call(tried["forward"], text),
+        *act.checks(tried["forward"], text),
         *trials.compare(tried, again),
         *snapshot.compare(STATES, before, after),
+        *_meanwhile(before, seen),
     ]
     return {
         "status": "audited",
@@ -135,21 +144,71 @@ def _audited(
     }
 
 
+def _beside(call: Callable[[], str], subject: Subject) -> dict[str, Any]:
+    """What the other tools say before a call and after it, and nothing else."""
+    ground = Ground(subject, None, _unsaid)
+    before = trials.attempts(ground, OF_OTHERS)
+    with _place():
+        trials.seed()
+        text = call()
+    compared = trials.compare(before, trials.attempts(ground, OF_OTHERS))
+    checks = [each.to_json() for each in compared if each.check in OF_OTHERS]
+    return {"status": "audited", "when": _when(text), "checks": checks}
+
+
 def _when(text: str) -> str:
     """After what a snapshot was taken."""
-    if text == "imported":
+    if text == IMPORTED or text.startswith(FAILS):
         return "import"
     if text.startswith("unsupported"):
         return "none"
     return "success" if text.startswith("counted") else "raise"
 
 
-def _call(alone: str, text: str) -> Compared:
-    """Whether a tool passes on that the model raises; that it raises by itself is no effect."""
+def _of_import(tool: Tool, site: str | None, text: str) -> Iterator[Compared]:
+    """Whether a tool can be imported, and whether what is imported is its own."""
+    failed = text.removeprefix(FAILS) if text != IMPORTED else ""
+    yield Compared("import", "", text, int(bool(failed)), failed)
+    whose = versions.overwritten(tool.distribution, tool.package, Path(site) if site else None)
+    own = dict.fromkeys(whose, tool.distribution)
+    yield snapshot.difference("installed", own, {file: name or "?" for file, name in whose.items()})
+
+
+def _of_call(alone: str, text: str) -> Iterator[Compared]:
+    """Whether a tool raises by itself, and whether it passes on that the model raises."""
     before = alone if alone.startswith(FAILS) else "the model runs"
-    kept = not alone.startswith(FAILS) or text.startswith(("raised", "unsupported", "imported"))
+    fails, raised = alone.startswith(FAILS), text.startswith(RAISED)
+    yield Compared(
+        "raises",
+        before,
+        text,
+        int(raised and not fails),
+        "" if fails else text.removeprefix(RAISED),
+    )
+    kept = not fails or raised or text.startswith("unsupported")
     detail = "" if kept else f"the model {before}, and the tool {text}"
-    return Compared("call", before, text, int(not kept), detail)
+    yield Compared("call", before, text, int(not kept), detail)
+
+
+@contextmanager
+def _watching(scene: Scene) -> Iterator[list[dict[str, Facts]]]:
+    """What is seen by a model that looks about itself while it runs."""
+    seen: list[dict[str, Facts]] = []
+    states = {name: STATES[name] for name in MEANWHILE}
+    models.WATCHERS.append(lambda: seen.append(snapshot.take(states, scene)))
+    try:
+        yield seen
+    finally:
+        models.WATCHERS.clear()
+
+
+def _meanwhile(before: dict[str, Facts], seen: list[dict[str, Facts]]) -> Iterator[Compared]:
+    """The most that was otherwise at any time."""
+    for name, check in MEANWHILE.items():
+        states = {name: STATES[name]}
+        found = [each for at in seen for each in snapshot.compare(states, before, at)]
+        if found:
+            yield replace(max(found, key=lambda each: each.amount), check=check)
 
 
 def _copied(subject: Subject) -> Subject | None:

@@ -1,8 +1,9 @@
 """All that an audit looks at, by name, the gravest first; imports no torch.
 
-A check is a state, compared before and after the call, or a trial, made before and after it. How
-each is read stands under the same name in `model_state`, `torch_state`, `process_state` and
-`trials`; here stands what it is called in a table and in a sentence.
+A check is a state, compared before and after the call, or a trial, made before and after it, or it
+is made at once, in `cell`. How states and trials are read stands under the same name in
+`model_state`, `torch_state`, `process_state` and `trials`; here stands what each is called in a
+table and in a sentence.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ class Effect:
     Attributes:
         sentence: what a tool that does it does; for a state with {} for the amount.
         noun: what is counted, one of them; "" for a trial, of which models are.
+        at_once: whether it is seen in the call itself, and not looked for before and after.
     """
 
     sentence: str
     noun: str = ""
+    at_once: bool = False
 
     def amount(self, number: int) -> str:
         """The number with its noun, `1 key` or `18 keys`."""
@@ -37,8 +40,11 @@ class Effect:
 
 
 EFFECTS: dict[str, Effect] = {
-    # -- the call itself
-    "call": Effect("does not pass on what the model raises, or ends the process"),
+    # -- what is imported, and the call itself
+    "import": Effect("cannot be imported", at_once=True),
+    "installed": Effect("holds {} that another distribution wrote over", "file", at_once=True),
+    "raises": Effect("raises on a model that runs", at_once=True),
+    "call": Effect("does not pass on what the model raises, or ends the process", at_once=True),
     # -- trials: what can be done afterwards as before
     "neighbour_forward": Effect("another model no longer gives the same output"),
     "fresh_forward": Effect("a fresh copy of the model no longer gives the same output"),
@@ -46,6 +52,7 @@ EFFECTS: dict[str, Effect] = {
     "numpy": Effect("tensors no longer convert to numpy and back"),
     "flop_counter": Effect("torch's FlopCounterMode no longer says the same"),
     "reference": Effect("the reference no longer says the same"),
+    "other_tools": Effect("the other tools no longer say the same of another model"),
     "again_neighbour": Effect("the tool no longer says the same of another model"),
     "again_fresh": Effect("the tool says something else of a fresh copy of the model"),
     "again": Effect("the tool says something else when it is called again"),
@@ -71,6 +78,16 @@ EFFECTS: dict[str, Effect] = {
     "grads": Effect("changes the gradients of {}", "parameter"),
     "attributes": Effect("changes {} of the model's modules", "attribute"),
     # -- states of torch
+    "classes_meanwhile": Effect(
+        "while it runs, patches {} of torch's classes and of those of modules, for all threads",
+        "attribute",
+        at_once=True,
+    ),
+    "functions_meanwhile": Effect(
+        "while it runs, replaces {} of torch, numpy or Python, for all threads",
+        "function",
+        at_once=True,
+    ),
     "classes": Effect("patches {} of torch's classes and of those of modules", "attribute"),
     "functions": Effect("replaces {} of torch, numpy or Python", "function"),
     "global_hooks": Effect("changes {} for all modules of the process", "hook"),
@@ -98,5 +115,9 @@ EFFECTS: dict[str, Effect] = {
     "printed": Effect("prints {}", "line"),
 }
 
-TRIALS = tuple(name for name, effect in EFFECTS.items() if not effect.noun and name != "call")
-STATES = tuple(name for name, effect in EFFECTS.items() if effect.noun)
+MEANWHILE = {"classes": "classes_meanwhile", "functions": "functions_meanwhile"}
+"""States of torch that are also looked at while a model of `models.Watched` runs."""
+
+_COMPARED = {name: effect for name, effect in EFFECTS.items() if not effect.at_once}
+TRIALS = tuple(name for name, effect in _COMPARED.items() if not effect.noun)
+STATES = tuple(name for name, effect in _COMPARED.items() if effect.noun)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch import nn
 from torch.nn import functional
 
 from adapters.contract import Subject
+
+WATCHERS: list[Callable[[], object]] = []
+"""Called whenever a `Watched` model runs."""
 
 
 class StoppedError(RuntimeError):
@@ -90,6 +94,16 @@ class Uncopyable(Plain):
     def __init__(self) -> None:
         super().__init__()
         self.lock = threading.Lock()
+
+
+class Watched(Plain):
+    """Has the process looked at while it runs, as another thread could look."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """One image to four numbers."""
+        for watcher in WATCHERS:
+            watcher()
+        return super().forward(x)
 
 
 class RaisesBetweenModules(Plain):
@@ -196,6 +210,11 @@ def _nothing(*_args: Any) -> None:
 def uncopyable() -> nn.Module:
     """A model that cannot be copied."""
     return Uncopyable()
+
+
+def watched() -> nn.Module:
+    """A model that looks about itself."""
+    return Watched()
 
 
 def raises_between_modules() -> nn.Module:

@@ -15,20 +15,27 @@ def grid(effects: Sequence[SideEffect]) -> Grid:
     """Effects down, tools across; only effects that some tool has."""
     names = columns(effects)
     rows = [
-        [check, *(_cell(_of(effects, name, check)) for name in names)]
+        [check, *(_cell([each for each in of if each.check == check]) for of in names.values())]
         for check in EFFECTS
         if any(each.changed for each in effects if each.check == check)
     ]
     return ["effect", *names], rows
 
 
-def columns(effects: Sequence[SideEffect]) -> list[str]:
-    """The tools, in the order of the records."""
-    return list(dict.fromkeys(each.column for each in effects))
+def columns(effects: Sequence[SideEffect]) -> dict[str, list[SideEffect]]:
+    """What each tool did, by its name, in the order of the records.
 
-
-def _of(effects: Sequence[SideEffect], column: str, check: str) -> list[SideEffect]:
-    return [each for each in effects if (each.column, each.check) == (column, check)]
+    The name holds the version where there are several of the tool.
+    """
+    versions: dict[str, set[str | None]] = {}
+    for each in effects:
+        versions.setdefault(each.column, set()).add(each.tool_version)
+    found: dict[str, list[SideEffect]] = {}
+    for each in effects:
+        several = len(versions[each.column]) > 1
+        name = f"{each.column} {each.tool_version or 'unknown'}" if several else each.column
+        found.setdefault(name, []).append(each)
+    return found
 
 
 def _cell(found: Sequence[SideEffect]) -> str:
@@ -39,15 +46,14 @@ def _cell(found: Sequence[SideEffect]) -> str:
     effect = EFFECTS[changed[0].check]
     most = max(changed, key=lambda each: each.amount)
     much = effect.amount(most.amount) if effect.noun else f"{len(changed)} of {len(found)}"
-    only = {each.when for each in changed}
+    only = set() if effect.at_once else {each.when for each in changed}
     return f"{much} ({only.pop()})" if only in ({"raise"}, {"import"}) else much
 
 
 def sentences(effects: Sequence[SideEffect]) -> Iterator[str]:
     """For each tool a heading, and a line for each of its effects."""
-    for column in columns(effects):
-        mine = [each for each in effects if each.column == column]
-        yield f"{column} {mine[0].tool_version or ''}".strip() + ":"
+    for mine in columns(effects).values():
+        yield f"{mine[0].column} {mine[0].tool_version or ''}".strip() + ":"
         lines = [_sentence([each for each in mine if each.check == check]) for check in EFFECTS]
         yield from (f"  {line}" for line in lines if line)
         if not any(lines):
@@ -70,17 +76,17 @@ def _sentence(found: Sequence[SideEffect]) -> str:
     alike = [each for each in found if (each.when == "import") == (most.when == "import")]
     times = sum(each.changed for each in alike)
     more = f", in {times} of {len(alike)} calls" if len(alike) > 1 else ""
-    return f"{what} {_where(most)}{more}: {most.detail}"
+    return f"{what}{_where(most)}{more}: {most.detail}"
 
 
 def _where(effect: SideEffect) -> str:
     model = effect.model.rpartition(":")[2]
     placed = f" ({effect.condition})" if effect.condition != "eval" else ""
+    at_once = EFFECTS[effect.check].at_once
     if effect.when == "import":
-        return "when it is imported"
-    return (
-        f"after it raised on {model}{placed}" if effect.when == "raise" else f"on {model}{placed}"
-    )
+        return "" if at_once else " when it is imported"
+    after = "" if at_once or effect.when != "raise" else " after it raised"
+    return f"{after} on {model}{placed}"
 
 
 def csv(effects: Sequence[SideEffect]) -> str:

@@ -91,7 +91,8 @@ def records(column: Column, event: Event) -> Iterator[SideEffect]:
     assert event.outcome is not None  # noqa: S101 - the same
     outcome = event.outcome
     ended = f"{outcome['status']}: {outcome.get('error')}"
-    lost = {"check": "call", "before": "", "after": ended, "amount": 1, "detail": ended}
+    which = "import" if outcome["status"] == "unavailable" else "call"
+    lost = {"check": which, "before": "", "after": ended, "amount": 1, "detail": ended}
     for check in outcome.get("checks", [lost]):
         yield SideEffect(
             tool=column.tool.name,

@@ -9,33 +9,24 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
-import json
-import os
 import pickle
 import random
-import select
-import signal
-import tempfile
-import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from adapters import NAMES
 from adapters.contract import Subject
+from harness.audit import child
+from harness.audit.asked import said_by_each
+from harness.audit.child import FAILS
 from harness.audit.models import neighbour
 from harness.audit.snapshot import Compared
-from harness.cell import one_line
-from harness.host import portable
-from harness.wire import die_with_parent, kill_group
-
-FAILS = "fails: "
-SECONDS = 60
-"""After so long a child is ended."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ def _reference(ground: Ground) -> str:
 
 def _each(ground: Ground, say: Callable[[Subject], str]) -> str:
     """What a counter says of the model and of another, one failing or not."""
-    return ", ".join(_attempt(partial(say, each)) for each in (ground.subject, neighbour()))
+    return ", ".join(child.attempt(partial(say, each)) for each in (ground.subject, neighbour()))
 
 
 def _flops(subject: Subject) -> str:
@@ -171,6 +162,12 @@ def _counted(subject: Subject) -> str:
     from harness.counter import count
 
     return f"{count(subject.model, *subject.inputs, **subject.kwargs).macs:,}"
+
+
+def _other_tools(ground: Ground) -> str:
+    """What the package's tools say of another model, and so whether they can still be used."""
+    del ground
+    return said_by_each(NAMES, neighbour())
 
 
 def _again_neighbour(ground: Ground) -> str:
@@ -223,6 +220,7 @@ TRIALS: dict[str, Callable[[Ground], str]] = {
     "train": _train,
     "flop_counter": _flop_counter,
     "reference": _reference,
+    "other_tools": _other_tools,
     "again_neighbour": _again_neighbour,
     "again_fresh": _again_fresh,
     "again": _again,
@@ -232,6 +230,11 @@ TRIALS: dict[str, Callable[[Ground], str]] = {
 
 OF_TOOL = ("again_neighbour", "again_fresh", "again", "again_meta")
 """Trials that call the tool."""
+
+OF_OTHERS = ("other_tools",)
+"""Trials that call other tools, which takes long."""
+
+OF_TOOLS = (*OF_OTHERS, *OF_TOOL)
 
 
 def compare(before: dict[str, str], after: dict[str, str]) -> Iterator[Compared]:
@@ -243,68 +246,15 @@ def compare(before: dict[str, str], after: dict[str, str]) -> Iterator[Compared]
 
 
 def attempts(ground: Ground, names: Collection[str]) -> dict[str, str]:
-    """What comes of the named trials, tried in a child of this process.
-
-    A trial that ends the child, or hangs, is tried once more in another, with those that are left:
-    a process may also end for reasons of its machine's.
-    """
-    left = [name for name in TRIALS if name in names]
-    said: dict[str, str] = {}
-    failed: list[str] = []
-    while left:
-        answers, ended = _in_a_child(ground, left)
-        said |= answers
-        left = [name for name in left if name not in said]
-        if left and left[0] in failed:
-            said[left.pop(0)] = ended
-        failed.extend(left[:1])
-    return said
+    """What comes of the named trials, in a child of this process."""
+    return child.attempts(
+        {name: partial(_seeded, name, ground) for name in TRIALS if name in names}
+    )
 
 
-def _in_a_child(ground: Ground, names: Collection[str]) -> tuple[dict[str, str], str]:
-    """What the child said before it ended, and how it ended."""
-    parent = os.getpid()
-    with tempfile.TemporaryDirectory(prefix="flopaudit-") as home:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.chdir(home)
-            _be_child(ground, names, write, parent)
-        os.close(write)
-        said = _hear(read, pid)
-        os.close(read)
-        return said, FAILS + _ended(os.waitpid(pid, 0)[1])
-
-
-def _ended(status: int) -> str:
-    """Why a trial has no answer."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        slow = f", after {SECONDS} seconds" if number == signal.SIGKILL else ""
-        return f"the process was ended by signal {number}{slow}"
-    return f"the process exited with code {os.WEXITSTATUS(status)}"
-
-
-def _be_child(ground: Ground, names: Collection[str], write: int, parent: int) -> NoReturn:
-    try:
-        die_with_parent(parent)
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_WRONLY)
-        for stream in (1, 2):
-            os.dup2(null, stream)
-        for name in names:
-            seed()
-            said = _attempt(partial(TRIALS[name], ground))
-            os.write(write, json.dumps([name, said]).encode() + b"\n")
-    finally:
-        os._exit(0)
-
-
-def _attempt(trial: Callable[[], str]) -> str:
-    try:
-        return trial()
-    except BaseException as error:  # noqa: BLE001 - that it fails is what is asked
-        return FAILS + portable(one_line(error))
+def _seeded(name: str, ground: Ground) -> str:
+    seed()
+    return TRIALS[name](ground)
 
 
 def seed() -> None:
@@ -312,16 +262,3 @@ def seed() -> None:
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - what models that draw from numpy draw from
-
-
-def _hear(read: int, pid: int) -> dict[str, str]:
-    """Lines of JSON until the child ends, or does not go on."""
-    heard, until = b"", time.monotonic() + SECONDS
-    while select.select([read], [], [], max(until - time.monotonic(), 0))[0]:
-        data = os.read(read, 1 << 16)
-        if not data:
-            break
-        heard += data
-    else:
-        kill_group(pid)
-    return dict(json.loads(line) for line in heard.split(b"\n")[:-1])
