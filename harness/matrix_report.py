@@ -85,10 +85,15 @@ def label(row: Row) -> str:
 def notes(tools: Iterable[Profile], rows: Iterable[Row]) -> Iterator[str]:
     """How to read rows: units and versions, symbols, and words."""
     yield f"What each tool counts, in its own unit: {', '.join(map(full_name, tools))}."
-    symbols = "; ".join(legend(cell.says for row in rows for cell in row.cells if cell.says))
+    symbols = "; ".join(symbols_in(rows))
     if symbols:
         yield f"{symbols}."
     yield LEGEND
+
+
+def symbols_in(rows: Iterable[Row]) -> list[str]:
+    """What the symbols in rows mean."""
+    return list(legend(cell.says for row in rows for cell in row.cells if cell.says))
 
 
 def about(probe: str) -> str:
@@ -108,7 +113,8 @@ def markdown(found: Matrix) -> str:
     share = f"The {len(chosen)} rows of the most probes, {covered} of the {len(found.rows)}"
     parts = [
         "# What the tools count",
-        *notes(found.tools, found.rows),
+        f"In each tool's own unit. {LEGEND}",
+        "\n".join(f"- {line}" for line in symbols_in(found.rows)),
         f"## In short\n\n{share}; the others are below, by group.",
         _table(found, ((f"{row.group}: {label(row)}", row) for row in chosen)),
     ]
@@ -125,11 +131,10 @@ def _names_table(found: Matrix, rows: Iterable[Row]) -> str:
 
 
 def _table(found: Matrix, rows: Iterable[tuple[str, Row]]) -> str:
-    from tabulate import tabulate
-
+    """Without padding: some rows name sixty probes."""
     headers = ["probe", *map(full_name, found.tools)]
-    cells = [[name, *row.texts] for name, row in rows]
-    return tabulate(cells, headers, tablefmt="github", disable_numparse=True)
+    lines = [headers, ["---"] * len(headers), *([name, *row.texts] for name, row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def failures(found: Matrix) -> Iterator[str]:

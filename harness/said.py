@@ -88,7 +88,14 @@ def _readings(counted: Sequence[Observation]) -> Iterator[Formula]:
         for scope, samples in seen:
             formula = way(samples) if samples else None
             if formula:
-                yield {name + scope.behind: factor for name, factor in formula.items()}
+                yield {name + scope.behind: formula[name] for name in sorted(formula, key=_order)}
+
+
+def _order(name: str) -> tuple[int, int]:
+    """As quantities are listed, then by kind of work: the same formula is always the same text."""
+    quantity, _, behind = name.partition(" ")
+    place = list(QUANTITIES).index(quantity)
+    return place, _place(behind.removeprefix(OF_KIND.lstrip()).rpartition(" ")[0])
 
 
 def _oddness(formula: Formula) -> int:
