@@ -91,6 +91,8 @@ def test_what_is_looked_for_in_cases_of_its_own() -> None:
     records = audited([f"{FAKES}:{name.upper()}" for name in names], *cases)
     expected = {f"leaves_{name}": {name} for name in ELSEWHERE}
     assert found(records) == {**expected, "leaves_clean": set(), "reference": set()}
+    asked = {each.condition for each in records if each.check == "other_tools"}
+    assert asked == {"others"}  # a trial that is not made has no record
 
 
 def test_there_is_a_fake_for_each_check() -> None:

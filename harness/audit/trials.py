@@ -238,9 +238,9 @@ OF_TOOLS = (*OF_OTHERS, *OF_TOOL)
 
 
 def compare(before: dict[str, str], after: dict[str, str]) -> Iterator[Compared]:
-    """Each trial before and after; what could not be done before is not missed after."""
-    for name in TRIALS:
-        old, new = before.get(name, ""), after.get(name, "")
+    """Each trial made, before and after; what could not be done before is not missed after."""
+    for name in (name for name in TRIALS if name in before):
+        old, new = before[name], after.get(name, "")
         lost = bool(old and new) and not old.startswith(FAILS) and old != new
         yield Compared(name, old, new, int(lost), f"{old} → {new}" if lost else "")
 
