@@ -189,7 +189,7 @@ def _param_causes(trace: Trace, profile: Profile) -> Iterable[Cause]:
             if module.trainable != module.params:
                 amount = Fraction(module.trainable - module.params)
                 yield Cause(PARAMS_FROZEN, amount, short(module.name), "", module.path)
-    elif of == "by module":
+    elif of in {"leaves", "by module"}:
         yield from _by_module(trace, profile)
 
 

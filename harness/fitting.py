@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
+from math import lcm
 from typing import NamedTuple
 
 from harness.trace import QUANTITIES, Amounts
@@ -38,8 +39,11 @@ class Sample(NamedTuple):
 
 def value(formula: Formula, amounts: Amounts) -> Fraction:
     """What a formula makes of quantities."""
-    return sum(
-        (factor * amounts.get(name, 0) for name, factor in formula.items()), start=Fraction(0)
+    # Whole numbers over one denominator, since adding fractions up is slow.
+    under = lcm(*(factor.denominator for factor in formula.values()))
+    return Fraction(
+        sum(f.numerator * (under // f.denominator) * amounts.get(n, 0) for n, f in formula.items()),
+        under,
     )
 
 

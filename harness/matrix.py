@@ -148,8 +148,7 @@ def _names(outcomes: Iterable[Mapping[str, ProbeOutcome]]) -> list[str]:
 def _cell(outcome: ProbeOutcome | None) -> Cell:
     if outcome is None:
         return UNMEASURED
-    says: Formula | None = getattr(outcome, "says", None)
-    return Cell(says, outcome.counted, outcome.cases, outcome.note)
+    return Cell(outcome.says, outcome.counted, outcome.cases, outcome.note)
 
 
 # -- choices ---------------------------------------------------------------------------------------

@@ -189,9 +189,13 @@ def params_by_module(profile: Profile, trace: Trace) -> Iterator[tuple[ModuleSit
         called = module.calls or habits.uncalled
         if not called or not (module.path or habits.root):
             continue
-        names = (module.name, *(SUBCLASS + base for base in module.bases))
-        # The most exact name that was probed decides.
-        known = next((name for name in names if name in profile.by_site), names[0])
-        if known in profile.params_seen:
+        if module.leaf if habits.of == "leaves" else _is_known(module, profile):
             times = len(parents(module, trace)) ** habits.each_parent
             yield module, times * (module.all_params if habits.inside else module.own_params)
+
+
+def _is_known(module: ModuleSite, profile: Profile) -> bool:
+    """Whether a tool counts the parameters of such modules; the most exact probed name decides."""
+    names = (module.name, *(SUBCLASS + base for base in module.bases))
+    known = next((name for name in names if name in profile.by_site), names[0])
+    return known in profile.params_seen

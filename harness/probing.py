@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
-from harness import battery, store
+from harness import battery, matrix_report, store
 from harness.catalogue import Column, Subject
 from harness.environment import environment
 from harness.measuring import MEASUREMENTS, Notice, Plan, measure
@@ -46,7 +46,9 @@ def probe(
         work = out / WORK
         work.mkdir(exist_ok=True)
         traces = _traced(work / TRACES)
-        return [_probe_one(column, out, traces, slots, limits, notice) for column in columns]
+        profiles = [_probe_one(each, out, traces, slots, limits, notice) for each in columns]
+        matrix_report.write(out)
+        return profiles
 
 
 def _traced(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:

@@ -79,7 +79,8 @@ class ParamHabits:
     """Which parameters a tool counts.
 
     Attributes:
-        of: `all`, `trainable`, `none`, or `by module`: those of the modules it counts.
+        of: `all`, `trainable`, `none`, `leaves`: those of the modules that hold no others, or
+            `by module`: those of the modules it knows.
         seen: for `by module`: names of sites whose parameters it counts.
         inside: whether with the parameters of the modules inside.
         root: whether the root's own are counted.
@@ -97,13 +98,25 @@ class ParamHabits:
 
 @dataclass(frozen=True)
 class ProbeOutcome:
-    """What became of one probe: how many of its cases the tool counted, and how many fit."""
+    """What became of one probe.
+
+    Attributes:
+        probe: its name.
+        cases: how many sizes it has.
+        counted: at how many the tool gave a number.
+        exact: how many of these the profile predicts.
+        params_exact: the same of parameters.
+        says: the formula that the tool's numbers follow, fitted to this probe alone; empty where
+            they are 0, None where there is none.
+        note: why it gave none at the others.
+    """
 
     probe: str
     cases: int
     counted: int
     exact: int
     params_exact: int
+    says: Formula | None = None
     note: str = ""
 
 
@@ -167,15 +180,28 @@ class Profile:
             "habits": vars(self.habits),
             "params": {**vars(self.params), "seen": list(self.params.seen)},
             "rules": [_rule_to_json(rule) for rule in self.rules],
-            "probes": [vars(outcome) for outcome in self.probes],
+            "probes": [_outcome_to_json(outcome) for outcome in self.probes],
         }
+
+
+def _outcome_to_json(outcome: ProbeOutcome) -> dict[str, Any]:
+    says = None if outcome.says is None else _formula_to_json(outcome.says)
+    return {**vars(outcome), "says": says}
+
+
+def _formula_to_json(formula: Formula) -> dict[str, str]:
+    return {name: str(factor) for name, factor in formula.items()}
+
+
+def _formula(data: Mapping[str, str]) -> Formula:
+    return {name: Fraction(factor) for name, factor in data.items()}
 
 
 def _rule_to_json(rule: Rule) -> dict[str, Any]:
     return {
         "site": rule.site,
         "outcome": rule.outcome,
-        "formula": {name: str(factor) for name, factor in rule.formula.items()},
+        "formula": _formula_to_json(rule.formula),
         "traits": dict(rule.traits),
         "probes": list(rule.probes),
     }
@@ -203,14 +229,18 @@ def from_json(data: Mapping[str, Any]) -> Profile:
         habits=Habits(**data["habits"]),
         params=ParamHabits(**{**params, "seen": tuple(params["seen"])}),
         rules=tuple(_rule(rule) for rule in data["rules"]),
-        probes=tuple(ProbeOutcome(**outcome) for outcome in data["probes"]),
+        probes=tuple(_outcome(outcome) for outcome in data["probes"]),
     )
 
 
+def _outcome(data: Mapping[str, Any]) -> ProbeOutcome:
+    says = data["says"]
+    return ProbeOutcome(**{**data, "says": None if says is None else _formula(says)})
+
+
 def _rule(data: Mapping[str, Any]) -> Rule:
-    formula = {name: Fraction(factor) for name, factor in data["formula"].items()}
-    probes = tuple(data["probes"])
-    return Rule(data["site"], data["outcome"], formula, dict(data["traits"]), probes)
+    probes, traits = tuple(data["probes"]), dict(data["traits"])
+    return Rule(data["site"], data["outcome"], _formula(data["formula"]), traits, probes)
 
 
 def read(path: Path) -> Profile:

@@ -22,10 +22,15 @@ from harness.profile import (
     Rule,
 )
 from harness.reading import Observation, flat, key_of, rules_of
+from harness.said import said_by_probe
 from harness.trace import ModuleSite, Trace
 
 POWERS = (0, 1, 2)
 """Of the number of a module's parents, that are tried."""
+
+
+CLOSE = 0.05
+"""Share of cases by which the habits that will prove best may be behind at first."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,12 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         for view in VIEWS
         for hides in ((False, True) if view == HOOKS else (False,))
     ]
-    read = {habits: flat(rules_of(plain, habits)) for habits in candidates}
-    best = max(candidates, key=lambda each: (_exact(plain, each, read[each]), -_size(read[each])))
+    first = {
+        each: _exact(plain, each, flat(rules_of(plain, each, once=True))) for each in candidates
+    }
+    close = [each for each in candidates if first[each] >= max(first.values()) - CLOSE * len(plain)]
+    read = {habits: flat(rules_of(plain, habits)) for habits in close}
+    best = max(close, key=lambda each: (_exact(plain, each, read[each]), -_size(read[each])))
     if best.view != HOOKS:
         return best
     others = [each for each in counted if not _is_plain(each.trace)]
@@ -110,14 +119,16 @@ def _param_habits(profile: Profile, counted: Sequence[Observation]) -> ParamHabi
     whole = [ParamHabits(of=of) for of in ("all", "trainable")]
     by_module = (
         replace(
-            ParamHabits(of="by module"),
+            ParamHabits(of=of),
             inside=inside,
             root=root,
             each_parent=power,
             uncalled=uncalled,
         )
+        for of in ("leaves", "by module")
         for inside, root, uncalled in product((False, True), repeat=3)
         for power in POWERS
+        if of != "leaves" or not inside
     )
     best = (-1, ParamHabits())
     for habits in (*whole, *by_module):
@@ -172,5 +183,6 @@ def outcomes(profile: Profile, observations: Sequence[Observation]) -> Iterator[
             len(counted),
             sum(_is_exact(profile, case) for case in counted),
             sum(predict_params(profile, case.trace) == case.params for case in counted),
+            said_by_probe(cases),
             notes[0] if notes else "",
         )

@@ -42,16 +42,25 @@ Rules = dict[str, list[Rule]]
 """By site."""
 
 
-def rules_of(plain: Sequence[Observation], habits: Habits, known: Rules | None = None) -> Rules:
+def rules_of(
+    observations: Sequence[Observation],
+    habits: Habits,
+    known: Rules | None = None,
+    *,
+    once: bool = False,
+) -> Rules:
     """The rules by which the sites of the probes count, for a tool of such habits.
 
     Args:
-        plain: from which rules are read.
+        observations: from which rules are read.
         habits: of the tool.
         known: rules that are held until the observations speak against them.
+        once: whether none is read again.
     """
-    reader = _Reader(plain, habits, known or {})
+    reader = _Reader(observations, habits, known or {})
     reader.read()
+    if not once:
+        reader.read_again()
     return reader.rules
 
 
@@ -143,9 +152,12 @@ class _Reader:
                 self._with.setdefault(name, []).append(case)
 
     def read(self) -> None:
-        """Read the rules of all sites, then those again that do not give what the tool said."""
+        """Read the rules of all sites."""
         while self._step():
             pass
+
+    def read_again(self) -> None:
+        """Read those rules again that do not give what the tool said, as long as that helps."""
         better = True
         while better:
             wrong = Counter(n for case in self._cases if not case.exact for n in case.known)
