@@ -7,6 +7,7 @@ where it was; the traces of the probes, which no tool changes, serve all tools.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -107,8 +108,14 @@ def _probe_one(  # noqa: PLR0913, PLR0917 - what a run is given
     with Scheduler(slots, limits, preload, site) as scheduler:
         measure(scheduler, Plan(cases(), (column,), (), SYNC_EVERY), journals, notice)
     profile = read_off(column, measurements_in(journals / MEASUREMENTS), traces)
-    store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+    if has_counted(profile):
+        store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
     return profile
+
+
+def has_counted(profile: Profile) -> bool:
+    """Whether the tool gave a number for any probe; if not, nothing is known of it."""
+    return any(outcome.counted for outcome in profile.probes)
 
 
 def read_off(
@@ -146,6 +153,10 @@ def _observation(
 def summary(profile: Profile) -> Iterator[str]:
     """What was found of a tool, for a person; what its profile does not give, first."""
     name = " ".join(filter(None, (profile.tool, profile.variant, profile.version)))
+    if not has_counted(profile):
+        [(note, _)] = Counter(outcome.note for outcome in profile.probes).most_common(1)
+        yield f"{name}: counted none of the probes, and so there is no profile of it: {note}"
+        return
     counted = sum(outcome.counted for outcome in profile.probes)
     exact = sum(outcome.exact for outcome in profile.probes)
     asked = sum(outcome.cases for outcome in profile.probes)

@@ -125,6 +125,7 @@ def of_module(
             found.update(_of_convolution(tensors[0], weight, first))
     bias = getattr(module, "bias", None)
     if isinstance(bias, torch.Tensor) and first is not None and first.ndim:
+        found["biases"] = bias.numel()
         found["biases_by_sample"] = bias.numel() * first.shape[0]
     found.update(_of_attributes(module, tensors[0] if tensors else None, first, inside))
     return found

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from harness.fitting import Formula, in_words, value
 from harness.predict import Counted, Prediction, predict
-from harness.profile import DISPATCHED, HOOKS, TRACED, Profile
+from harness.profile import DISPATCHED, HOOKS, NOT_SEEN, TRACED, Profile
 from harness.trace import (
     DEAD,
     FUNCTION,
@@ -50,7 +50,13 @@ PRODUCTS = {
 }
 """Quantities that stand for products, and what it is called where they are not the reference's."""
 
-_INSIDE = {"bias_adds": BIAS, "scores": "activation", "states": "elementwise"}
+_INSIDE = {
+    "bias_adds": BIAS,
+    "biases": BIAS,
+    "biases_by_sample": BIAS,
+    "scores": "activation",
+    "states": "elementwise",
+}
 """What other quantities of a layer of products are."""
 
 
@@ -296,7 +302,8 @@ def _products(
     told = sum((amount for _, amount in seen), start=Fraction(0))
     label = _label_of_work(item, trace)
     if not told:
-        yield Cause(_unseen(item, trace, profile), -wanted, label, "", item.path)
+        probes = _probes_of_unseen(item, trace, profile)
+        yield Cause(_unseen(item, trace, profile), -wanted, label, "", item.path, probes)
     elif told != wanted:
         yield Cause(
             _changed(seen, told, wanted), told - wanted, label, _in_detail(seen), item.path,
@@ -317,6 +324,21 @@ def _unseen(item: WorkItem, trace: Trace, profile: Profile) -> str:
     module = trace.at(item.path)
     is_layer = module is not None and any(name.startswith("torch.nn.") for name in _names(module))
     return UNSEEN_MODULE if profile.habits.view == HOOKS and is_layer else UNSEEN_FUNCTION
+
+
+def _probes_of_unseen(item: WorkItem, trace: Trace, profile: Profile) -> tuple[str, ...]:
+    """The probes that show of what ran there, or of the layer it ran in, that it is not seen."""
+    ran = (trace.sites[index] for index in trace.inside(item.site))
+    module = trace.at(item.path)
+    names = [site.name for site in ran if site.amounts.get("macs")]
+    names += [module.name] if module is not None else []
+    found = (
+        rule.probes
+        for name in dict.fromkeys(names)
+        for rule in profile.by_site.get(name, ())
+        if rule.outcome == NOT_SEEN and rule.probes
+    )
+    return next(found, ())
 
 
 def _names(module: ModuleSite) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ QUANTITIES: dict[str, str] = {
     "taps": "element of a kernel at each position",
     "weights": "weight",
     "summands": "summand",
+    "biases": "value of the bias",
     "weights_by_sample": "weight for each sample",
     "biases_by_sample": "value of the bias for each sample",
     "positions": "output of one channel",
@@ -163,6 +164,18 @@ class Trace:
                 path = path.rpartition(".")[0]
             found.setdefault("", []).append(index)
         return found
+
+    @cached_property
+    def _inside(self) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for index in range(len(self.sites)):
+            for around in ancestors(self, index):
+                found.setdefault(around, []).append(index)
+        return found
+
+    def inside(self, site: int) -> list[int]:
+        """Indices of a site and of those inside it."""
+        return self._inside.get(site, [])
 
     def work_under(self, path: str) -> list[int]:
         """Indices of the products of the reference in a module and those inside it."""

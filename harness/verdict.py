@@ -21,12 +21,12 @@ _NAME = 26
 def lines(settlement: Settlement, width: int | None = None) -> Iterator[str]:
     """All that is printed of a settlement, wrapped to a width if one is given."""
     tools = settlement["tools"]
-    yield _title(settlement)
+    yield from _wrapped(_title(settlement), width)
     yield ""
     for sentence in verdict(settlement):
         yield from _wrapped(sentence, width)
     yield ""
-    yield from _reference(settlement)
+    yield from _reference(settlement, width)
     for tool in tools:
         if tool["status"] == "counted":
             yield from _waterfall(tool, width)
@@ -47,7 +47,14 @@ def _title(settlement: Settlement) -> str:
 
 
 def _wrapped(text: str, width: int | None, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent=indent) if width else [text]
+    return _folded(text, width, "", indent) if width else [text]
+
+
+def _folded(text: str, width: int, first: str, then: str) -> list[str]:
+    """Lines of a width, with names and addresses left whole."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
+    )
 
 
 def name_of(tool: Mapping[str, Any]) -> str:
@@ -131,7 +138,7 @@ def giga(count: int, unit: str) -> str:
 # -- the waterfall ---------------------------------------------------------------------------------
 
 
-def _reference(settlement: Settlement) -> Iterator[str]:
+def _reference(settlement: Settlement, width: int | None) -> Iterator[str]:
     reference = settlement["reference"]
     if reference["macs"] is None:
         return
@@ -140,14 +147,16 @@ def _reference(settlement: Settlement) -> Iterator[str]:
         for kind in _KINDS
         if reference["components"].get(f"{kind}_macs")
     ]
-    yield _step("reference", f"{reference['macs']:,}", "MACs   " + " · ".join(parts))
+    text = "   ".join(filter(None, ("MACs", " · ".join(parts))))
+    yield from _step_wrapped("reference", f"{reference['macs']:,}", text, width)
 
 
 def _waterfall(tool: Mapping[str, Any], width: int | None) -> Iterator[str]:
     yield _step(name_of(tool), f"{tool['reported']:,}", _unit(tool))
     if tool["unit"] == "FLOP":
         wanted = f"{tool['reference']:,}"
-        yield _step("  × 2", wanted, "the reference in FLOPs, two for each multiply-accumulate")
+        words = "the reference in FLOPs, two for each multiply-accumulate"
+        yield from _step_wrapped("  × 2", wanted, words, width)
     for cause in tool["causes"]:
         yield from _cause(cause, width)
     left = f"{tool['unexplained']:+,}" if tool["unexplained"] else "0"
@@ -192,7 +201,7 @@ def _step_wrapped(name: str, number: str, text: str, width: int | None) -> list[
     if not width or len(text) <= room:
         return [_step(name, number, text)]
     indent = " " * 6
-    return [head, *textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent)]
+    return [head, *_folded(text, width, indent, indent)]
 
 
 # -- advice ----------------------------------------------------------------------------------------

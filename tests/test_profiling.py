@@ -12,7 +12,8 @@ from harness import battery
 from harness.models import build, make_inputs, make_kwargs
 from harness.predict import predict
 from harness.profile import COUNTED, DISPATCHED, HOOKS, TRACED, Habits, ParamHabits, Profile
-from harness.profiling import Named, Observation, profile_of
+from harness.profiling import Named, profile_of
+from harness.reading import Observation
 from harness.specs import parse_inputs
 from harness.trace import FUNCTION, OPERATOR, ModuleSite, Trace
 from harness.tracer import trace

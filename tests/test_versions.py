@@ -18,7 +18,15 @@ from harness.measuring import MEASUREMENTS
 from harness.results import FINDINGS, Results, measurements_in
 from harness.run import run_all
 from harness.scheduler import Cell, Job, Limits, Scheduler
-from harness.schema import Finding, Measurement, Record, Reference, Status
+from harness.schema import (
+    Finding,
+    Measurement,
+    Record,
+    Reference,
+    SideEffect,
+    Status,
+    TraceRecord,
+)
 from harness.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -29,12 +37,14 @@ FAKES = Path(__file__).with_name("fakes.py")
 SMALL = subject(f"{FAKES}:small", ["1x8"])
 LIMITS = Limits(timeout_seconds=120, memory_bytes=4 << 30)
 KINDS: dict[str, type[Record]] = {
+    "audit": SideEffect,
     "findings": Finding,
     "measurements": Measurement,
-    "probes": Measurement,
-    "probe_references": Reference,
     "references": Reference,
+    "traces": TraceRecord,
 }
+LOCAL = {"latest", "models", "settled"}
+"""Results that are not committed."""
 
 ADAPTER = """
     from adapters.contract import Reading, Tool
@@ -240,9 +250,10 @@ def outcome(scheduler: Scheduler, column: Column, model: ModelSpec = SMALL.spec)
 @pytest.mark.slow
 def test_models_of_a_preloaded_module_share_a_host_and_no_cell() -> None:
     cell = Cell(f"{FAKES}:TELLS_ITS_PARENT", None)
-    probes = [ModelSpec("module", "harness.probes", name) for name in ("torch_relu", "torch_tanh")]
+    home = "harness.battery.modules"
+    probes = [ModelSpec("module", home, name) for name in ("Imported", "LeafDict")]
     own = [ModelSpec("file", str(FAKES), "small")] * 2
-    with Scheduler(1, LIMITS, preload=("harness.probes",)) as scheduler:
+    with Scheduler(1, LIMITS, preload=(home,)) as scheduler:
         jobs = [Job(model, ("1x8",), (cell, cell)) for model in (*probes, *own)]
         events = [event for event in scheduler.run(jobs) if event.cell and event.outcome]
     outcomes = [event.outcome for event in events if event.outcome]
@@ -282,7 +293,8 @@ def test_what_cannot_be_installed(text: str, kept: Path) -> None:
 
 
 def committed() -> list[Path]:
-    return sorted((ROOT / "results").rglob("*.jsonl"))
+    found = sorted((ROOT / "results").glob("*/*.jsonl"))
+    return [path for path in found if path.parent.name not in LOCAL and path.stem in KINDS]
 
 
 @pytest.mark.parametrize("path", committed(), ids=lambda path: f"{path.parent.name}/{path.stem}")
