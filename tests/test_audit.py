@@ -107,6 +107,17 @@ def test_each_check_is_read_somewhere() -> None:
     assert set(trials.TRIALS) == set(effects.TRIALS)
 
 
+def test_a_fresh_copy_is_one_that_no_trial_has_run() -> None:
+    from harness.audit import trials
+    from harness.audit.models import neighbour
+
+    fresh = neighbour()
+    fresh.model.register_forward_hook(lambda model, *_: setattr(model, "ran", 1))
+    ground = trials.Ground(neighbour(), fresh, lambda subject: str(hasattr(subject.model, "ran")))
+    assert trials.TRIALS["fresh_forward"](ground).startswith("output ")
+    assert trials.TRIALS["again_fresh"](ground) == "False"
+
+
 def test_what_the_model_raises_is_to_be_passed_on() -> None:
     records = audited([f"{FAKES}:CALL", f"{FAKES}:CLEAN"], STOPS)
     assert found(records) == {"leaves_call": {"call"}, "leaves_clean": set(), "reference": set()}

@@ -102,10 +102,9 @@ def test_functionals_stay_patched_when_the_model_raises_and_later_counts_are_inf
 def test_flopth_replaces_the_call_of_leaf_classes(records: list[SideEffect]) -> None:
     patched = one(records, "flopth", PLAIN, "classes")
     assert patched.amount == 6
-    assert "torch.nn.modules.linear.Linear.__call__" in patched.detail
+    assert patched.detail.count(".__call__") == 3  # of the three that are named
     assert one(records, "flopth", PLAIN, "buffers").amount == 6
-    after = one(records, "flopth", PLAIN, "again_fresh").after
-    assert after == "raised KeyError: \"attribute 'flops' already exists\""
+    assert one(records, "flopth", PLAIN, "state_dict").amount == 6
 
 
 def test_torch_flops_is_looked_at_for_numpy(records: list[SideEffect]) -> None:

@@ -68,7 +68,7 @@ def _forward(ground: Ground) -> str:
 
 
 def _fresh_forward(ground: Ground) -> str:
-    return output(ground.fresh) if ground.fresh else ""
+    return output(_unused(ground.fresh)) if ground.fresh else ""
 
 
 def _neighbour_forward(_ground: Ground) -> str:
@@ -179,11 +179,12 @@ def _again(ground: Ground) -> str:
 
 
 def _again_fresh(ground: Ground) -> str:
-    if not ground.fresh:
-        return ""
-    # The tool gets a copy, so that the next trial's is as fresh.
-    model = copy.deepcopy(ground.fresh.model)
-    return ground.said(Subject(model, ground.fresh.inputs, ground.fresh.kwargs))
+    return ground.said(_unused(ground.fresh)) if ground.fresh else ""
+
+
+def _unused(fresh: Subject) -> Subject:
+    """A copy, so that what a trial leaves in it is not there for the next one."""
+    return Subject(copy.deepcopy(fresh.model), fresh.inputs, fresh.kwargs)
 
 
 def _again_meta(ground: Ground) -> str:
