@@ -431,9 +431,13 @@ def audit(  # noqa: PLR0913, PLR0917 - the options of a command
     from harness.scheduler import Limits, default_memory_bytes
 
     columns, cases = run.tools(tool or ()), run.cases(models)
-    with Bar() as notice:
-        limits = Limits(timeout, default_memory_bytes(jobs))
-        effects = run.audit(columns, cases, jobs, limits, notice)
+    limits = Limits(timeout, default_memory_bytes(jobs))
+    try:
+        with Bar() as notice:
+            effects = run.audit(columns, cases, jobs, limits, notice)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. Nothing is kept of an audit that is not finished.\n")
+        raise typer.Exit(130) from None
     if out:
         run.publish(out, effects)
     if as_json:

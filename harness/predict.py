@@ -75,10 +75,17 @@ def _of_sites(trace: Trace, level: str) -> Iterator[Term]:
 def _of_module(index: int, module: ModuleSite, trace: Trace, habits: Habits) -> Term:
     amounts = module.last if habits.last_call and module.last else module.amounts
     weight = Fraction(len(parents(module, trace)) ** habits.each_parent)
-    if habits.per_sample and trace.batch:
-        weight /= trace.batch
+    weight /= divisor(habits, trace)
     names = (module.name, *(SUBCLASS + base for base in module.bases))
     return Term(names, MODULE, module.path, index, module.traits, amounts, weight)
+
+
+def divisor(habits: Habits, trace: Trace) -> int:
+    """By what a tool divides what it counts for modules: the batch as it sees it, or 1."""
+    given = trace.modules[0].traits if trace.modules else {}
+    alone = not given.get("keywords") and "," not in given.get("ndims", "")
+    divides = habits.per_sample and (alone or not habits.of_one_input)
+    return trace.batch if divides and trace.batch else 1
 
 
 def parents(module: ModuleSite, trace: Trace) -> list[str]:

@@ -61,6 +61,7 @@ class Habits:
     Attributes:
         view: which sites it sees at all, one of `VIEWS`.
         per_sample: whether it divides what it counts for modules by the batch.
+        of_one_input: whether it does so only for models that are given one input, by position.
         last_call: whether of a module that is called again only the last call counts.
         each_parent: by which power of the number of its parents a module counts: 0 where it counts
             once, 1 where it is read for each, 2 where it is also hooked for each.
@@ -69,6 +70,7 @@ class Habits:
 
     view: str = HOOKS
     per_sample: bool = False
+    of_one_input: bool = False
     last_call: bool = False
     each_parent: int = 0
     hides_inside: bool = False

@@ -25,6 +25,9 @@ from harness.reading import Observation, flat, key_of, rules_of
 from harness.said import said_by_probe
 from harness.trace import ModuleSite, Trace
 
+BATCHES = ((False, False), (True, False), (True, True))
+"""Whether a tool divides by the batch, and only where there is one input."""
+
 POWERS = (0, 1, 2)
 """Of the number of a module's parents, that are tried."""
 
@@ -75,8 +78,8 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         return best
     others = [each for each in counted if not _is_plain(each.trace)]
     choices = [
-        replace(best, per_sample=per_sample, last_call=last, each_parent=power)
-        for per_sample, last, power in product((False, True), (False, True), POWERS)
+        replace(best, per_sample=batch, of_one_input=one, last_call=last, each_parent=power)
+        for (batch, one), last, power in product(BATCHES, (False, True), POWERS)
     ]
     return max(choices, key=lambda each: _exact(others, each, read[best]))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from harness.fitting import Formula, in_words, value
-from harness.predict import Counted, Prediction, predict
+from harness.predict import Counted, Prediction, divisor, predict
 from harness.profile import DISPATCHED, HOOKS, NOT_SEEN, TRACED, Profile
 from harness.trace import (
     DEAD,
@@ -183,7 +183,7 @@ def _habits(counted: Counted, trace: Trace, profile: Profile) -> Iterator[Cause]
     module = trace.modules[counted.term.index]
     label, path, formula = short(module.name), module.path, counted.rule.formula
     every, said = value(formula, module.amounts), value(formula, counted.term.amounts)
-    times = counted.term.weight * (trace.batch if profile.habits.per_sample else 1)
+    times = counted.term.weight * divisor(profile.habits, trace)
     steps = (
         (COUNTED_ONCE, said - every, f"the last of {module.calls} calls of"),
         (COUNTED_AGAIN, said * (times - 1), f"{times} times, as it has several parents:"),
@@ -379,7 +379,7 @@ def _rows_that_differ(
         home = _home(counted.term.path, known)
         times = 1
         if counted.term.level == MODULE and profile.habits.each_parent:
-            times = int(counted.term.weight * (trace.batch if profile.habits.per_sample else 1))
+            times = int(counted.term.weight * divisor(profile.habits, trace))
         expected[home] = expected.get(home, Fraction(0)) + counted.amount / times
     unclear = _around_shared(trace)
     for name, said in rows.items():

@@ -135,8 +135,14 @@ def same(one: str | None, other: str | None) -> bool:
     return canonicalize_version(one or "") == canonicalize_version(other or "")
 
 
+_VARIANT_LAST = re.compile(r"(?P<name>[\w-]+)==(?P<version>[\w.+!-]+):(?P<variant>\w+)$")
+
+
 def parse(text: str) -> Named:
-    """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`."""
+    """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`; a variant stands behind the name or last."""
+    swapped = _VARIANT_LAST.match(text)
+    if swapped:
+        return Named(f"{swapped['name']}:{swapped['variant']}", version=swapped["version"])
     for sign in ("@", "=="):
         name, found, rest = text.rpartition(sign)
         if found and ":" not in rest:

@@ -127,6 +127,8 @@ def said(results: Results) -> dict[str | None, int | None]:
         ("thop", ("thop", None, None)),
         ("thop@folder", ("thop", None, "folder")),
         ("ptflops:aten@a/b", ("ptflops:aten", None, "a/b")),
+        ("ptflops:aten==0.7", ("ptflops:aten", "0.7", None)),
+        ("ptflops==0.7:aten", ("ptflops:aten", "0.7", None)),
         ("thop==0.1.0.post2206102148", ("thop", "0.1.0.post2206102148", None)),
         ("ptflops:aten==0.6.9", ("ptflops:aten", "0.6.9", None)),
         ("me@home/file.py:TOOL", ("me@home/file.py:TOOL", None, None)),

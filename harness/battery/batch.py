@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.battery.probe import Case, Make, Probe, Shape, function, given, layer
+from harness.battery.structure import own
 
 _BATCHES = (1, 2, 4, 5, 3, 2, 1)
 _OUTS = (3, 5, 2, 7, 4, 3, 6)
@@ -146,7 +147,39 @@ _FUNCTIONS: dict[str, tuple[Make, list[Case]]] = {
     ),
 }
 
+
+def _two(name: str = "", other: str = "") -> list[Case]:
+    return [
+        Case((f"{name}{sides}", f"{other}{sides}"), (), case.sizes)
+        for case in _TO_CHANNELS
+        for sides in case.inputs
+    ]
+
+
+_WHOLE: dict[str, tuple[str, Make, list[Case]]] = {
+    "two_inputs": ("a model of two inputs, in batches", own("TwoImages"), _two()),
+    "two_inputs_by_keyword": (
+        "a model of two inputs by keyword, in batches",
+        own("TwoImages"),
+        _two("image=", "other="),
+    ),
+    "second_by_keyword": (
+        "a model of two inputs, the second by keyword, in batches",
+        own("TwoImages"),
+        _two("", "other="),
+    ),
+    "whole_by_keyword": (
+        "a Conv2d as the whole model, by keyword, in batches",
+        _layer("Conv2d", 3),
+        [Case((f"input={case.inputs[0]}",), (), case.sizes) for case in _TO_CHANNELS],
+    ),
+}
+
 PROBES: tuple[Probe, ...] = (
+    *(
+        layer(f"batch/{key}", about, make, cases, root="itself")
+        for key, (about, make, cases) in _WHOLE.items()
+    ),
     *(
         layer(f"batch/{key}", f"{key.replace('_', ' ')}, in batches", make, cases, call)
         for key, (make, cases, call) in _LAYERS.items()
