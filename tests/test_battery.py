@@ -24,7 +24,7 @@ from harness.catalogue import model_lines, subject
 from harness.counting import counted
 from harness.errors import UsageError
 from harness.ledger import Ledger
-from harness.models import build, make_inputs
+from harness.models import build, make_inputs, make_kwargs
 from harness.specs import ModelSpec, parse_inputs, parse_model
 
 GROUPS = list(dict.fromkeys(name.partition("/")[0] for name in battery.PROBES))
@@ -97,12 +97,13 @@ def ran(group: str) -> dict[str, list[Ran]]:
 
 def _ran(probe: Probe, number: int) -> Ran:
     model = build(battery.spec(probe.name, number))
-    inputs = make_inputs(parse_inputs(probe.cases[number].inputs))
-    before = [tensor.clone() for tensor in inputs]
+    specs = parse_inputs(probe.cases[number].inputs)
+    inputs, named = make_inputs(specs), make_kwargs(specs)
+    before = [tensor.clone() for tensor in (*inputs, *named.values())]
     with torch.no_grad():
-        first, second = model(*inputs), model(*inputs)
-    kept = all(map(torch.equal, before, inputs))
-    return Ran(first, second, kept, count(model, *inputs))
+        first, second = model(*inputs, **named), model(*inputs, **named)
+    kept = all(map(torch.equal, before, (*inputs, *named.values())))
+    return Ran(first, second, kept, count(model, *inputs, **named))
 
 
 def quantities(ledger: Ledger) -> list[int]:

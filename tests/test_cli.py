@@ -188,8 +188,8 @@ def test_run_gives_files_and_the_same_again(tmp_path: Path) -> None:
         texts.append({path.name: path.read_text() for path in (tmp_path / name).iterdir()})
     first, second = texts
     assert set(first) == set(second) == {
-        "measurements.jsonl", "references.jsonl", "probes.jsonl", "probe_references.jsonl",
-        "findings.jsonl", "table.csv", "table.md",
+        "measurements.jsonl", "references.jsonl", "traces.jsonl", "findings.jsonl",
+        "settlements.jsonl", "table.csv", "table.md",
     }  # fmt: skip
     for name in first:
         assert _timeless(first[name]) == _timeless(second[name]), name

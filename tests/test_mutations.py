@@ -285,9 +285,17 @@ def any_inside(cell: Cell) -> bool:
     )
 
 
+def any_batch_of_several(cell: Cell) -> bool:
+    """Whether a tool that divides by the batch is given more than one input here."""
+    given = cell.trace.modules[0].traits
+    several = bool(given["keywords"]) or "," in given["ndims"]
+    return cell.profile.habits.per_sample and several and any_batch(cell)
+
+
 HABITS: dict[str, tuple[Sequence[Any], Callable[[Cell], bool]]] = {
     "view": (VIEWS, lambda cell: bool(cell.said.reported)),
     "per_sample": ((False, True), any_batch),
+    "of_one_input": ((False, True), any_batch_of_several),
     "last_call": ((False, True), any_called_again),
     "each_parent": (POWERS, any_with_parents),
     "hides_inside": ((False, True), any_inside),
@@ -315,7 +323,7 @@ def test_every_habit_matters_where_it_can(cells: Cells, habit: str) -> None:
 
 
 PARAM_HABITS: dict[str, Sequence[Any]] = {
-    "of": ("none", "all", "trainable", "by module"),
+    "of": ("none", "all", "trainable", "leaves", "by module"),
     "seen": (),
     "inside": (False, True),
     "root": (False, True),
@@ -415,7 +423,9 @@ def test_the_totals_of_the_reference_matter(cells: Cells, by: int) -> None:
 @each_tool
 def test_the_parameters_of_every_module_matter(cells: Cells) -> None:
     """To tools that count by module or only what is to be trained; others say the total."""
-    read = {"by module": ("params",), "trainable": ("params", "trainable")}
+    read = {
+        "by module": ("params",), "leaves": ("params",), "trainable": ("params", "trainable"),
+    }  # fmt: skip
     fields = read.get(cells[0].profile.params.of, ())
     for cell in cells:
         for index, module in enumerate(cell.trace.modules):

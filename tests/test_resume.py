@@ -225,8 +225,9 @@ def test_interrupt_says_how_to_go_on(interrupted: Interrupted) -> None:
         "the same command goes on from there."
     )
     assert [line for line in progress if line] == [
-        "[1/8] small: reference counted",
-        f"[2/8] small: {FAKES}:SLEEPS_1 counted",
+        "[1/10] small: reference counted",
+        "[2/10] small: trace counted",
+        f"[3/10] small: {FAKES}:SLEEPS_1 counted",
     ]
 
 

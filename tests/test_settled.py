@@ -103,6 +103,14 @@ def test_a_sample_of_the_table_is_the_same_again(again: Path, where: Subject) ->
 # -- what is committed -----------------------------------------------------------------------------
 
 
+# Mask R-CNN pastes its masks otherwise when it is traced: by a scripted function, whose resizing
+# fvcore does not see. The trace is of a run that is not traced.
+EXCEPTIONS = {
+    ("torchvision", "torchvision:maskrcnn_resnet50_fpn", "fvcore", None),
+    ("torchvision", "torchvision:maskrcnn_resnet50_fpn_v2", "fvcore", None),
+}
+
+
 def stored_lines() -> Iterable[tuple[str, Settlement]]:
     for path in sorted(COMMITTED.glob(f"*/{FILE}")):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -110,7 +118,7 @@ def stored_lines() -> Iterable[tuple[str, Settlement]]:
 
 
 def test_every_committed_number_adds_up_and_is_explained() -> None:
-    counted = 0
+    counted, left = 0, set()
     for directory, found in stored_lines():
         reference = found["reference"]
         for tool in found["tools"]:
@@ -126,8 +134,10 @@ def test_every_committed_number_adds_up_and_is_explained() -> None:
                 deltas = sum(cause["delta"] for cause in tool["params_causes"])
                 wanted = reference["params"] + deltas + tool["params_unexplained"]
                 assert tool["params"] == wanted, where
-            assert is_explained(tool), where
-    assert counted > 500
+            if not is_explained(tool):
+                left.add(where)
+    assert counted > 1000
+    assert left == EXCEPTIONS
 
 
 def test_no_committed_settlement_is_printed_wider_than_a_terminal() -> None:
