@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import store
+from harness import store, versions
 from harness.catalogue import Column, Subject
 from harness.environment import environment
+from harness.errors import UsageError
 from harness.records import is_current, measurement, reference, trace_record
 from harness.scheduler import REFERENCE, TRACE, Cell, Event, Job, Scheduler
 from harness.schema import Measurement, Record, Reference, TraceRecord
@@ -52,7 +53,13 @@ class Plan:
 
 
 def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None:
-    """Run the cells that the journals of a directory do not have yet, and append their records."""
+    """Run the cells that the journals of a directory do not have yet, and append their records.
+
+    Raises:
+        UsageError: a tool is not what is installed, since another wrote over its files.
+    """
+    for column in plan.columns:
+        _check(column)
     jobs = _open_jobs(plan, out)
     total = sum(len(job.cells) for job in jobs)
     if not total:
@@ -74,6 +81,18 @@ def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None
                     column = by_cell[event.cell]
                     journals[MEASUREMENTS].append(measurement(column, where, event.outcome))
             notice(event, done, total)
+
+
+def _check(column: Column) -> None:
+    tool = column.tool
+    changed = versions.overwritten(tool.distribution, tool.package, column.site)
+    owners = sorted({owner for owner in changed.values() if owner})
+    if owners:
+        raise UsageError(
+            f"{tool.name} is not what is installed: {', '.join(owners)} wrote over {len(changed)} "
+            "of its files.",
+            f"Install it anew, or apart: `flopaudit install {tool.distribution}==VERSION`.",
+        )
 
 
 def _files() -> Iterable[str]:

@@ -86,6 +86,8 @@ def overwritten(distribution: str, package: str, site: Path | None = None) -> Ma
         package: the name that it is imported by.
         site: the folder that it is in, if it is not the installed one.
     """
+    if distribution == _SHARED:
+        return {}  # many thousand files, and no other brings any of them
     path = sys.path if site is None else [str(site)]
     start = package.replace(".", "/")
     own = next(iter(metadata.distributions(name=distribution, path=path)), None)

@@ -177,6 +177,12 @@ def test_files_that_another_distribution_overwrote_are_found(tmp_path: Path) -> 
     }
     installed = next(each for each in records if (each.tool, each.check) == ("fake", "installed"))
     assert installed.detail == "fake_counter/__init__.py Fake.Counter → other-counter"
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", "--models", "resnet18", "--tools", tool],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "fake is not what is installed: other-counter wrote over 1 of its files" in done.stderr
 
 
 @pytest.fixture(scope="module")
