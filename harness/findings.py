@@ -13,10 +13,11 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import floor
 
+from harness.attribution import short
 from harness.known_issues import link
 from harness.predict import params_by_module, predict_params
 from harness.profile import Profile
-from harness.reconcile import UNIT, Account, Cause, Said, account, short
+from harness.reconcile import UNIT, Account, Cause, Said, account
 from harness.schema import Finding, Measurement, Quantity, Reference, Status, Unit
 from harness.trace import ModuleSite, Trace
 

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from harness.attribution import class_at, rows_that_differ, short
 from harness.fitting import Formula, in_words, value
 from harness.predict import Counted, Prediction, divisor, predict
 from harness.profile import DISPATCHED, HOOKS, NOT_SEEN, TRACED, Profile
 from harness.trace import (
     DEAD,
-    FUNCTION,
     MODULE,
-    QUANTITIES,
     Amounts,
     ModuleSite,
     Trace,
@@ -35,6 +34,7 @@ PARTLY = "partly seen"
 MORE = "products counted again"
 BY_OUTPUT = "transposed convolution counted by output"
 ROUNDED = "rounded"
+BY_WEIGHTS = "weights counted for products"
 DEAD_CODE = "dead code not traced"
 PER_SAMPLE = "per sample"
 COUNTED_AGAIN = "shared module counted again"
@@ -47,8 +47,18 @@ PRODUCTS = {
     "macs_to_4_digits": ROUNDED,
     "macs_of_first": PARTLY,
     "own_macs": PARTLY,
+    "weights": BY_WEIGHTS,
+    "weights_by_sample": BY_WEIGHTS,
 }
 """Quantities that stand for products, and what it is called where they are not the reference's."""
+
+
+def products_in(counted: Counted) -> Formula:
+    """The part of a formula that stands for products; none at a site that has none."""
+    if not counted.term.amounts.get("macs"):
+        return {}
+    return {name: factor for name, factor in counted.rule.formula.items() if name in PRODUCTS}
+
 
 _INSIDE = {
     "bias_adds": BIAS,
@@ -128,7 +138,7 @@ def account(said: Said, reference_macs: int, trace: Trace, profile: Profile) -> 
     if total.denominator != 1:
         causes.append(Cause(FRACTION, Fraction(int(total)) - total, "the total"))
     rest = said.total - reference_macs - sum((c.amount for c in causes), start=Fraction(0))
-    rows = tuple(_rows_that_differ(said.rows, prediction, trace, profile))
+    rows = tuple(rows_that_differ(said.rows, prediction, trace, profile))
     whole = int(rest)
     note = "; ".join(_notes(whole, prediction, rows, trace.macs - reference_macs))
     return Account(tuple(causes), whole, note, rows)
@@ -195,10 +205,9 @@ def _habits(counted: Counted, trace: Trace, profile: Profile) -> Iterator[Cause]
 
 
 def _beside_products(counted: Counted, trace: Trace) -> Iterator[Cause]:
-    term, others = counted.term, dict(counted.rule.formula)
-    for name in PRODUCTS:
-        others.pop(name, None)
-    layer = any(name in PRODUCTS for name in counted.rule.formula)
+    term, products = counted.term, products_in(counted)
+    others = {n: f for n, f in counted.rule.formula.items() if n not in products}
+    layer = bool(products)
     groups: dict[str, dict[str, Fraction]] = {}
     for name, coefficient in others.items():
         cause = _INSIDE.get(name) or ("elementwise" if layer else _kind(counted, trace))
@@ -237,24 +246,12 @@ def label_of(counted: Counted, trace: Trace) -> str:
     term = counted.term
     if term.level == MODULE:
         return short(trace.modules[term.index].name)
-    return f"{short(term.names[0])} in {_class_at(term.path, trace)}"
-
-
-def short(name: str) -> str:
-    """The last part of a dotted name; of a method with its class."""
-    parts = name.split(".")
-    return ".".join(parts[-2:]) if "Tensor" in parts[-2:-1] else parts[-1]
-
-
-def _class_at(path: str, trace: Trace) -> str:
-    module = trace.at(path)
-    return short(module.name) if module else path
+    return f"{short(term.names[0])} in {class_at(term.path, trace)}"
 
 
 def _shares(counted: Counted, trace: Trace) -> Iterator[tuple[int, Fraction]]:
     """The products that a site counts, shared out to the reference's they are of."""
-    products = {n: f for n, f in counted.rule.formula.items() if n in PRODUCTS}
-    amount = value(products, counted.term.amounts)
+    amount = value(products_in(counted), counted.term.amounts)
     if not amount:
         return
     items = list(_items_at(counted, trace))
@@ -312,7 +309,7 @@ def _products(
 
 
 def _label_of_work(item: WorkItem, trace: Trace) -> str:
-    return f"{item.kind} by {short(trace.sites[item.site].name)} in {_class_at(item.path, trace)}"
+    return f"{item.kind} by {short(trace.sites[item.site].name)} in {class_at(item.path, trace)}"
 
 
 def _unseen(item: WorkItem, trace: Trace, profile: Profile) -> str:
@@ -356,66 +353,5 @@ def _changed(seen: Sequence[tuple[Counted, Fraction]], told: Fraction, wanted: F
 def _in_detail(seen: Sequence[tuple[Counted, Fraction]]) -> str:
     words = []
     for counted, _ in seen:
-        products = {n: f for n, f in counted.rule.formula.items() if n in PRODUCTS}
-        words.append(f"{in_words(products)} at {short(counted.term.names[0])}")
+        words.append(f"{in_words(products_in(counted))} at {short(counted.term.names[0])}")
     return " and ".join(dict.fromkeys(words)) + " for"
-
-
-# -- rows ------------------------------------------------------------------------------------------
-
-
-def _rows_that_differ(
-    rows: Mapping[str, int], prediction: Prediction, trace: Trace, profile: Profile
-) -> Iterator[str]:
-    """Modules for which the tool says something else than predicted, in the model's order."""
-    if not rows:
-        return
-    expected: dict[str, Fraction] = {}
-    homes = {name: trace.names_of(name)[0] for name in rows}
-    known = set(homes.values())
-    for counted in prediction.counted:
-        if profile.habits.view == HOOKS and counted.term.level == FUNCTION:
-            continue  # counted for the whole, not for a module
-        home = _home(counted.term.path, known)
-        times = 1
-        if counted.term.level == MODULE and profile.habits.each_parent:
-            times = int(counted.term.weight * divisor(profile.habits, trace))
-        expected[home] = expected.get(home, Fraction(0)) + counted.amount / times
-    unclear = _around_shared(trace)
-    for name, said in rows.items():
-        if homes[name] in unclear:
-            continue
-        wanted = expected.get(homes[name], Fraction(0))
-        if int(wanted) != said:
-            what = _class_at(name, trace)
-            where = f"{name or 'the root'} ({what})"
-            yield (
-                f"first module that disagrees: {where}, {said:,} said and {int(wanted):,} predicted"
-            )
-
-
-def _around_shared(trace: Trace) -> set[str]:
-    """Modules that go by several names, and those around them.
-
-    To which of them a tool attributes what runs there differs, and only the sum is certain.
-    """
-    found: set[str] = set()
-    for module in trace.modules:
-        for name in (module.path, *module.aliases) if module.aliases else ():
-            path = name
-            while path:
-                found.add(trace.names_of(path)[0])
-                path = path.rpartition(".")[0]
-            found.add("")
-    return found
-
-
-def _home(path: str, known: set[str]) -> str:
-    while path not in known and path:
-        path = path.rpartition(".")[0]
-    return path
-
-
-def quantity_words(names: Iterable[str]) -> str:
-    """Quantities in words, for a legend."""
-    return ", ".join(QUANTITIES[name] for name in names)

@@ -26,16 +26,23 @@ def cut(tensor: torch.Tensor, shapes: tuple[Shape, ...]) -> tuple[torch.Tensor, 
     return tuple(pieces)
 
 
+_WITHOUT = "parameters/none"
+"""How the names of probes of models without parameters begin."""
+
+
 class Probed(torch.nn.Module):
     """Cuts its input, and hands it to what is probed.
 
-    What is called is looked up by the probe's name, so that the model can be pickled.
+    What is called is looked up by the probe's name, so that the model can be pickled. Some tools
+    ask the first parameter for the device, and so there is one, but where that is what is probed.
     """
 
     def __init__(self, probe: Probe, case: Case) -> None:
         super().__init__()
         self.probe = probe.name
         self.shapes = case.shapes
+        if not probe.name.startswith(_WITHOUT):
+            self.anchor = torch.nn.Parameter(torch.zeros(1))
 
     def _call(self) -> Callable[..., Any] | None:
         from harness.battery import PROBES
