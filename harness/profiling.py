@@ -153,7 +153,8 @@ def _params_seen(habits: ParamHabits, said: Sequence[Observation]) -> tuple[str,
     votes: dict[str, list[bool]] = {}
     for each in said:
         holding = [module for module in each.trace.modules if _holds(module, habits)]
-        names = {_class_key(module) for module in holding}
+        # A class of the probes' own no tool can know.
+        names = {name for module in holding if (name := _class_key(module)) is not None}
         if len(names) == 1:
             votes.setdefault(names.pop(), []).append(bool(each.params))
     return tuple(sorted(name for name, cast in votes.items() if 2 * sum(cast) > len(cast)))
@@ -164,9 +165,8 @@ def _holds(module: ModuleSite, habits: ParamHabits) -> bool:
     return bool(module.own_params and called and (module.path or habits.root))
 
 
-def _class_key(module: ModuleSite) -> str:
-    names = (module.name, *(SUBCLASS + base for base in module.bases))
-    return key_of(names) or module.name
+def _class_key(module: ModuleSite) -> str | None:
+    return key_of((module.name, *(SUBCLASS + base for base in module.bases)))
 
 
 # -- outcomes --------------------------------------------------------------------------------------
