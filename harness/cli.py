@@ -380,7 +380,7 @@ def probe(
     for profile in profiles:
         for line in probing.summary(profile):
             say(line)
-    raise typer.Exit(0 if all(map(probing.has_counted, profiles)) else 1)
+    raise typer.Exit(1 if any(map(probing.has_failed, profiles)) else 0)
 
 
 @app.command()

@@ -113,6 +113,13 @@ def _probe_one(  # noqa: PLR0913, PLR0917 - what a run is given
     return profile
 
 
+def has_failed(profile: Profile) -> bool:
+    """Whether a tool gave no number for any probe, and not since it does not take them at all."""
+    notes = (outcome.note for outcome in profile.probes)
+    refused = all(note.startswith(Status.UNSUPPORTED.value) for note in notes)
+    return not has_counted(profile) and not refused
+
+
 def has_counted(profile: Profile) -> bool:
     """Whether the tool gave a number for any probe; if not, nothing is known of it."""
     return any(outcome.counted for outcome in profile.probes)

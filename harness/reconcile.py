@@ -134,7 +134,7 @@ def account(said: Said, reference_macs: int, trace: Trace, profile: Profile) -> 
     """
     prediction = predict(profile, trace)
     causes = [*_unit(said.factor, trace), *_differences(prediction, trace, profile, said.factor)]
-    total = said.factor * 0 + prediction.total
+    total = prediction.total
     if total.denominator != 1:
         causes.append(Cause(FRACTION, Fraction(int(total)) - total, "the total"))
     rest = said.total - reference_macs - sum((c.amount for c in causes), start=Fraction(0))

@@ -217,9 +217,9 @@ def _in(folder: Path) -> list[Kept]:
 
 
 def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
-    """Keep a version: which it is, and whether it was not there before.
+    """Keep a version: which it is, and whether it was not there so before.
 
-    Its folder appears whole or not at all.
+    Its folder appears whole or not at all. One that lacks what is to be beside it is made anew.
 
     Args:
         requirement: `NAME==VERSION`.
@@ -236,19 +236,28 @@ def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
             f"'{odd or requirement}' is not a version to install.", "Write it as thop==0.1.1."
         )
     there = _find(asked[0][1], asked[0][2])
-    if there:
+    if there and _has(there.folder, [match[1] for match in asked[1:] if match]):
         return there, False
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home(), prefix=".") as scratch:
-            return _install([requirement, *beside], asked[0][1], Path(scratch, "site"))
+            scratched = Path(scratch, "site")
+            return _install([requirement, *beside], asked[0][1], scratched, there)
     except OSError as error:
         raise UsageError(
             f"Cannot write to {home()}: {error.strerror}.", f"Name another folder in ${VARIABLE}."
         ) from error
 
 
-def _install(requirements: Sequence[str], name: str, scratch: Path) -> tuple[Kept, bool]:
+def _has(folder: Path, names: Sequence[str]) -> bool:
+    return {canonicalize_name(name) for name in names} <= {
+        each.distribution for each in _in(folder)
+    }
+
+
+def _install(
+    requirements: Sequence[str], name: str, scratch: Path, old: Kept | None
+) -> tuple[Kept, bool]:
     options = ["--no-deps", "--disable-pip-version-check", "--target", str(scratch)]
     done = subprocess.run(  # noqa: S603 - pip of this interpreter; the requirements were checked
         [sys.executable, "-m", "pip", "install", *options, *requirements],
@@ -261,6 +270,8 @@ def _install(requirements: Sequence[str], name: str, scratch: Path) -> tuple[Kep
     if done.returncode or not found:
         raise PipError(done.stdout.strip())
     folder = home() / found[0].folder_name
+    if old and old.folder.exists():
+        old.folder.rename(scratch.with_name("old"))  # goes with the folder that scratch is in
     new = not folder.exists()  # another run may have been faster
     if new:
         scratch.rename(folder)

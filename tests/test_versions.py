@@ -72,12 +72,12 @@ def metadata(folder: Path, version: str) -> Path:
     return folder
 
 
-def wheel(folder: Path, version: str) -> None:
-    """A wheel of the fake tool."""
-    info = f"fake_counter-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"fake_counter-{version}-py3-none-any.whl", "w") as file:
-        file.writestr("fake_counter/__init__.py", "COUNT = 1\n")
-        file.writestr(f"{info}/METADATA", f"Name: Fake.Counter\nVersion: {version}\n")
+def wheel(folder: Path, version: str, name: str = "fake_counter") -> None:
+    """A wheel of the fake tool, or of what is put beside it."""
+    info, named = f"{name}-{version}.dist-info", name.title().replace("_", ".")
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{name}/__init__.py", "COUNT = 1\n")
+        file.writestr(f"{info}/METADATA", f"Name: {named}\nVersion: {version}\n")
         file.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
@@ -280,6 +280,11 @@ def test_install(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, to
     assert columns(f"{tool}==1")[0].site == folder
     with pytest.raises(versions.PipError, match="No matching distribution"):
         versions.install("fake_counter==2")
+    assert list(kept.iterdir()) == [folder]
+    wheel(tmp_path, "1.0", "beside")
+    assert versions.install("Fake.Counter==1", ["beside"]) == (there, True)
+    assert versions.install("Fake.Counter==1", ["beside"]) == (there, False)
+    assert {path.name for path in folder.iterdir()} >= {"fake_counter", "beside"}
     assert list(kept.iterdir()) == [folder]
 
 
