@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-COMMANDS = ("tools", "install", "models", "count", "run", "bench")
+from harness import cli
+from tests.command_line import flopaudit
 
-
-def flopaudit(
-    *args: str, cwd: Path, columns: int | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in a directory, piped, or as in a terminal of that width."""
-    environment = {**os.environ, "NO_COLOR": "1"}
-    environment.pop("COLUMNS", None)
-    if columns:
-        environment["COLUMNS"] = str(columns)
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *args],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+COMMANDS = [each.callback.__name__ for each in cli.app.registered_commands if each.callback]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,6 +41,7 @@ from harness.schema import Status
 from harness.specs import parse_inputs
 from harness.trace import FUNCTION, QUANTITIES, Amounts, ModuleSite, Site, Trace
 from harness.tracer import trace
+from tests.command_line import flopaudit
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / profiles.DIRECTORY
@@ -442,24 +442,15 @@ def test_long_texts_are_folded_and_nothing_of_them_is_lost() -> None:
     assert [line[2] for line in lines] == ["0", *[""] * (len(lines) - 1)]
 
 
-def flopaudit(*args: str, cwd: Path, columns: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
-    environment |= {"NO_COLOR": "1", **({"COLUMNS": columns} if columns else {})}
-    return subprocess.run(
-        [sys.executable, "-m", "harness", "matrix", *args],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("args", [[], ["conv"], ["attention"], ["*relu*"]])
 def test_tables_fit_the_terminal(args: list[str], tmp_path: Path) -> None:
-    done = flopaudit(*args, cwd=tmp_path, columns="80")
+    done = flopaudit("matrix", *args, cwd=tmp_path, columns=80)
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
 def test_piped_each_row_is_one_line(tmp_path: Path) -> None:
-    done = flopaudit("conv", "--tools", "thop", cwd=tmp_path)
+    done = flopaudit("matrix", "conv", "--tools", "thop", cwd=tmp_path)
     lines = done.stdout.splitlines()
     group, *versions = lines[0].split()
     assert group == "conv"
@@ -471,7 +462,7 @@ def test_piped_each_row_is_one_line(tmp_path: Path) -> None:
 
 
 def test_json_has_every_probe_and_the_formulas(tmp_path: Path) -> None:
-    done = flopaudit("--json", "--tools", "ptflops:aten,thop", cwd=tmp_path)
+    done = flopaudit("matrix", "--json", "--tools", "ptflops:aten,thop", cwd=tmp_path)
     data = json.loads(done.stdout)
     assert list(dict.fromkeys((t["tool"], t["variant"]) for t in data["tools"])) == [
         ("ptflops", "aten"),
@@ -484,7 +475,7 @@ def test_json_has_every_probe_and_the_formulas(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [["nowhere"], ["--tools", "nothing"]])
 def test_what_is_not_there_is_one_sentence(args: list[str], tmp_path: Path) -> None:
-    done = flopaudit(*args, cwd=tmp_path)
+    done = flopaudit("matrix", *args, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("flopaudit: ")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.settlement import FILE
+from tests.command_line import Done, flopaudit
 
 USERS = Path(__file__).with_name("small_models.py")
 MODEL = ("small_models.py:reused", "--input", "1x4x16x16")
@@ -21,19 +21,6 @@ RESULTS = Path("results") / "settled" / FILE
 TOP = {"model", "reference", "tools"}
 TOOL = {"tool", "version", "variant", "status", "reported", "unit", "causes", "unexplained"}
 CAUSE = {"cause", "delta", "evidence"}
-
-Done = subprocess.CompletedProcess[str]
-
-
-def flopaudit(*args: str, cwd: Path, columns: int | None = None) -> Done:
-    """Run the command in a directory, piped, or as in a terminal of that width."""
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    if columns:
-        environment["COLUMNS"] = str(columns)
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *args],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
