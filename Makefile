@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check results bench clean
+.PHONY: run test check results bench constraints clean
 
 run: $(READY)
 	$(BIN)/flopaudit run --preset quick --out results/latest --again
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses logical --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -26,15 +26,22 @@ results: $(READY)
 	$(BIN)/flopaudit run --preset torchvision --out results/torchvision
 	$(BIN)/flopaudit run --draw timm:60:4 --timeout 300 --out results/timm-60-4
 	$(BIN)/flopaudit audit --out results/audit
-	$(BIN)/python -m harness.agreement results/static
+	$(BIN)/python -m flopaudit.studies.agreement results/static
 
 bench: $(READY)
 	$(BIN)/flopaudit bench --out results/bench
-	$(BIN)/python -m harness.speed results/speed
+	$(BIN)/python -m flopaudit.studies.speed results/speed
 
-$(READY): pyproject.toml
+# The versions in .venv, for everyone who calls make; those of nvidia's libraries follow from torch.
+constraints: $(READY)
+	$(BIN)/python -m pip freeze --all --exclude-editable \
+	  | grep -vE '^(pip|wheel|flopaudit|nvidia-[a-z0-9-]*|cuda-[a-z]*|triton)[=@ ]' \
+	  | sed -E "s/$$/; python_version >= '3.11'/" > constraints.txt
+
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 clean:

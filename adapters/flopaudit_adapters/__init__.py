@@ -1,0 +1,57 @@
+"""The tools under audit, one module each; `find` gives a tool by its name.
+
+Adding one: write `flopaudit_adapters/NAME.py` with a `TOOL` (see `contract.py`) and list NAME here.
+A tool of one's own, outside this package, is named `package.module:ATTRIBUTE` or
+`path/to/file.py:ATTRIBUTE`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from flopaudit_adapters.contract import Tool
+
+NAMES = ("thop", "torchstat", "fvcore", "ptflops", "flop_counter")
+
+
+def find(name: str) -> Tool:
+    """Return a tool by its name, or by where its `Tool` is.
+
+    Raises:
+        LookupError: no such tool; the message says what was looked for.
+    """
+    if name in NAMES:
+        return _checked(importlib.import_module(f"flopaudit_adapters.{name}"), "TOOL", name)
+    location, _, attribute = name.rpartition(":")
+    if not location:
+        raise LookupError(f"there is no tool '{name}'")
+    module = _from_file(Path(location)) if location.endswith(".py") else _from_module(location)
+    return _checked(module, attribute, name)
+
+
+def _checked(module: Any, attribute: str, name: str) -> Tool:
+    tool = getattr(module, attribute, None)
+    if not isinstance(tool, Tool):
+        raise LookupError(  # noqa: TRY004 - for the caller it is a tool that was not found
+            f"'{name}' is not a flopaudit_adapters.contract.Tool"
+        )
+    return tool
+
+
+def _from_module(location: str) -> Any:
+    try:
+        return importlib.import_module(location)
+    except ModuleNotFoundError as error:
+        raise LookupError(f"there is no module '{error.name}'") from error
+
+
+def _from_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"flopaudit_tool_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise LookupError(f"there is no adapter file '{path}'")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

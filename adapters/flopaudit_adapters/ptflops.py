@@ -1,0 +1,176 @@
+"""ptflops: MACs by module hooks and patched functionals (`pytorch`) or a dispatch mode (`aten`).
+
+Asked for its per-layer print in plain MACs, ptflops prints exact numbers; the rows are read from
+that print. When the model raises, it prints a traceback and returns (None, None), and so the
+reading holds None. Older versions have one way only and take inputs otherwise; the first print
+rounded numbers alone, and so there are no rows.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from flopaudit_adapters.contract import (
+    LoadedModel,
+    ModuleCount,
+    Tool,
+    ToolResult,
+    Unsupported,
+    known_to,
+    own_rows,
+)
+
+
+def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+    from ptflops import get_model_complexity_info
+
+    if variant != "pytorch" and find_spec(f"ptflops.{variant}_engine") is None:
+        raise Unsupported(f"this version of ptflops has no {variant} backend")
+    printed = io.StringIO()
+    macs, params = get_model_complexity_info(
+        subject.model,
+        tuple(next(_tensors(subject)).shape[1:]),
+        as_strings=False,
+        print_per_layer_stat=True,
+        input_constructor=_input_constructor(subject),
+        ost=printed,
+        # Any unit but GMac, MMac and KMac prints the number itself.
+        **known_to(get_model_complexity_info, backend=variant, flops_units="Mac", param_units=""),
+    )
+    if macs is None:
+        sys.stdout.write(printed.getvalue())
+    read = _aten_rows if variant == "aten" else _pytorch_rows
+    rows = tuple(read(printed.getvalue(), subject.model)) if macs is not None else ()
+    return ToolResult(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
+
+
+def _input_constructor(subject: LoadedModel) -> Callable[[Any], Any] | None:
+    """Gives ptflops the inputs that all tools get: a tensor, or tensors by the names of forward.
+
+    By itself ptflops would feed uninitialised memory, on which some models run otherwise. A version
+    that takes names alone does so where it can: inputs given by name do not reach its hooks.
+    """
+    if len(subject.inputs) == 1 and not subject.kwargs:
+        if _takes_tensors():
+            return lambda _resolution: subject.inputs[0]
+        if subject.inputs[0].is_floating_point() and len(subject.inputs[0]) == 1:
+            return None
+    names = list(inspect.signature(subject.model.forward).parameters)
+    named = {**dict(zip(names, subject.inputs, strict=False)), **subject.kwargs}
+    return lambda _resolution: named
+
+
+def _takes_tensors() -> bool:
+    """Whether this version tells a tensor from names, and so looks for a dict."""
+    import ptflops
+
+    engine = getattr(ptflops, "pytorch_engine", None)
+    run = engine.get_flops_pytorch if engine else ptflops.get_model_complexity_info
+    return "dict" in run.__code__.co_names
+
+
+def _tensors(subject: LoadedModel) -> Iterator[Any]:
+    yield from subject.inputs
+    yield from subject.kwargs.values()
+
+
+_HEADER = re.compile(
+    r"^(?P<indent> *)\((?P<name>[^()]+)\): (?:\d+ x )?(?P<type>\w+)\((?P<rest>.*)$"
+)
+_COUNTS = re.compile(r"(?P<params>\d+), [\d.]+% Params, (?P<macs>[\d.e+]+) Mac, [\d.]+% MACs")
+
+
+def _pytorch_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
+    """The modules whose own count is not the sum of their children's."""
+    counts, children = _module_counts(printed)
+    types = {path: type(module).__name__ for path, module in model.named_modules()}
+    waiting = [""]
+    while waiting:
+        path = waiting.pop()
+        inside = children.get(path, [])
+        if inside and sum(_total(child, counts, children) for child in inside) == _total(
+            path, counts, children
+        ):
+            waiting.extend(reversed(inside))
+        elif path in counts:
+            # Where a module with children has a count of its own, ptflops takes nothing from them.
+            macs, params = counts[path]
+            yield ModuleCount(path, types.get(path, "?"), macs, params)
+
+
+def _total(
+    path: str, counts: dict[str, tuple[float, int]], children: dict[str, list[str]]
+) -> float:
+    """A module's count; a ModuleList prints none, and has that of its children."""
+    if path in counts:
+        return counts[path][0]
+    return sum(_total(child, counts, children) for child in children.get(path, []))
+
+
+def _module_counts(
+    printed: str,
+) -> tuple[dict[str, tuple[float, int]], dict[str, list[str]]]:
+    """Path to (macs, params), descendants held in ancestors; and path to the paths of children."""
+    counts: dict[str, tuple[float, int]] = {}
+    children: dict[str, list[str]] = {}
+    stack: list[tuple[int, list[str]]] = [(-1, [""])]
+    for line in printed.splitlines():
+        header = _HEADER.match(line)
+        if header:
+            indent = len(header["indent"])
+            while stack[-1][0] >= indent:
+                stack.pop()
+            named = {parent: _names(header["name"]) for parent in stack[-1][1]}
+            paths = [f"{p}.{name}" if p else name for p, names in named.items() for name in names]
+            for path in paths:
+                children.setdefault(path.rpartition(".")[0], []).append(path)
+            stack.append((indent, paths))
+        found = _COUNTS.search(header["rest"] if header else line)
+        if found:
+            for path in stack[-1][1]:
+                counts[path] = (float(found["macs"]), int(found["params"]))
+    return counts, children
+
+
+def _names(name: str) -> list[str]:
+    """Torch prints equal neighbours in a ModuleList as one, such as (0-3): 4 x Linear(…)."""
+    first, dash, last = name.partition("-")
+    if dash and first.isdigit() and last.isdigit():
+        return [str(index) for index in range(int(first), int(last) + 1)]
+    return [name]
+
+
+def _aten_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
+    """The children of the root, and the root with what is left to it, by operator."""
+    totals: dict[str, dict[str, int]] = {}
+    module = ""
+    for line in printed.splitlines():
+        if line.startswith("Module:"):
+            module = line.removeprefix("Module:").strip()
+            totals[module] = {}
+        elif module and line.endswith(" Mac"):
+            operator, _, macs = line.removesuffix(" Mac").rpartition(": ")
+            totals[module][operator] = int(macs)
+    totals[""] = totals.pop("Global", {})
+    types = {"": type(model).__name__}
+    types |= {name: type(child).__name__ for name, child in model.named_children()}
+    # A child without counts is not printed; what ran there, if anything, stands with the root.
+    return own_rows(totals, {name: types[name] for name in types if name in totals})
+
+
+TOOL = Tool(
+    name="ptflops",
+    distribution="ptflops",
+    package="ptflops",
+    unit="MAC",
+    measure=_measure,
+    summary="module hooks and patched functionals, or dispatched operators",
+    url="https://github.com/sovrasov/flops-counter.pytorch",
+    variants=("pytorch", "aten"),
+)

@@ -1,0 +1,27 @@
+"""flopaudit: what the counters of neural-network complexity say, compared with a proven reference.
+
+`count(model, *inputs)` returns the reference ledger of a model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flopaudit.reference.counter import count
+    from flopaudit.reference.ledger import Ledger
+
+__all__ = ["Ledger", "count"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import, and the command line should not wait for it.
+    if name == "count":
+        from flopaudit.reference.counter import count
+
+        return count
+    if name == "Ledger":
+        from flopaudit.reference.ledger import Ledger
+
+        return Ledger
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

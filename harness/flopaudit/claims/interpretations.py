@@ -1,0 +1,328 @@
+"""A ledger comes in, the numbers that may be read from it go out, each with what it supposes.
+
+A setting is what was counted: the model as it is, at another size, with another stride. For each,
+all readings of `_bases`, `_sums`, `_derived` and `_params` are worked out; what the suppositions
+cost in bits adds up. Pure data; what tools measured is a reading too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+
+from flopaudit.claims.parsing import Unit
+from flopaudit.claims.search import Interpretation
+from flopaudit.reference.conventions import LAYERS, PRODUCTS, Convention
+from flopaudit.reference.formulas import (
+    ACTIVATION,
+    ATTENTION,
+    CONV,
+    ELEMENTWISE,
+    LINEAR,
+    MATMUL,
+    NORM,
+    POOLING,
+)
+from flopaudit.reference.ledger import (
+    FORWARD,
+    Ledger,
+    ModuleEntry,
+    OperatorRow,
+)
+
+MOST_BITS = 10.0
+"""Readings that suppose more are not looked at."""
+TOOL_BITS = 2.5
+"""That a number is a certain tool's: one of about six."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One count of the model.
+
+    Attributes:
+        name: what differs from the usual, "" for nothing.
+        bits: what that costs.
+        ledger: what was counted.
+        where: on which input, in which mode.
+    """
+
+    name: str
+    bits: float
+    ledger: Ledger
+    where: str
+
+
+@dataclass(frozen=True)
+class _Base:
+    """Products that may be counted, and which rows they are taken from."""
+
+    name: str
+    bits: float
+    products: tuple[str, ...] = PRODUCTS
+    rows: Callable[[OperatorRow], bool] = lambda _: True
+
+
+def _in_layer(row: OperatorRow) -> bool:
+    """Whether a row ran in a layer's own module, as hooks on layers see it."""
+    return row.kind not in PRODUCTS or row.type.startswith(("Conv", "Linear", "LSTM", "GRU", "RNN"))
+
+
+_BASES = (
+    _Base("", 0),
+    _Base("-layers", 1, LAYERS),
+    _Base(" of convolutions only", 2, (CONV,)),
+    _Base(" in modules of layers only", 2, rows=_in_layer),
+)
+_UNITS: tuple[tuple[Unit, str, int], ...] = (("MAC", "macs", 1), ("FLOP", "flops", 2))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Something that may be counted beside the products, and by which custom."""
+
+    name: str
+    bits: float
+    of: Callable[[OperatorRow], int]
+
+
+def _of(kind: str, measure: Callable[[OperatorRow], int]) -> Callable[[OperatorRow], int]:
+    return lambda row: measure(row) if row.kind == kind else 0
+
+
+def _others(row: OperatorRow) -> int:
+    return row.work.others
+
+
+def _outputs(row: OperatorRow) -> int:
+    return prod(row.outputs[0]) if row.outputs else 0
+
+
+def _inputs(row: OperatorRow) -> int:
+    return prod(row.inputs[0]) if row.inputs else 0
+
+
+# A part costs a bit, by another custom than the reference's one more; each slot holds one of them.
+_SLOTS: tuple[tuple[_Part, ...], ...] = (
+    (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCTS else 0),),
+    (
+        _Part("norm", 1, _of(NORM, _others)),
+        _Part("norm at 2 an element", 1, _of(NORM, lambda row: 2 * _outputs(row))),
+        _Part("norm at 4 an element", 2, _of(NORM, lambda row: 4 * _outputs(row))),
+        _Part("norm at 1 an element", 2, _of(NORM, _outputs)),
+    ),
+    (
+        _Part("activation", 1, _of(ACTIVATION, _others)),
+        _Part("activation at 1 an element", 2, _of(ACTIVATION, _outputs)),
+    ),
+    (
+        _Part("pooling", 1, _of(POOLING, _others)),
+        _Part("pooling at 1 an input", 2, _of(POOLING, _inputs)),
+    ),
+    (_Part("elementwise", 1, _of(ELEMENTWISE, _others)),),
+)
+FIRST_PART_BITS = 1.0
+"""That anything at all is counted beside the products."""
+
+
+def interpretations_of(setting: Setting) -> Iterator[Interpretation]:
+    """All numbers that may be read from one count, the simplest first."""
+    yield from _within(_operations(setting.ledger), setting)
+    yield from _within(_params(setting.ledger), setting)
+
+
+def _within(readings: Iterable[Interpretation], setting: Setting) -> Iterator[Interpretation]:
+    for reading in sorted(readings, key=lambda each: each.bits):
+        bits = reading.bits + setting.bits
+        if bits <= MOST_BITS:
+            name = ", ".join(filter(None, (reading.name, setting.name)))
+            yield replace(reading, name=name, bits=bits, where=setting.where)
+
+
+def reported_by(
+    names: tuple[str, str, str], count: int | None, unit: str, params: int | None
+) -> Iterator[Interpretation]:
+    """What a tool says, as readings.
+
+    Args:
+        names: tool, variant and version.
+        count: in the unit; None where it says nothing.
+        unit: MAC or FLOP.
+        params: likewise.
+    """
+    tool, variant, version = names
+    column = f"{tool} {variant}".strip()
+    said: tuple[tuple[int | None, Unit], ...] = (
+        (count, "FLOP" if unit == "FLOP" else "MAC"),
+        (params, "param"),
+    )
+    for value, of in said:
+        if value:
+            where = f"{column} {version}".strip()
+            yield Interpretation(f"what {column} says", value, of, TOOL_BITS, where, tool)
+
+
+def _operations(ledger: Ledger) -> Iterator[Interpretation]:
+    yield from _sums(ledger)
+    everything = ledger.flops_all
+    yield Interpretation("flops-all", everything, "FLOP", 2)
+    yield from _customs(ledger)
+    yield from _derived(ledger)
+
+
+def _sums(ledger: Ledger) -> Iterator[Interpretation]:
+    """Products of some kinds, with some of the parts added."""
+    amounts = [[(part, sum(map(part.of, ledger.rows))) for part in slot] for slot in _SLOTS]
+    for base in _BASES:
+        rows = [row for row in ledger.rows if base.rows(row)]
+        macs = sum(row.work.macs for row in rows if row.kind in base.products)
+        bias = sum(row.work.bias_adds for row in rows if row.kind in base.products)
+        slots = [[(part, bias) for part, _ in amounts[0]], *amounts[1:]]
+        for chosen in product(*([None, *slot] for slot in slots)):
+            parts = [item for item in chosen if item and item[1]]
+            bits = base.bits + sum(part.bits for part, _ in parts)
+            bits += FIRST_PART_BITS if parts else 0
+            added = "".join(f"+{part.name}" for part, _ in parts)
+            for unit, name, mac in _UNITS:
+                value = mac * macs + sum(amount for _, amount in parts)
+                yield Interpretation(f"{name}{base.name}{added}", value, unit, bits)
+
+
+_CUSTOMS = {
+    "causal-half": "causal attention counted by half",
+    "transposed-by-output": "transposed convolutions counted from the output",
+}
+
+
+def _customs(ledger: Ledger) -> Iterator[Interpretation]:
+    for custom, meaning in _CUSTOMS.items():
+        for unit, name, mac in _UNITS:
+            value = ledger.read(Convention(name, meaning, mac, customs=(custom,)))
+            yield Interpretation(f"{name}, {meaning}", value, unit, 2)
+
+
+_BATCHES = (2, 4, 8, 16, 32, 64, 128, 256)
+_CLASSES = ((1001, 3.0), (10, 4.0), (100, 4.0), (21841, 4.0), (21843, 4.0))
+
+
+def _derived(ledger: Ledger) -> Iterator[Interpretation]:
+    """What follows from the products without another count."""
+    macs = ledger.macs
+    found: list[tuple[str, int, float]] = [("three times forward", 3 * macs, 4)]
+    attention = sum(row.work.macs for row in ledger.rows if row.kind in {ATTENTION, MATMUL})
+    # As for a causal mask, which leaves about half; not exactly, unlike the custom by that name.
+    found.append(("attention products counted by half", macs - attention // 2, 2))
+    found += [(f"of a batch of {batch}", batch * macs, 5) for batch in _BATCHES]
+    found += [
+        (name, macs - sum(row.work.macs for row in _under(ledger.rows, path)), 2)
+        for path, name in _head(ledger)
+    ]
+    last = _last_product(ledger) if ledger.rows == _forward(ledger) else None
+    classes = _channels(last) if last else 0
+    if last and classes and last.work.macs % classes == 0:
+        each = last.work.macs // classes
+        found += [
+            (f"with {number} classes", macs + (number - classes) * each, bits)
+            for number, bits in _CLASSES
+        ]
+    for (meaning, value, bits), (unit, name, mac) in product(found, _UNITS):
+        yield Interpretation(f"{name}, {meaning}", mac * value, unit, bits)
+    positions = "parameters times output positions of convolutions"
+    yield Interpretation(positions, _params_times_positions(ledger), "MAC", 5)
+    drawing = ledger.read("flops+bias") + _drawing_the_weights(ledger)
+    yield Interpretation("flops+bias, and drawing the weights at random", drawing, "FLOP", 5)
+
+
+def _last_product(ledger: Ledger) -> OperatorRow | None:
+    rows = [row for row in _forward(ledger) if row.kind in LAYERS and row.work.macs]
+    return rows[-1] if rows else None
+
+
+def _forward(ledger: Ledger) -> tuple[OperatorRow, ...]:
+    return tuple(row for row in ledger.rows if row.phase == FORWARD)
+
+
+def _channels(row: OperatorRow) -> int:
+    out = row.outputs[0]
+    return out[-1] if row.kind == LINEAR else out[1] if len(out) > 1 else 0
+
+
+def _head(ledger: Ledger) -> Iterator[tuple[str, str]]:
+    """The part of the model that the last product is in, if there is another before it."""
+    last = _last_product(ledger)
+    if last is None:
+        return
+    head = last.path.partition(".")[0]
+    parts = {row.path.partition(".")[0] for row in _forward(ledger) if row.work.macs}
+    if head and len(parts) > 1:
+        yield head, f"without '{head}'"
+
+
+def _under(rows: Iterable[OperatorRow], path: str) -> list[OperatorRow]:
+    return [row for row in rows if row.path == path or row.path.startswith(f"{path}.")]
+
+
+def _params_times_positions(ledger: Ledger) -> int:
+    """Each layer that ran: its parameters, for each position of a convolution's output."""
+    paths = [module.path for module in ledger.modules]
+    inner = {path.rpartition(".")[0] for path in paths if path}
+    positions: Counter[str] = Counter()
+    for row in ledger.rows:
+        if row.kind == CONV:
+            positions[row.path] += prod((row.outputs[0][0], *row.outputs[0][2:]))
+    return sum(
+        module.params * positions.get(module.path, 1)
+        for module in ledger.modules
+        if module.calls and module.path not in inner
+    )
+
+
+def _drawing_the_weights(ledger: Ledger) -> int:
+    """A uniform draw scales and shifts each value, and takes its range once for each tensor.
+
+    What a profile of a TensorFlow graph holds where the graph has its initialisers.
+    """
+    weights = {row.path: row.inputs[1] for row in ledger.rows if row.kind in LAYERS}
+    return sum(2 * prod(shape) + 1 for shape in weights.values())
+
+
+def _params(ledger: Ledger) -> Iterator[Interpretation]:
+    for name, value, bits in (
+        ("params", ledger.params, 0.0),
+        ("trainable params", ledger.trainable_params, 1.0),
+        ("params and buffers", ledger.params + ledger.buffers, 2.0),
+        ("params of what ran", _params_that_ran(ledger), 2.0),
+        ("params without embeddings", _without(ledger, _is_embedding), 2.0),
+    ):
+        yield Interpretation(name, value, "param", bits)
+    for path, name in _head(ledger):
+        value = _without(ledger, lambda module: _is_in(module.path, path))  # noqa: B023 - used at once
+        yield Interpretation(f"params, {name}", value, "param", 2)
+    last = _last_product(ledger)
+    held = next((m.params for m in ledger.modules if last and m.path == last.path), 0)
+    classes = _channels(last) if last else 0
+    if classes and held % classes == 0:
+        for number, bits in _CLASSES:
+            value = ledger.params + (number - classes) * (held // classes)
+            yield Interpretation(f"params, with {number} classes", value, "param", bits)
+
+
+def _without(ledger: Ledger, out: Callable[[ModuleEntry], bool]) -> int:
+    return sum(module.params for module in ledger.modules if not out(module))
+
+
+def _is_embedding(module: ModuleEntry) -> bool:
+    return "Embedding" in module.type
+
+
+def _is_in(path: str, part: str) -> bool:
+    return path == part or path.startswith(f"{part}.")
+
+
+def _params_that_ran(ledger: Ledger) -> int:
+    """Without the parts of the model, such as auxiliary heads, that were not called."""
+    idle = [m.path for m in ledger.modules if m.path and "." not in m.path and not m.calls]
+    return _without(ledger, lambda module: any(_is_in(module.path, path) for path in idle))

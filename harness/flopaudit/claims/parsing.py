@@ -1,0 +1,247 @@
+"""A published number comes in as text, its printed digits and what they allow go out.
+
+The digits that were printed are all that is known of the number behind them: 3.8G is anything from
+3.75 to 3.85 billion, if it was rounded. `printings` says in which ways a number may have become
+those digits, each with what it costs to suppose it, in bits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from flopaudit.core.errors import UsageError
+
+Unit = Literal["", "MAC", "FLOP", "param"]
+
+HOW = "Write it as paper=3.8G, '4.12 GFLOPs', 25.6M params, 1.8e9 or 4,089,184,256."
+
+_UNITS: dict[Unit, str] = {
+    "MAC": r"macs?|maccs?|m-?adds?|mult-?adds?|multadds?|multiply-(?:adds?|accumulates?)|fmas?",
+    "FLOP": r"flops?",
+    "param": r"params?|parameters?",
+    "": r"ops?",
+}
+_PREFIXES = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+_WORDS = {"B": "G", "BN": "G", "THOUSAND": "K", "MILLION": "M", "BILLION": "G", "TRILLION": "T"}
+
+_VALUE = re.compile(
+    r"^(?:~|≈|about|approx\.?|ca\.)?\s*"
+    r"(?P<number>\d{1,3}(?:[,_]\d{3})+|\d+(?:\.\d+)?|\.\d+)"
+    r"(?:(?:e\+?|\s*[*x×·]\s*10\s*(?:\^|\*\*)\s*)(?P<power>\d{1,2}))?"
+    r"\s*(?P<prefix>[kmgtp]i|[kmgtpb]|thousand|million|billion|trillion|bn)?"
+    rf"\s*-?\s*(?P<unit>{'|'.join(_UNITS.values())})?$",
+    re.IGNORECASE,
+)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_POWERED = re.compile(r"(?<=10)[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_SPEED = re.compile(r"(?:/\s*s(?:ec)?|\bper second)\s*$", re.IGNORECASE)
+
+ZEROS_OF_ROUNDING = 3
+"""A plain whole number that ends in so many zeros or more was rounded there."""
+MOST_DIGITS = 30
+BARE = 10_000
+"""A number without a prefix below this may be in any: a table's head says G, its cells do not."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What one of the printed number is, and what supposing so costs in bits."""
+
+    factor: int
+    name: str
+    bits: float
+
+
+@dataclass(frozen=True)
+class Printing:
+    """A way in which a number may have become the printed digits.
+
+    Attributes:
+        scale: what one of the printed number is.
+        coarser: how many of the last digits are zeros that fill up.
+        cut: digits were cut off rather than rounded.
+        bits: what supposing all this costs.
+    """
+
+    scale: Scale
+    coarser: int
+    cut: bool
+    bits: float
+
+    @property
+    def name(self) -> str:
+        """In words, "" where it is the usual way."""
+        parts = [self.scale.name]
+        if self.coarser:
+            parts.append(f"rounded before its last {self.coarser} zeros")
+        if self.cut:
+            parts.append("cut off, not rounded")
+        return "; ".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that somebody published.
+
+    Attributes:
+        name: what the user calls it.
+        text: the number as it was given.
+        digits: those that were printed, as one whole number: 38 for 3.8.
+        power: the power of ten that the last of them stands for, before the prefix.
+        prefix: K, M, G, T, P, one of them with i, or "".
+        unit: what the text calls it, "" if nothing.
+    """
+
+    name: str
+    text: str
+    digits: int
+    power: int
+    prefix: str = ""
+    unit: Unit = ""
+
+    @property
+    def quantity(self) -> str:
+        """What it is a number of: `params` or `operations`."""
+        return "params" if self.unit == "param" else "operations"
+
+    @property
+    def figures(self) -> int:
+        """How many significant digits were printed."""
+        return len(str(self.digits))
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The smallest and the largest count that is printed so, in the usual way."""
+        return bounds(self.digits, self.power, self.printings()[0])
+
+    def scales(self) -> tuple[Scale, ...]:
+        """What the prefix may mean, the simplest first."""
+        if self.prefix:
+            decimal, binary = _scales(self.prefix[0])
+            if self.prefix.endswith("i"):
+                return (replace(binary, name="", bits=0), replace(decimal, bits=BINARY_BITS))
+            return (replace(decimal, name=""), binary)
+        plain = Scale(1, "", 0)
+        if self.digits * 10 ** max(self.power, 0) >= BARE * 10 ** max(-self.power, 0):
+            return (plain,)
+        others = [
+            Scale(1000 ** _PREFIXES[prefix], f"in {prefix}", bits) for prefix, bits in _UNSAID
+        ]
+        return (plain, *others) if self.power >= 0 else tuple(others)
+
+    def printings(self) -> tuple[Printing, ...]:
+        """All ways in which a number may have become these digits, the usual one first."""
+        zeros = self.figures - len(str(self.digits).rstrip("0"))
+        # Zeros after the point are printed on purpose; those before it may fill up.
+        filled = max(0, zeros + min(self.power, 0)) if self.prefix else 0
+        found = []
+        for scale in self.scales():
+            found.append(Printing(scale, 0, cut=False, bits=scale.bits))
+            if scale.factor > 1 or self.power > 0:
+                found.append(Printing(scale, 0, cut=True, bits=scale.bits + CUT_BITS))
+            found += [
+                Printing(scale, coarser, cut=False, bits=scale.bits + CUT_BITS + coarser - 1)
+                for coarser in range(1, filled + 1)
+            ]
+        return tuple(sorted(found, key=lambda printing: printing.bits))
+
+
+BINARY_BITS = 3.0
+"""For G as 2^30: seen in the field, an eighth as often as 10^9."""
+CUT_BITS = 2.0
+"""For digits cut off, or zeros that fill up."""
+_UNSAID = (("G", 1.0), ("M", 1.0), ("K", 3.0), ("T", 3.0))
+
+
+def _scales(prefix: str) -> tuple[Scale, Scale]:
+    power = _PREFIXES[prefix]
+    return (
+        Scale(1000**power, f"{prefix} as 10^{3 * power}", 0),
+        Scale(1024**power, f"{prefix} as 2^{10 * power}", BINARY_BITS),
+    )
+
+
+def bounds(digits: int, power: int, printing: Printing) -> tuple[int, int]:
+    """The smallest and the largest count that is printed as these digits in this way.
+
+    A half belongs to both sides, since some round it up and some to the even digit.
+    """
+    shift = 10**printing.coarser
+    rounded = (2 * digits + shift) // (2 * shift)
+    power += printing.coarser
+    low, high = (
+        (2 * rounded, 2 * rounded + 2) if printing.cut else (2 * rounded - 1, 2 * rounded + 1)
+    )
+    above, below = printing.scale.factor * 10 ** max(power, 0), 2 * 10 ** max(-power, 0)
+    largest = -(-high * above // below) - 1 if printing.cut else high * above // below
+    return -(-low * above // below), largest
+
+
+def parse_claims(texts: Iterable[str]) -> tuple[Claim, ...]:
+    """Read claims; several may have one name, as those of a paper do.
+
+    Raises:
+        UsageError: one cannot be read, or there is none.
+    """
+    claims = tuple(map(parse_claim, texts))
+    if not claims:
+        raise UsageError("There is no claim to settle.", f"Add --claim. {HOW}")
+    return claims
+
+
+def parse_claim(text: str) -> Claim:
+    """Read `NAME=VALUE` or `VALUE`: 3.8G, 4.12 GFLOPs, 25.6M params, 38,612,737, 3.6*10^9.
+
+    Raises:
+        UsageError: it is none of them; the remedy shows how to write it.
+    """
+    name, equals, value = (part.strip() for part in text.rpartition("="))
+    if (equals and not name) or not value:
+        raise UsageError(f"'{text}' is not a claim.", HOW)
+    if _SPEED.search(value):
+        raise UsageError(
+            f"'{value}' is a speed, of hardware.", "Claim a count: --claim '8.2 GFLOPs'."
+        )
+    plain = _POWERED.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), value)
+    match = _VALUE.match(plain)
+    if not match:
+        raise UsageError(f"'{value}' is not a number of operations or parameters.", HOW)
+    digits, power = _digits(match["number"], int(match["power"] or 0))
+    if not digits:
+        raise UsageError(f"'{value}' is nothing.", "Claim a number above 0.")
+    prefix = _prefix(match["prefix"] or "")
+    if len(str(digits)) > MOST_DIGITS or power > MOST_DIGITS:
+        raise UsageError(f"'{value}' is more than any network does.", "Check the claim's digits.")
+    unit = _unit(match["unit"] or "")
+    if not unit and re.search("param", name, re.IGNORECASE):
+        unit = "param"
+    if not prefix:
+        digits, power = _without_filling_zeros(digits, power)
+    return Claim(name or value, value, digits, power, prefix, unit)
+
+
+def _digits(number: str, power: int) -> tuple[int, int]:
+    whole, _, fraction = re.sub("[,_]", "", number).partition(".")
+    return int(whole + fraction), power - len(fraction)
+
+
+def _without_filling_zeros(digits: int, power: int) -> tuple[int, int]:
+    zeros = len(str(digits)) - len(str(digits).rstrip("0"))
+    if power or zeros < ZEROS_OF_ROUNDING:
+        return digits, power
+    return digits // 10**zeros, zeros
+
+
+def _prefix(text: str) -> str:
+    upper = text.upper()
+    if upper.endswith("I"):
+        return upper[0] + "i"
+    return _WORDS.get(upper, upper)
+
+
+def _unit(text: str) -> Unit:
+    found = (unit for unit, names in _UNITS.items() if re.fullmatch(names, text, re.IGNORECASE))
+    return next(found, "")

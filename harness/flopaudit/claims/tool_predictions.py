@@ -1,0 +1,53 @@
+"""A model comes in; what tools would say of it goes out, by their profiles; none of them is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from flopaudit.claims.interpretations import reported_by
+from flopaudit.pipeline.model_requests import ModelRequest
+from flopaudit.profiles import repository
+from flopaudit.profiles.prediction import predict, predict_params
+
+if TYPE_CHECKING:
+    from flopaudit.claims.search import Interpretation
+    from flopaudit.explain.settlement import Settlement
+
+
+def predicted_by_tools(
+    subject: ModelRequest, stored: Settlement | None
+) -> Iterator[Interpretation]:
+    """What tools said where that is stored, and what others are to say by their profiles.
+
+    A tool whose number is not known at some site, since no formula was found on probes, is left
+    out; a model that does not run on the CPU has none.
+    """
+    seen = set()
+    for tool in stored["tools"] if stored else ():
+        if tool["status"] == "counted":
+            seen.add((tool["tool"], tool["version"], tool["variant"]))
+            yield from reported_by(_names(tool), tool["reported"], tool["unit"], tool["params"])
+    missing = [profile for profile in repository.everywhere() if profile.key not in seen]
+    if not missing:
+        return
+    trace = _trace(subject)
+    for profile in missing:
+        prediction = predict(profile, trace)
+        if not prediction.open:
+            names = (profile.tool, profile.variant or "", f"{profile.version}, by its profile")
+            said = int(prediction.total)
+            yield from reported_by(names, said, profile.unit, predict_params(profile, trace))
+
+
+def _names(tool: dict[str, Any]) -> tuple[str, str, str]:
+    return (tool["tool"], tool["variant"] or "", tool["version"] or "")
+
+
+def _trace(subject: ModelRequest) -> Any:
+    from flopaudit.core.specs import parse_inputs
+    from flopaudit.models.build import build, make_inputs, make_kwargs
+    from flopaudit.tracing.watcher import trace
+
+    specs = parse_inputs(subject.inputs)
+    return trace(build(subject.spec), make_inputs(specs), make_kwargs(specs))

@@ -1,0 +1,200 @@
+"""What a user names, found: specs and names come in, tools and models ready to be run go out.
+
+Imports neither torch nor a tool.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flopaudit.core.errors import UsageError, unknown
+from flopaudit.core.specs import (
+    LIBRARIES,
+    PROBE,
+    ModelSpec,
+    parse_inputs,
+    parse_model,
+    split_list,
+)
+from flopaudit.isolation.scheduler import Cell, Job
+from flopaudit.models.libraries import library
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """A model and the inputs it is to be run on."""
+
+    spec: ModelSpec
+    inputs: tuple[str, ...]
+
+    def job(self, cells: Iterable[Cell]) -> Job:
+        """What the scheduler is told."""
+        return Job(self.spec, self.inputs, tuple(cells))
+
+
+def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
+    """A model by its spec; without inputs, those of the zoo, of the library or of the probe's case.
+
+    Imports timm or transformers, and so torch, for the inputs of a model of theirs.
+
+    Raises:
+        UsageError: the spec or an input cannot be read, there is no such model or library, or a
+            model from elsewhere comes without inputs.
+    """
+    spec = parse_model(text)
+    given = tuple(map(str, parse_inputs(inputs)))
+    if spec.source == "torchvision":
+        usual = _torchvision_inputs(
+            spec.location
+        )  # also where others are given: it checks the name
+        given = given or usual
+    elif spec.source in LIBRARIES:
+        given = given or library(spec.source).inputs(spec)
+    elif spec.source == PROBE:
+        given = _probe_inputs(spec, given)
+    if not given:
+        raise UsageError(f"'{text}' comes without an input.", "Add --input 1x3x224x224.")
+    if spec.source == "file" and not Path(spec.location).is_file():
+        raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
+    return ModelRequest(spec, given)
+
+
+def _torchvision_inputs(name: str) -> tuple[str, ...]:
+    from flopaudit.models.torchvision_zoo import CatalogueError, torchvision_models
+
+    try:
+        catalogue = torchvision_models()
+    except CatalogueError as error:
+        raise UsageError(str(error), "") from error
+    if name not in catalogue:
+        raise unknown("torchvision model", name, catalogue, "`flopaudit models` lists them.")
+    return catalogue[name].inputs
+
+
+def _probe_inputs(spec: ModelSpec, given: tuple[str, ...]) -> tuple[str, ...]:
+    from flopaudit import probes
+
+    _, case = probes.find(spec)
+    if given:
+        raise UsageError("A probe comes with its inputs.", "Leave out --input.")
+    return case.inputs
+
+
+def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[ModelRequest]:
+    """The models of a comma-separated list, or of a preset.
+
+    Raises:
+        UsageError: neither or both are given, or one of them is not known.
+    """
+    from flopaudit.models import torchvision_zoo
+
+    if bool(names) == bool(preset):
+        raise UsageError(
+            "A run needs models." if not names else "Both --models and --preset are given.",
+            "Give --models resnet50,vit_b_16 or --preset quick.",
+        )
+    if preset and inputs:
+        raise UsageError("--input cannot be given with --preset.", "Give it with --models.")
+    try:
+        listed = split_list(names) if names else torchvision_zoo.preset(preset)
+    except (ValueError, torchvision_zoo.CatalogueError) as error:
+        raise UsageError(str(error), "") from error
+    return list(dict.fromkeys(model_request(name, inputs) for name in listed))
+
+
+def sampled_models(text: str) -> list[ModelRequest]:
+    """Models of a library, drawn at random: the same ones for the same text and version.
+
+    Args:
+        text: `SOURCE:NUMBER` or `SOURCE:NUMBER:SEED`, such as timm:60:4.
+
+    Raises:
+        UsageError: it is not of that form, or there are not so many.
+    """
+    source, _, rest = text.partition(":")
+    number, _, seed = rest.partition(":")
+    if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
+        raise UsageError(
+            f"'{text}' does not say what to draw.", "--draw timm:60:4 is 60 models by the seed 4."
+        )
+    names = [line["model"] for line in model_lines("*", source)]
+    if int(number) > len(names):
+        raise UsageError(f"{source} has {len(names)} models.", f"Draw {len(names)} at the most.")
+    chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - on purpose
+    return [model_request(f"{source}:{name}", ()) for name in sorted(chosen)]
+
+
+def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any]]:
+    """One entry for each model of a source that the pattern fits.
+
+    Raises:
+        UsageError: there is none, or no such source.
+    """
+    listed: dict[str, Callable[[str, str], list[dict[str, Any]]]] = {
+        "torchvision": _torchvision_lines,
+        **dict.fromkeys(LIBRARIES, _library_lines),
+        PROBE: _probe_lines,
+    }
+    if source not in listed:
+        raise UsageError(f"There is no source '{source}'.", f"Known are {', '.join(listed)}.")
+    lines = listed[source](pattern, source)
+    if not lines:
+        raise UsageError(f"No model fits '{pattern}'.", "`flopaudit models` lists all.")
+    return lines
+
+
+def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
+    """Names and families alone: an input needs the model's configuration or class."""
+    found = library(source)
+    return [
+        {"model": name, "family": found.family(name), **dict.fromkeys(_PUBLISHED), "inputs": []}
+        for name in found.names()
+        if pattern in name or fnmatch.fnmatchcase(name, pattern)
+    ]
+
+
+def _probe_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
+    """The probes with the inputs of their first case; their family is what they are about."""
+    from flopaudit import probes
+
+    return [
+        {
+            "model": probe.name,
+            "family": probe.about,
+            **dict.fromkeys(_PUBLISHED),
+            "inputs": list(probe.cases[0].inputs),
+            "cases": len(probe.cases),
+        }
+        for probe in probes.PROBES.values()
+        if pattern in probe.name or fnmatch.fnmatchcase(probe.name, pattern)
+    ]
+
+
+_PUBLISHED = ("inputs", "weights", "published_gmacs", "published_params")
+
+
+def _torchvision_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
+    from flopaudit.models import torchvision_zoo
+
+    try:
+        found = torchvision_zoo.matching(pattern)
+    except torchvision_zoo.CatalogueError as error:
+        raise UsageError(str(error), "") from error
+    return [
+        {
+            "model": model.name,
+            "family": model.family,
+            "inputs": list(model.inputs),
+            "weights": model.weights.name if model.weights else None,
+            "published_gmacs": str(model.weights.published_gmacs)
+            if model.weights and model.weights.published_gmacs is not None
+            else None,
+            "published_params": model.weights.published_params if model.weights else None,
+        }
+        for model in found
+    ]

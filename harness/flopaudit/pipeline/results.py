@@ -1,0 +1,139 @@
+"""A directory of records: reads it, works out the findings, and writes it in order with tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flopaudit.explain.findings import Known, explain
+from flopaudit.explain.settlement import FILE, settlements, to_line
+from flopaudit.isolation.scheduler import REFERENCE, TRACE
+from flopaudit.pipeline.measure import MEASUREMENTS, OWN
+from flopaudit.pipeline.model_requests import ModelRequest
+from flopaudit.profiles import repository
+from flopaudit.records import store
+from flopaudit.records.schema import (
+    Finding,
+    Measurement,
+    Reference,
+    TraceRecord,
+)
+from flopaudit.tools.registry import ToolVariant
+from flopaudit.tracing.sites import TRACE_VERSION, Trace, from_json
+
+REFERENCES, TRACES = (OWN[name][0] for name in (REFERENCE, TRACE))
+PROFILES = "profiles"
+FINDINGS = "findings.jsonl"
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that is in a directory after a run."""
+
+    measurements: tuple[Measurement, ...]
+    references: tuple[Reference, ...]
+    findings: tuple[Finding, ...]
+
+    def only(self, subjects: Sequence[ModelRequest], columns: Sequence[ToolVariant]) -> Results:
+        """Those of the models and tools that were asked for, each in the version asked for."""
+        models = {(str(where.spec), where.inputs) for where in subjects}
+        tools = {column.key for column in columns}
+        return Results(
+            tuple(
+                m
+                for m in self.measurements
+                if (m.model, m.inputs) in models and m.tool_key in tools
+            ),
+            tuple(r for r in self.references if r.key in models),
+            tuple(
+                f for f in self.findings if (f.model, f.inputs) in models and f.tool_key in tools
+            ),
+        )
+
+    def to_json(self, out: Path) -> dict[str, Any]:
+        """Everything but the rows of modules, which are in the files."""
+        return {
+            "out": str(out),
+            "measurements": [
+                m.model_dump(mode="json", exclude={"modules"}) for m in self.measurements
+            ],
+            "references": [
+                r.model_dump(mode="json", exclude={"operators", "modules"}) for r in self.references
+            ],
+            "findings": [f.model_dump(mode="json") for f in self.findings],
+        }
+
+
+def measurements_in(path: Path) -> list[Measurement]:
+    """The measurements in a file, none if there is no such file."""
+    return [record for record in store.read(path, Measurement) if isinstance(record, Measurement)]
+
+
+def references_in(path: Path) -> list[Reference]:
+    """The references in a file, none if there is no such file."""
+    return [record for record in store.read(path, Reference) if isinstance(record, Reference)]
+
+
+def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
+    """The traces in a file by model and inputs, none if there is no such file.
+
+    Those of another version of the format are left out, and made anew by the next run.
+    """
+    return {
+        record.key: from_json(record.trace)
+        for record in store.read(path, TraceRecord)
+        if isinstance(record, TraceRecord)
+        and record.trace is not None
+        and record.trace_version == TRACE_VERSION
+    }
+
+
+def publish(out: Path) -> Results:
+    """Put the records of a directory in order, and write findings and tables beside them."""
+    results = collect(out)
+    store.write_records(out / MEASUREMENTS, list(results.measurements))
+    store.write_records(out / REFERENCES, list(results.references))
+    if (out / TRACES).exists():
+        store.write_records(out / TRACES, _in_order(store.read(out / TRACES, TraceRecord)))
+    store.write_records(out / FINDINGS, list(results.findings))
+    lines = settlements(results.measurements, results.references, results.findings)
+    store.write_whole(out / FILE, "".join(to_line(each) + "\n" for each in lines))
+    from flopaudit.reports import tables
+
+    tables.write(out, results.measurements, results.references, results.findings)
+    return results
+
+
+def collect(out: Path) -> Results:
+    """Read a directory; of several records of one cell the last counts; findings are worked out."""
+    measurements: list[Measurement] = _in_order(measurements_in(out / MEASUREMENTS))
+    references: list[Reference] = _in_order(references_in(out / REFERENCES))
+    traces = traces_in(out / TRACES)
+    by_key = {record.key: record for record in references}
+    findings = [
+        finding
+        for record in measurements
+        if (record.model, record.inputs) in by_key
+        for finding in explain(
+            record,
+            Known(
+                by_key[record.model, record.inputs],
+                traces.get((record.model, record.inputs)),
+                repository.find(record.tool_key, (out / PROFILES,)),
+            ),
+        )
+    ]
+    return Results(tuple(measurements), tuple(references), tuple(findings))
+
+
+def _in_order(records: Iterable[Any]) -> list[Any]:
+    last = {record.key: record for record in records}
+    return [last[key] for key in sorted(last, key=_order)]
+
+
+def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """By model, then inputs, then tool: the same whatever order the cells finished in."""
+    *tool, model, inputs = key
+    return (model, inputs, *tool)

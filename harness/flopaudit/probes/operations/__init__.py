@@ -1,0 +1,4 @@
+"""Probes of operations on tensors: arithmetic, products, reductions, data movement.
+
+In: nothing. Out: a table `PROBES` in each module.
+"""

@@ -1,0 +1,213 @@
+"""Profiles come in, a matrix goes out: probes down, tools across, what each counts in the cells.
+
+A cell is the formula that the tool's numbers for that probe follow
+(`flopaudit.profiles.probe_formulas`), in the tool's unit. Rows of a group whose cells are the same
+stand as one. Knows nothing of torch.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from flopaudit.core.errors import UsageError, unknown
+from flopaudit.profiles.formula_fitting import Formula
+from flopaudit.profiles.formula_text import short
+from flopaudit.profiles.tool_profile import ProbeOutcome, Profile
+
+OPEN, MISSING, PARTLY = "?", "-", "†"
+
+ENDS = {
+    "errored": "raises",
+    "crashed": "crashes",
+    "timed out": "hangs",
+    "unsupported": "takes no such",
+}
+"""What is said of a probe that a tool did not count at any size, by how it ended."""
+
+LEGEND = (
+    f"0 is what the tool said at every size; {OPEN} is numbers that follow no formula that was "
+    "found; raises is an error at every size; takes no such is input that the tool is not for; "
+    f"after {PARTLY} only some sizes were counted; {MISSING} was not measured."
+)
+
+SUMMARY_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What became of one probe under one tool.
+
+    Attributes:
+        says: the formula of what the tool counts; empty for nothing, None where there is none.
+        counted: at how many sizes it gave a number.
+        cases: how many sizes there are.
+        note: why it gave none at the others.
+    """
+
+    says: Formula | None
+    counted: int
+    cases: int
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """As short as it can be said."""
+        if not self.counted:
+            return ENDS.get(self.end, self.end) if self.cases else MISSING
+        said = OPEN if self.says is None else short(self.says)
+        return said + PARTLY if self.counted < self.cases else said
+
+    @property
+    def end(self) -> str:
+        """How the cases ended that gave no number."""
+        return self.note.partition(": ")[0]
+
+    @property
+    def long(self) -> str:
+        """The same with the error."""
+        if not self.note:
+            return self.text
+        error = f"{ENDS.get(self.end, self.end)}: {self.note.partition(': ')[2]}"
+        if not self.counted:
+            return error
+        said = self.text.removesuffix(PARTLY)
+        return f"{said} ({self.counted} of {self.cases} sizes; else {error})"
+
+
+UNMEASURED = Cell(None, 0, 0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Probes of one group under which each tool counts the same.
+
+    Attributes:
+        probes: their names.
+        cells: one for each tool, those of the first probe.
+    """
+
+    probes: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def group(self) -> str:
+        """What stands before the slash."""
+        return group_of(self.probes[0])
+
+    @property
+    def names(self) -> list[str]:
+        """Of the probes, without their group."""
+        return [probe.partition("/")[2] for probe in self.probes]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The cells, short."""
+        return tuple(cell.text for cell in self.cells)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All rows, one for each probe, under some tools."""
+
+    tools: tuple[Profile, ...]
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def groups(self) -> dict[str, list[Row]]:
+        """The rows of each group."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.group, []).append(row)
+        return found
+
+
+def group_of(probe: str) -> str:
+    """`conv` of `conv/conv2d_bias`."""
+    return probe.partition("/")[0]
+
+
+def matrix(profiles: Iterable[Profile]) -> Matrix:
+    """The matrix of some tools, in the order of their names."""
+    tools = sorted(profiles, key=lambda each: tuple(map(str, each.key)))
+    outcomes = [{outcome.probe: outcome for outcome in tool.probes} for tool in tools]
+    rows = (
+        Row((probe,), tuple(_cell(of.get(probe)) for of in outcomes)) for probe in _names(outcomes)
+    )
+    return Matrix(tuple(tools), tuple(rows))
+
+
+def _names(outcomes: Iterable[Mapping[str, ProbeOutcome]]) -> list[str]:
+    """All probes that were measured, in the order of the profiles, those of a group together."""
+    measured = list(dict.fromkeys(probe for of in outcomes for probe in of))
+    groups = list(dict.fromkeys(map(group_of, measured)))
+    return sorted(measured, key=lambda probe: groups.index(group_of(probe)))
+
+
+def _cell(outcome: ProbeOutcome | None) -> Cell:
+    if outcome is None:
+        return UNMEASURED
+    return Cell(outcome.says, outcome.counted, outcome.cases, outcome.note)
+
+
+# -- choices ---------------------------------------------------------------------------------------
+
+
+def collapsed(rows: Iterable[Row]) -> list[Row]:
+    """Rows of a group with the same cells as one, in the place of the first."""
+    alike: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.group, row.texts), []).append(row)
+    return [
+        Row(tuple(probe for row in same for probe in row.probes), same[0].cells)
+        for same in alike.values()
+    ]
+
+
+def summary(rows: Sequence[Row], most: int = SUMMARY_ROWS) -> list[Row]:
+    """The rows that say most: of each group the one of the most probes, then the next largest."""
+    large = sorted(rows, key=lambda row: -len(row.probes))
+    first = {row.group: row for row in reversed(large)}
+    chosen = [*first.values(), *(row for row in large if row is not first[row.group])][:most]
+    return [row for row in rows if any(row is each for each in chosen)]
+
+
+def only_tools(profiles: Iterable[Profile], names: Sequence[str]) -> list[Profile]:
+    """Those of tools named `ptflops`, `ptflops:aten` or `ptflops==0.7.5`; all where none is named.
+
+    Raises:
+        UsageError: there is no profile of one of them.
+    """
+    found = list(profiles)
+    known = {each.tool for each in found} | {f"{e.tool}:{e.variant}" for e in found if e.variant}
+    for name in names:
+        if not any(_is_named(each, name) for each in found):
+            raise unknown("profile of", name, sorted(known), "`flopaudit probe` measures one.")
+    return [each for each in found if not names or any(_is_named(each, name) for name in names)]
+
+
+def _is_named(profile: Profile, name: str) -> bool:
+    base, _, version = name.partition("==")
+    if version and version != profile.version:
+        return False
+    return base in {profile.tool, f"{profile.tool}:{profile.variant or ''}"}
+
+
+def only_probes(found: Matrix, pattern: str) -> Matrix:
+    """The rows of a group, of one probe, or of those that a pattern fits.
+
+    Raises:
+        UsageError: there is none.
+    """
+    rows = found.groups.get(pattern) or [
+        row
+        for row in found.rows
+        if row.probes[0] == pattern or fnmatch.fnmatchcase(row.probes[0], pattern)
+    ]
+    rows = rows or [row for row in found.rows if pattern in row.probes[0]]
+    if not rows:
+        groups = ", ".join(found.groups)
+        raise UsageError(f"No probe fits '{pattern}'.", f"The groups are {groups}.")
+    return Matrix(found.tools, tuple(rows))

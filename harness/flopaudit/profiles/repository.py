@@ -1,0 +1,69 @@
+"""Where profiles are kept: a tool, its version and its variant come in, its profile goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flopaudit import published
+from flopaudit.core.specs import ToolKey
+from flopaudit.profiles.tool_profile import Profile, from_text
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+DIRECTORY = Path("results") / "profiles"
+"""Where `flopaudit probe` writes them, below the directory it is run in."""
+
+
+def file_name(key: ToolKey) -> str:
+    """`thop-0.1.1.json`, with the variant where there is one."""
+    return "-".join(part for part in key if part) + ".json"
+
+
+def find(key: ToolKey, beside: Sequence[Path] = ()) -> Profile | None:
+    """The profile of a tool in a version, None where none has been measured.
+
+    Args:
+        key: tool, version and variant.
+        beside: directories to look in before the usual ones, which are `results/profiles` and the
+            profiles that the package carries.
+
+    Raises:
+        UsageError: a file is there that is no profile.
+    """
+    for directory in (*beside, DIRECTORY, published.profiles()):
+        file = directory / file_name(key)
+        if file.is_file():
+            return _parsed(file.read_text(encoding="utf-8"), str(file))
+    return None
+
+
+_parsed = lru_cache(maxsize=64)(from_text)
+
+
+def everywhere() -> Iterator[Profile]:
+    """All profiles that are kept, each tool, version and variant once."""
+    seen: set[tuple[str, str, str | None]] = set()
+    for directory in (DIRECTORY, published.profiles()):
+        for profile in in_directory(directory):
+            if profile.key not in seen:
+                seen.add(profile.key)
+                yield profile
+
+
+def in_directory(directory: Traversable) -> Iterator[Profile]:
+    """The profiles in one directory, by file name; none if there is no such directory.
+
+    Raises:
+        UsageError: a JSON file there is no profile.
+    """
+    for file in _files(directory):
+        yield _parsed(file.read_text(encoding="utf-8"), str(file))
+
+
+def _files(directory: Traversable) -> Iterable[Traversable]:
+    files = directory.iterdir() if directory.is_dir() else ()
+    return sorted((f for f in files if f.name.endswith(".json")), key=lambda file: file.name)

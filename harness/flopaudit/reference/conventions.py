@@ -1,0 +1,153 @@
+"""Conventions: named readings of the ledger, as data.
+
+A convention says what a multiply-accumulate counts, in which kinds of products, what a bias add
+counts, and what any other scalar operation counts, by its kind. `convention` finds one by its name:
+a built-in (`macs`, `macs-layers`, `flops`, `flops-all`), a built-in with more added
+(`macs+bias+norm`), or the path of a TOML file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from flopaudit.core.errors import UsageError
+from flopaudit.reference.cost import Work
+
+PRODUCTS = ("conv", "linear", "matmul", "attention", "recurrent")
+LAYERS = ("conv", "linear")
+
+VARIANTS = {
+    "norm": "normalisation",
+    "activation": "activation",
+    "pooling": "pooling",
+    "elementwise": "elementwise",
+    "reduction": "reduction",
+    "interpolation": "interpolation",
+}
+EVERYTHING = "*"
+
+
+class ConventionError(UsageError):
+    """A convention that is not known or cannot be read."""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How to read the ledger.
+
+    Attributes:
+        name: what it is called.
+        meaning: what it counts, for a person.
+        mac: what a multiply-accumulate counts: 1, or 2 for FLOPs.
+        products: the kinds whose multiply-accumulates count.
+        bias: what an addition of a bias counts.
+        others: what any other scalar operation counts, by kind; "*" for kinds not named.
+        customs: names of customs of the field that replace the default ones.
+    """
+
+    name: str
+    meaning: str
+    mac: int = 1
+    products: tuple[str, ...] = PRODUCTS
+    bias: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
+    customs: tuple[str, ...] = ()
+
+    def of(self, kind: str, work: Work, customs: Mapping[str, Work] | None = None) -> int:
+        """What one row comes to."""
+        for custom in self.customs:
+            if customs and custom in customs:
+                work = customs[custom]
+        count = self.mac * work.macs if kind in self.products else 0
+        if kind in self.products:
+            count += self.bias * work.bias_adds
+        return count + self.others.get(kind, self.others.get(EVERYTHING, 0)) * work.others
+
+
+BUILT_IN = {
+    built_in.name: built_in
+    for built_in in (
+        Convention("macs", "multiply-accumulates of convolution, linear, matmul and attention"),
+        Convention(
+            "macs-layers",
+            "multiply-accumulates of convolution and fully connected layers only",
+            products=LAYERS,
+        ),
+        Convention("flops", "two for each multiply-accumulate", mac=2),
+        Convention("flops-all", "every scalar operation", mac=2, bias=1, others={EVERYTHING: 1}),
+    )
+}
+
+
+@lru_cache(maxsize=256)
+def convention(name: str) -> Convention:
+    """Find a convention by its name.
+
+    Args:
+        name: a built-in, a built-in with variants added as in `macs+bias+norm`, or a TOML file.
+
+    Raises:
+        ConventionError: there is none of that name, or the file cannot be read as one.
+    """
+    if name.endswith(".toml"):
+        return _from_file(Path(name))
+    base, *added = name.split("+")
+    if base not in BUILT_IN or any(a != "bias" and a not in VARIANTS for a in added):
+        raise ConventionError(
+            f"There is no convention '{name}'.",
+            f"Take {', '.join(BUILT_IN)}, add +bias or +{', +'.join(VARIANTS)}, "
+            "or name a .toml file.",
+        )
+    found = BUILT_IN[base]
+    others = {**found.others, **{VARIANTS[a]: 1 for a in added if a != "bias"}}
+    bias = 1 if "bias" in added else found.bias
+    meaning = "; ".join([found.meaning, *(f"with {a}" for a in added)])
+    return replace(found, name=name, meaning=meaning, bias=bias, others=others)
+
+
+def _from_file(path: Path) -> Convention:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # 3.10 only
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConventionError(
+            f"Cannot read {path}: {error.strerror}.", "Check the path."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConventionError(f"{path} is not TOML: {error}.", "Mend it.") from error
+    return _checked({"name": path.stem, "meaning": f"as {path} says", **data}, path)
+
+
+_TYPES: dict[str, Any] = {
+    "name": str, "meaning": str, "mac": int, "products": list, "bias": int, "others": dict,
+    "customs": list,
+}  # fmt: skip
+
+
+def _checked(data: dict[str, Any], path: Path) -> Convention:
+    for key, value in data.items():
+        wrong = key not in _TYPES or not isinstance(value, _TYPES[key]) or isinstance(value, bool)
+        if wrong or (key == "others" and not all(type(v) is int for v in value.values())):
+            raise ConventionError(
+                f"{path} has '{key} = {value}'.",
+                f"A convention has {', '.join(_TYPES)}; counts are whole numbers.",
+            )
+    unknown = set(data.get("products", ())) - set(PRODUCTS)
+    if unknown:
+        raise ConventionError(
+            f"{path} has products {', '.join(sorted(unknown))}.",
+            f"Known are {', '.join(PRODUCTS)}.",
+        )
+    tuples: dict[str, Any] = {
+        key: tuple(data[key]) for key in ("products", "customs") if key in data
+    }
+    fields: dict[str, Any] = {**data, **tuples}
+    return Convention(**fields)

@@ -1,0 +1,165 @@
+"""The reference counter: a model and its arguments come in, a `Ledger` goes out.
+
+A copy of the model is run on meta tensors or, where that fails, the model as it is, with what a run
+changes put back afterwards. Eval or training mode is left as it is found.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from flopaudit.reference.ledger import BACKWARD, Ledger
+from flopaudit.reference.ledger_entries import modules_of, to_meta
+from flopaudit.reference.recorder import Recorder
+
+Device = Literal["auto", "meta", "own"]
+
+
+def count(
+    model: torch.nn.Module,
+    *args: Any,
+    device: Device = "auto",
+    backward: bool = False,
+    strict: bool = False,
+    **kwargs: Any,
+) -> Ledger:
+    """Count what one pass of a model executes.
+
+    Args:
+        model: left as it was found. A compiled one is run eagerly.
+        *args: what to call the model with: tensors, or nests of them.
+        device: `meta` runs shapes only; `own` runs for real, on the model's own device; `auto`
+            tries the first and takes the second where it fails, saying why in `Ledger.fallback`.
+        backward: count the backward pass too, from ones at every output to every parameter that
+            requires a gradient.
+        strict: raise if an operator has no formula.
+        **kwargs: passed on to the model.
+
+    Returns:
+        The ledger of every executed operator.
+
+    Raises:
+        UncountedError: with `strict`, an operator without a formula was executed.
+        Exception: whatever the model raises.
+    """
+    reason = None
+    # What torch.compile wraps is the model itself; compiled parts of it are run eagerly too.
+    model = getattr(model, "_orig_mod", model)
+    if device == "own":
+        ledger = _count_own(model, args, kwargs, backward=backward)
+    else:
+        try:
+            ledger = _count_on_meta(model, args, kwargs, backward=backward)
+        except Exception as error:
+            if device == "meta":
+                raise
+            reason = _first_line(error)
+            ledger = _count_own(model, args, kwargs, backward=backward, fallback=reason)
+    if strict and ledger.uncounted_ops:
+        raise UncountedError(ledger.uncounted_ops)
+    return ledger
+
+
+class UncountedError(Exception):
+    """Operators without a formula were executed; the message names them."""
+
+    def __init__(self, operators: Counter[str]) -> None:
+        names = ", ".join(f"{name} ({times})" for name, times in sorted(operators.items()))
+        super().__init__(f"there is no formula for {names}")
+
+
+def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool) -> Ledger:
+    """Run a copy whose parameters and buffers are on meta.
+
+    A forward pass may change attributes of its modules, such as cached tensors, so the model itself
+    is not run on meta unless that is where it lives.
+    """
+    args, kwargs = tree_map_only(torch.Tensor, to_meta, (args, kwargs))
+    tensors = [*model.parameters(), *model.buffers()]
+    if not tensors or any(not tensor.is_meta for tensor in tensors):
+        # Entered in the memo beforehand, the tensors are replaced and their storage never copied.
+        memo: dict[int, Any] = {id(tensor): to_meta(tensor) for tensor in tensors}
+        model = copy.deepcopy(model, memo)
+    return _count(model, lambda: model(*args, **kwargs), "meta", None, backward=backward)
+
+
+def _count_own(
+    model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool, fallback: str | None = None
+) -> Ledger:
+    device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
+    with _restored(model):
+        return _count(model, lambda: model(*args, **kwargs), device, fallback, backward=backward)
+
+
+@contextmanager
+def _restored(model: torch.nn.Module) -> Iterator[None]:
+    """Put buffers and the random state back as they were."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+
+def _count(
+    model: torch.nn.Module,
+    run: Callable[[], Any],
+    device: str,
+    fallback: str | None,
+    *,
+    backward: bool,
+) -> Ledger:
+    recorder = Recorder(model, device)
+    with _eagerly(), torch.set_grad_enabled(backward):
+        with recorder.watching():
+            out = run()
+        if backward:
+            recorder.phase = BACKWARD
+            with recorder.watching():
+                _backward(model, out)
+    return Ledger(
+        rows=tuple(recorder.rows),
+        modules=tuple(modules_of(model, recorder.calls)),
+        device=device,
+        fallback=fallback,
+        uncounted_ops=recorder.uncounted,
+    )
+
+
+def _eagerly() -> AbstractContextManager[Any]:
+    """Run what is compiled as if it were not; nothing is, before torch's compiler is imported."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def _backward(model: torch.nn.Module, out: Any) -> None:
+    """From ones at every output to the parameters, without touching their `.grad`."""
+    outputs = [leaf for leaf in tree_leaves(_plain(out)) if isinstance(leaf, torch.Tensor)]
+    outputs = [tensor for tensor in outputs if tensor.requires_grad]
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if outputs and wanted:
+        ones = [torch.ones_like(tensor) for tensor in outputs]
+        torch.autograd.grad(outputs, wanted, ones, allow_unused=True)
+
+
+def _plain(out: Any) -> Any:
+    """Outputs that are objects with tensors in them, such as dataclasses, as dicts."""
+    return dict(vars(out)) if hasattr(out, "__dataclass_fields__") else out
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,192 @@
+"""Activation functions, each by the formula of its definition; softmax; their derivatives.
+
+Where a definition has several branches, all are computed and one is selected, which is free.
+"""
+
+from __future__ import annotations
+
+from flopaudit.reference.cost import NOTHING, Work
+from flopaudit.reference.formulas.call import (
+    ACTIVATION,
+    Call,
+    Table,
+    along,
+    entries,
+    numel,
+    per_input,
+    per_output,
+)
+from flopaudit.reference.formulas.scalar_functions import GELU_ERF, GELU_TANH
+
+# -- softmax ---------------------------------------------------------------------------------------
+
+
+def softmax_work(elements: int, rows: int) -> Work:
+    """exp(x - max) / Σ: the maximum, a subtraction, exp, the sum and a division."""
+    return Work(
+        comparisons=elements - rows,
+        adds=elements + elements - rows,
+        elementary=elements,
+        divs=elements,
+    )
+
+
+def softmax(call: Call) -> Work:
+    """Over one dimension: exp(x - max) / Σ exp(x - max)."""
+    return softmax_work(*along(call, call.arg(1, "dim")))
+
+
+def masked_softmax(call: Call) -> Work:
+    """The same; masking selects by index, which is free."""
+    dim = call.arg(2, "dim")
+    return softmax_work(*along(call, -1 if dim is None else dim))
+
+
+def log_softmax(call: Call) -> Work:
+    """Over one dimension: x - max - log(Σ exp(x - max))."""
+    elements, rows = along(call, call.arg(1, "dim"))
+    return Work(
+        comparisons=elements - rows,
+        adds=3 * elements - rows,
+        elementary=elements + rows,
+    )
+
+
+def softmax_backward(call: Call) -> Work:
+    """Over one dimension: y·(g - Σ g·y)."""
+    elements, rows = along(call, call.arg(2, "dim"))
+    return Work(muls=2 * elements, adds=2 * elements - rows)
+
+
+def log_softmax_backward(call: Call) -> Work:
+    """Over one dimension: g - exp(y)·Σ g."""
+    elements, rows = along(call, call.arg(2, "dim"))
+    return Work(muls=elements, adds=2 * elements - rows, elementary=elements)
+
+
+# -- activations with options ----------------------------------------------------------------------
+
+
+def gelu(call: Call) -> Work:
+    """x/2·(1 + erf(x/√2)), or with tanh(√(2/π)·(x + 0.044715·x³)); arXiv:1606.08415."""
+    approximate = call.arg(1, "approximate", "none")
+    return (GELU_TANH if approximate == "tanh" else GELU_ERF) * numel(call.first_out)
+
+
+def elu(call: Call) -> Work:
+    """X, or α·(exp(x) - 1); SELU and CELU scale the result or the input too; arXiv:1511.07289."""
+    scale, input_scale = call.arg(2, "scale", 1), call.arg(3, "input_scale", 1)
+    each = Work(comparisons=1, elementary=1, adds=1, muls=1 + (scale != 1) + (input_scale != 1))
+    return each * numel(call.first_out)
+
+
+def celu(call: Call) -> Work:
+    """X, or α·(exp(x/α) - 1): as torch, by a factor 1/α that is 1 where α is; arXiv:1704.07483."""
+    alpha = call.arg(1, "alpha", 1)
+    each = Work(comparisons=1, elementary=1, adds=1, muls=1 + (alpha != 1))
+    return each * numel(call.first_out)
+
+
+def softplus(call: Call) -> Work:
+    """1/β·log(1 + exp(β·x)), or x above a threshold."""
+    each = Work(adds=1, elementary=2, comparisons=1)
+    if call.arg(1, "beta", 1) != 1:
+        each = each + Work(muls=1, divs=1)
+    return each * numel(call.first_out)
+
+
+def logit(call: Call) -> Work:
+    """log(x / (1 - x)), x held between eps and 1 - eps where eps is given."""
+    held = Work(comparisons=2) if call.arg(1, "eps") is not None else NOTHING
+    return (held + Work(adds=1, divs=1, elementary=1)) * numel(call.first_out)
+
+
+def rrelu(call: Call) -> Work:
+    """X, or x times a slope: a drawn one in training, the middle of the range otherwise."""
+    return Work(comparisons=1, muls=1) * numel(call.first_out)
+
+
+# -- derivatives -----------------------------------------------------------------------------------
+
+
+def gelu_backward(call: Call) -> Work:
+    """The product g·(Φ(x) + x·φ(x)), or the derivative of the tanh approximation."""
+    tanh = call.arg(2, "approximate", "none") == "tanh"
+    each = Work(muls=12, adds=5, elementary=1) if tanh else Work(muls=7, adds=2, elementary=2)
+    return each * numel(call.first_out)
+
+
+def elu_backward(call: Call) -> Work:
+    """Where x > 0 g, else g·α·exp(x), or g·(y + α) of the result y; and both scales."""
+    scale, input_scale = call.arg(2, "scale", 1), call.arg(3, "input_scale", 1)
+    scales = Work(muls=(scale != 1) + (input_scale != 1))
+    inner = Work(adds=1, muls=1) if call.arg(4, "is_result") else Work(elementary=1, muls=2)
+    if not call.arg(4, "is_result") and input_scale != 1:
+        scales = scales + Work(muls=1)
+    return (Work(comparisons=1) + inner + scales) * numel(call.first_out)
+
+
+def softplus_backward(call: Call) -> Work:
+    """A quotient g·exp(β·x) / (exp(β·x) + 1), or g above the threshold."""
+    scaled = call.arg(2, "beta", 1) != 1
+    each = Work(elementary=1, muls=1 + scaled, divs=1, adds=1, comparisons=1)
+    return each * numel(call.first_out)
+
+
+def logit_backward(call: Call) -> Work:
+    """A quotient g / (x·(1 - x)), zero outside of eps and 1 - eps where eps is given."""
+    held = 2 if call.arg(2, "eps") is not None else 0
+    return Work(comparisons=held, adds=1, muls=1, divs=1) * numel(call.first_out)
+
+
+TABLE: Table = {
+    **entries(ACTIVATION, per_output(comparisons=1), "relu threshold threshold_backward"),
+    **entries(
+        ACTIVATION,
+        per_output(comparisons=1, muls=1),
+        "leaky_relu _prelu_kernel leaky_relu_backward",
+    ),
+    "rrelu_with_noise": (ACTIVATION, rrelu),
+    "rrelu_with_noise_functional": (ACTIVATION, rrelu),
+    "rrelu_with_noise_backward": (ACTIVATION, per_output(muls=1)),
+    "elu": (ACTIVATION, elu),
+    "celu": (ACTIVATION, celu),
+    **entries(ACTIVATION, per_output(comparisons=2), "hardtanh hardtanh_backward"),
+    "hardsigmoid": (ACTIVATION, per_output(adds=1, comparisons=2, divs=1)),
+    "hardswish": (ACTIVATION, per_output(adds=1, comparisons=2, divs=1, muls=1)),
+    # |x| > λ keeps x; softshrink moves it by λ towards zero.
+    "hardshrink": (ACTIVATION, per_output(comparisons=2)),
+    "softshrink": (ACTIVATION, per_output(comparisons=2, adds=2)),
+    **entries(ACTIVATION, per_output(comparisons=2), "hardshrink_backward softshrink_backward"),
+    "sigmoid": (ACTIVATION, per_output(adds=2, elementary=1, divs=1)),
+    "silu": (ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1)),
+    "mish": (ACTIVATION, per_output(adds=1, elementary=3, muls=1)),
+    "softplus": (ACTIVATION, softplus),
+    "log_sigmoid_forward": (ACTIVATION, per_output(adds=2, elementary=2, divs=1)),
+    "tanh": (ACTIVATION, per_output(elementary=1)),
+    "logit": (ACTIVATION, logit),
+    "gelu": (ACTIVATION, gelu),
+    "glu": (ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1)),
+    **entries(ACTIVATION, softmax, "_softmax _safe_softmax softmax"),
+    "_masked_softmax": (ACTIVATION, masked_softmax),
+    **entries(ACTIVATION, log_softmax, "_log_softmax log_softmax"),
+    "_softmax_backward_data": (ACTIVATION, softmax_backward),
+    "_log_softmax_backward_data": (ACTIVATION, log_softmax_backward),
+    "_masked_softmax_backward": (ACTIVATION, softmax_backward),
+    "_prelu_kernel_backward": (ACTIVATION, per_output(comparisons=1, muls=2)),
+    "elu_backward": (ACTIVATION, elu_backward),
+    "hardsigmoid_backward": (ACTIVATION, per_output(comparisons=2, divs=1)),
+    "hardswish_backward": (ACTIVATION, per_output(comparisons=2, divs=1, adds=1, muls=1)),
+    "sigmoid_backward": (ACTIVATION, per_output(muls=2, adds=1)),
+    "tanh_backward": (ACTIVATION, per_output(muls=2, adds=1)),
+    "silu_backward": (ACTIVATION, per_output(adds=4, muls=3, elementary=1, divs=1)),
+    # of s = log(1 + exp(x)): g·(tanh(s) + x·(1 - tanh²(s))·sigmoid(x))
+    "mish_backward": (ACTIVATION, per_output(adds=5, muls=4, elementary=4, divs=1)),
+    "softplus_backward": (ACTIVATION, softplus_backward),
+    # the sigmoid of -x, its sign spared: g over 1 + exp(x)
+    "log_sigmoid_backward": (ACTIVATION, per_output(adds=1, divs=1, elementary=1)),
+    "logit_backward": (ACTIVATION, logit_backward),
+    "gelu_backward": (ACTIVATION, gelu_backward),
+    # of each pair: g·s with s = sigmoid(b), and that times a·(1 - s)
+    "glu_backward": (ACTIVATION, per_input(adds=3, elementary=1, divs=1, muls=3)),
+}

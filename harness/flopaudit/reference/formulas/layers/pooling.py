@@ -1,0 +1,151 @@
+"""Pooling by maximum and by mean, over fixed and adaptive windows; backward too.
+
+Windows that reach over the border are counted as the dense algorithm computes them: in full.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from flopaudit.reference.cost import Work
+from flopaudit.reference.formulas.call import (
+    POOLING,
+    Call,
+    Formula,
+    Table,
+    entries,
+    nothing,
+    numel,
+)
+
+
+def _window(kernel: Any, dims: int) -> int:
+    sizes = [kernel] if isinstance(kernel, int) else list(kernel)
+    return int(prod(sizes * dims if len(sizes) == 1 else sizes))
+
+
+def max_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: kernel - 1 comparisons an output."""
+
+    def formula(call: Call) -> Work:
+        window = _window(call.args[1], dims)
+        return Work(comparisons=(window - 1) * numel(call.first_out))
+
+    return formula
+
+
+def avg_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: kernel - 1 additions and a division an output."""
+
+    def formula(call: Call) -> Work:
+        out = numel(call.first_out)
+        return Work(adds=(_window(call.args[1], dims) - 1) * out, divs=out)
+
+    return formula
+
+
+def _adaptive_windows(image: Any, out: Any, dims: int) -> int:
+    """Input elements read over all outputs: window i of O over I is floor(iI/O):ceil((i+1)I/O)."""
+    read = prod(out.shape[:-dims])
+    for size, windows in zip(image.shape[-dims:], out.shape[-dims:], strict=True):
+        ends = (-(-(i + 1) * size // windows) - i * size // windows for i in range(windows))
+        read *= sum(ends)
+    return int(read)
+
+
+def adaptive_avg_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: the additions of each window, and a division."""
+
+    def formula(call: Call) -> Work:
+        out = numel(call.first_out)
+        return Work(adds=_adaptive_windows(call.args[0], call.first_out, dims) - out, divs=out)
+
+    return formula
+
+
+def adaptive_max_pool(dims: int) -> Formula:
+    """The formula for so many dimensions: the comparisons of each window."""
+
+    def formula(call: Call) -> Work:
+        read = _adaptive_windows(call.args[0], call.first_out, dims)
+        return Work(comparisons=read - numel(call.first_out))
+
+    return formula
+
+
+# -- backward: each gradient is added to the places it came from -----------------------------------
+
+
+def max_pool_backward(call: Call) -> Work:
+    """One addition for each output: its gradient goes to the place of the maximum."""
+    return Work(adds=numel(call.args[0]))
+
+
+def avg_pool_backward(dims: int) -> Formula:
+    """The formula for so many dimensions: a division an output, an addition for each place."""
+
+    def formula(call: Call) -> Work:
+        out = numel(call.args[0])
+        return Work(divs=out, adds=_window(call.args[2], dims) * out)
+
+    return formula
+
+
+def adaptive_avg_pool_backward(dims: int) -> Formula:
+    """The formula for so many dimensions: the same over adaptive windows."""
+
+    def formula(call: Call) -> Work:
+        grad, image = call.args[:2]
+        return Work(divs=numel(grad), adds=_adaptive_windows(image, grad, dims))
+
+    return formula
+
+
+TABLE: Table = {
+    **entries(POOLING, max_pool(1), "quantized_max_pool1d"),
+    **entries(
+        POOLING,
+        max_pool(2),
+        """max_pool2d max_pool2d_with_indices mkldnn_max_pool2d quantized_max_pool2d
+        fractional_max_pool2d""",
+    ),
+    **entries(
+        POOLING,
+        max_pool(3),
+        """max_pool3d max_pool3d_with_indices mkldnn_max_pool3d quantized_max_pool3d
+        fractional_max_pool3d""",
+    ),
+    "avg_pool1d": (POOLING, avg_pool(1)),
+    "avg_pool2d": (POOLING, avg_pool(2)),
+    "avg_pool3d": (POOLING, avg_pool(3)),
+    "adaptive_avg_pool1d": (POOLING, adaptive_avg_pool(1)),
+    **entries(
+        POOLING,
+        adaptive_avg_pool(2),
+        "_adaptive_avg_pool2d adaptive_avg_pool2d mkldnn_adaptive_avg_pool2d",
+    ),
+    **entries(POOLING, adaptive_avg_pool(3), "_adaptive_avg_pool3d adaptive_avg_pool3d"),
+    "adaptive_max_pool2d": (POOLING, adaptive_max_pool(2)),
+    "adaptive_max_pool3d": (POOLING, adaptive_max_pool(3)),
+    **entries(POOLING, nothing, "max_unpool2d max_unpool3d"),
+    **entries(
+        POOLING,
+        max_pool_backward,
+        """max_pool2d_with_indices_backward max_pool3d_with_indices_backward
+        adaptive_max_pool2d_backward adaptive_max_pool3d_backward
+        fractional_max_pool2d_backward fractional_max_pool3d_backward""",
+    ),
+    "avg_pool2d_backward": (POOLING, avg_pool_backward(2)),
+    "avg_pool3d_backward": (POOLING, avg_pool_backward(3)),
+    **entries(
+        POOLING,
+        adaptive_avg_pool_backward(2),
+        "_adaptive_avg_pool2d_backward mkldnn_adaptive_avg_pool2d_backward",
+    ),
+    **entries(
+        POOLING,
+        adaptive_avg_pool_backward(3),
+        "_adaptive_avg_pool3d_backward adaptive_avg_pool3d_backward",
+    ),
+}

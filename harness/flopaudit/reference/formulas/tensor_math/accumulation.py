@@ -1,0 +1,169 @@
+"""Values added to memory that is there already: scatters, bags of embeddings, and gradients.
+
+What is added is an addition for each term, since the memory holds something before.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from flopaudit.reference.cost import NOTHING, Work
+from flopaudit.reference.formulas.call import (
+    REDUCTION,
+    Call,
+    Table,
+    entries,
+    numel,
+)
+from flopaudit.reference.formulas.tensor_math.reduction import broadcast
+
+_REDUCERS = {
+    "sum": Work(adds=1),
+    "add": Work(adds=1),
+    "mean": Work(adds=1),
+    "prod": Work(muls=1),
+    "multiply": Work(muls=1),
+    "amax": Work(comparisons=1),
+    "amin": Work(comparisons=1),
+}
+
+
+def scatter_add(call: Call) -> Work:
+    """An addition for each element of the index."""
+    return Work(adds=numel(call.args[2]))
+
+
+def index_add(call: Call) -> Work:
+    """An addition for each element of the source, and a multiplication where alpha is not 1."""
+    source = numel(call.args[3])
+    return Work(adds=source, muls=source if call.kwargs.get("alpha", 1) != 1 else 0)
+
+
+def index_put(call: Call) -> Work:
+    """A write, which is free; an addition for each element where it accumulates."""
+    if not call.arg(3, "accumulate", default=False):
+        return NOTHING
+    return Work(adds=_indexed(call.args[0], call.args[1]))
+
+
+def _indexed(target: Any, indices: Any) -> int:
+    """Elements that an advanced index reaches; a boolean one as many as it has places that hold."""
+    places = [index for index in indices if index is not None]
+    masks = [index for index in places if "bool" in str(index.dtype)]
+    shapes = [
+        (int(index.sum()),) if any(index is mask for mask in masks) else tuple(index.shape)
+        for index in places
+    ]
+    kept = [size for size, index in zip(target.shape, indices, strict=False) if index is None]
+    used = len(places) - len(masks) + sum(len(mask.shape) for mask in masks) + len(kept)
+    return int(prod(broadcast(shapes)) * prod(kept) * prod(target.shape[used:]))
+
+
+def put(call: Call) -> Work:
+    """A write, or an addition for each element of the source."""
+    adds = numel(call.args[2]) if call.arg(3, "accumulate", default=False) else 0
+    return Work(adds=adds)
+
+
+def scatter(call: Call) -> Work:
+    """A write; with a reduction one operation for each element of the index."""
+    reducer = call.kwargs.get("reduce")
+    return _REDUCERS[reducer] * numel(call.args[2]) if reducer else NOTHING
+
+
+def scatter_reduce(call: Call) -> Work:
+    """One operation for each element of the index, and a division of each result for a mean."""
+    reducer = call.arg(4, "reduce")
+    divided = Work(divs=numel(call.first_out)) if reducer == "mean" else NOTHING
+    return _REDUCERS[reducer] * numel(call.args[2]) + divided
+
+
+def index_reduce(call: Call) -> Work:
+    """One operation for each element of the source, and a division of each result for a mean."""
+    reducer = call.arg(4, "reduce")
+    divided = Work(divs=numel(call.first_out)) if reducer == "mean" else NOTHING
+    return _REDUCERS[reducer] * numel(call.args[3]) + divided
+
+
+# -- bags of embeddings ----------------------------------------------------------------------------
+
+_SUM, _MEAN, _MAX = range(3)
+
+
+def embedding_bag(call: Call) -> Work:
+    """The rows of each bag reduced to one: sum, of weighted rows if so asked, mean or maximum.
+
+    Counted as if no bag were empty.
+    """
+    mode, weights = call.arg(4, "mode", 0), call.arg(6, "per_sample_weights")
+    out = numel(call.first_out)
+    elements = numel(call.args[1]) * int(call.args[0].shape[-1])
+    steps = max(elements - out, 0)
+    if mode == _MAX:
+        return Work(comparisons=steps)
+    weighted = elements if weights is not None else 0
+    return Work(adds=steps, muls=weighted, divs=out if mode == _MEAN else 0)
+
+
+def embedding_bag_backward(call: Call) -> Work:
+    """The gradient of each bag added to each of its rows, weighted or divided as it was."""
+    return _bags_backward(call, call.arg(8, "mode", 0), call.arg(10, "per_sample_weights"))
+
+
+def embedding_bag_dense_backward(call: Call) -> Work:
+    """The same, of the operator that gives a dense gradient."""
+    return _bags_backward(call, call.arg(7, "mode", 0), call.arg(8, "per_sample_weights"))
+
+
+def _bags_backward(call: Call, mode: int, weights: Any) -> Work:
+    grad, indices = call.args[:2]
+    if mode == _MAX:
+        return Work(adds=numel(grad))
+    elements = numel(indices) * int(grad.shape[-1])
+    return Work(
+        adds=elements,
+        muls=elements if weights is not None else 0,
+        divs=numel(grad) if mode == _MEAN else 0,
+    )
+
+
+def per_sample_weights_backward(call: Call) -> Work:
+    """For each looked-up row the product with its bag's gradient."""
+    rows, width = numel(call.args[2]), int(call.args[0].shape[-1])
+    return Work(muls=rows * width, adds=rows * (width - 1))
+
+
+def accumulated(call: Call) -> Work:
+    """Each element of the gradient is added to where it came from."""
+    return Work(adds=numel(call.args[0]))
+
+
+def embedding_dense_backward(call: Call) -> Work:
+    """Each row of the gradient is added to the row it came from, divided by how often that came."""
+    elements = numel(call.args[0])
+    by_frequency = call.arg(4, "scale_grad_by_freq", default=False)
+    return Work(adds=elements, divs=elements if by_frequency else 0)
+
+
+TABLE: Table = {
+    "scatter_add": (REDUCTION, scatter_add),
+    "index_add": (REDUCTION, index_add),
+    **entries(REDUCTION, index_put, "index_put _unsafe_index_put _index_put_impl"),
+    "put": (REDUCTION, put),
+    "scatter": (REDUCTION, scatter),
+    "scatter_reduce": (REDUCTION, scatter_reduce),
+    "index_reduce": (REDUCTION, index_reduce),
+    **entries(REDUCTION, embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
+    "_embedding_bag_backward": (REDUCTION, embedding_bag_backward),
+    "_embedding_bag_dense_backward": (REDUCTION, embedding_bag_dense_backward),
+    "_embedding_bag_per_sample_weights_backward": (REDUCTION, per_sample_weights_backward),
+    "embedding_dense_backward": (REDUCTION, embedding_dense_backward),
+    **entries(
+        REDUCTION,
+        accumulated,
+        """reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward
+        replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward
+        unfold_backward col2im""",
+    ),
+}

@@ -1,0 +1,101 @@
+"""Fourier transforms, counted as the mixed-radix algorithm of Cooley and Tukey performs them.
+
+A transform of N = p·q… points is, for each prime factor p, N/p butterflies: p - 1 twiddle factors
+and a p-point transform done directly, of p·(p - 1) additions and, since a factor -1 is none,
+(p - 1)² multiplications for p > 2. All are complex: a product is 4 multiplications and 2
+additions. For N = 2ᵏ that is the customary 5·N·log₂(N) operations (Cooley & Tukey 1965; FFTW's
+benchmark, fftw.org/speed/method.html). Real input or output takes half, as the other half follows
+by symmetry, which is that benchmark's custom too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+
+from flopaudit.reference.cost import NOTHING, Work
+from flopaudit.reference.formulas.call import (
+    FOURIER,
+    Call,
+    Table,
+    complex_work,
+    numel,
+)
+
+
+def prime_factors(number: int) -> Iterator[int]:
+    """With multiplicity, smallest first."""
+    factor = 2
+    while factor * factor <= number:
+        while number % factor == 0:
+            yield factor
+            number //= factor
+        factor += 1
+    if number > 1:
+        yield number
+
+
+def transform(points: int) -> Work:
+    """One complex transform of so many points, in real operations."""
+    work = NOTHING
+    for factor in prime_factors(points):
+        direct = (factor - 1) ** 2 if factor > 2 else 0  # noqa: PLR2004 - radix 2 only changes signs
+        butterfly = Work(muls=factor - 1 + direct, adds=factor * (factor - 1))
+        work += butterfly * (points // factor)
+    return complex_work(work)
+
+
+def half(work: Work) -> Work:
+    """Of a transform: always whole, since what a radix is counted with is even."""
+    return Work(adds=work.adds // 2, muls=work.muls // 2)
+
+
+def _along(shape: Sequence[int], dims: Sequence[int]) -> Work:
+    """Complex transforms along several dimensions of a tensor of that shape."""
+    elements = prod(shape)
+    if not elements:
+        return NOTHING
+    return sum((transform(shape[d]) * (elements // shape[d]) for d in dims), NOTHING)
+
+
+def _real(shape: Sequence[int], dim: int) -> Work:
+    """Transforms of real numbers along one dimension of a tensor of that shape."""
+    return half(_along(shape, [dim]))
+
+
+def _normalised(call: Call, parts: int) -> Work:
+    """A multiplication of each part of each result, where it is divided by N or by √N."""
+    return Work(muls=parts * numel(call.first_out)) if call.args[2] else NOTHING
+
+
+def complex_to_complex(call: Call) -> Work:
+    """Along each dimension."""
+    return _along(call.args[0].shape, call.args[1]) + _normalised(call, 2)
+
+
+def real_to_complex(call: Call) -> Work:
+    """Along the last dimension of real numbers, then along the others of what is kept of it."""
+    *others, last = call.args[1]
+    kept = _kept(call.args[0].shape, last)
+    return _real(call.args[0].shape, last) + _along(kept, others) + _normalised(call, 2)
+
+
+def _kept(shape: Sequence[int], dim: int) -> list[int]:
+    """The half with the middle, from which symmetry gives the rest."""
+    kept = list(shape)
+    kept[dim] = kept[dim] // 2 + 1
+    return kept
+
+
+def complex_to_real(call: Call) -> Work:
+    """Along the other dimensions, then along the last one to real numbers."""
+    *others, last = call.args[1]
+    out = call.first_out.shape
+    return _along(call.args[0].shape, others) + _real(out, last) + _normalised(call, 1)
+
+
+TABLE: Table = {
+    "_fft_c2c": (FOURIER, complex_to_complex),
+    "_fft_r2c": (FOURIER, real_to_complex),
+    "_fft_c2r": (FOURIER, complex_to_real),
+}

@@ -1,0 +1,228 @@
+"""The ledger: one row for each executed operator, and the readings that are added up from it.
+
+Comes from `flopaudit.reference.counter` or `flopaudit.reference.export_counter`; pure data, knows
+nothing of torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+from flopaudit.reference.conventions import Convention, convention
+from flopaudit.reference.cost import NOTHING, Work
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Shape = tuple[int, ...]
+
+FORWARD, BACKWARD = "forward", "backward"
+
+
+class OperatorRow(NamedTuple):
+    """One execution of one operator, or of a function that is counted whole.
+
+    Attributes:
+        operator: as torch names it, such as aten.convolution.default.
+        form: the function, method or operator it was called by, such as
+            torch.nn.functional.relu or torch.Tensor.__add__; "" where torch itself called it.
+        path: qualified name of the innermost module that was running, "" for the root.
+        type: that module's class name.
+        call: which call of that module it was, from 1 on.
+        kind: what sort of work it is, one of the kinds in `flopaudit.reference.formulas`.
+        inputs: shapes of the tensors that came in.
+        outputs: shapes of the tensors that went out.
+        dtype: of the first tensor that came in.
+        work: what it cost.
+        customs: what it comes to by other customs of the field, by their names.
+        elements_read: of all tensors that came in, as the operator sees them.
+        elements_written: of all tensors that went out.
+        bytes_read: the same in bytes.
+        bytes_written: the same in bytes.
+        phase: forward or backward.
+    """
+
+    operator: str
+    form: str
+    path: str
+    type: str
+    call: int
+    kind: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    dtype: str
+    work: Work
+    customs: dict[str, Work] = {}  # noqa: RUF012 - never written to
+    elements_read: int = 0
+    elements_written: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    phase: str = FORWARD
+
+
+@dataclass(frozen=True)
+class ModuleEntry:
+    """A module of the counted model: names, calls, and what it holds itself.
+
+    Attributes:
+        path: the qualified name, "" for the root.
+        type: the class name.
+        aliases: other names of the same module.
+        calls: how often it was called.
+        params: values in parameters that no earlier module holds.
+        trainable: those of them that require a gradient.
+        params_by_dtype: `params` by dtype.
+        buffers: values in buffers that no earlier module holds.
+        bytes: of those parameters and buffers.
+    """
+
+    path: str
+    type: str
+    aliases: tuple[str, ...]
+    calls: int
+    params: int
+    trainable: int
+    params_by_dtype: dict[str, int] = field(default_factory=dict)
+    buffers: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Everything that one run of a model executed.
+
+    Attributes:
+        rows: in the order of execution.
+        modules: every module of the model, each once, the root first.
+        device: the device the model was run on, meta, the model's own, or export.
+        fallback: why it could not be run on meta tensors, if that was tried and failed.
+        uncounted_ops: operators without a formula, and how often each ran.
+    """
+
+    rows: tuple[OperatorRow, ...]
+    modules: tuple[ModuleEntry, ...]
+    device: str
+    fallback: str | None = None
+    uncounted_ops: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def work(self) -> Work:
+        """The sum of all rows."""
+        return sum_work(self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolution, linear, matrix product and attention."""
+        return sum(row.work.macs for row in self.rows)
+
+    @property
+    def flops(self) -> int:
+        """Two for each multiply-accumulate."""
+        return 2 * self.macs
+
+    @property
+    def flops_all(self) -> int:
+        """Every scalar operation."""
+        return sum(row.work.flops_all for row in self.rows)
+
+    @property
+    def params(self) -> int:
+        """Learned values, each parameter counted once however often it is shared."""
+        return sum(module.params for module in self.modules)
+
+    @property
+    def trainable_params(self) -> int:
+        """Those of `params` that require a gradient."""
+        return sum(module.trainable for module in self.modules)
+
+    @property
+    def params_by_dtype(self) -> dict[str, int]:
+        """`params` by dtype."""
+        totals: Counter[str] = Counter()
+        for module in self.modules:
+            totals.update(module.params_by_dtype)
+        return dict(totals)
+
+    @property
+    def buffers(self) -> int:
+        """Values in buffers."""
+        return sum(module.buffers for module in self.modules)
+
+    @property
+    def model_bytes(self) -> int:
+        """Of all parameters and buffers, as they are stored."""
+        return sum(module.bytes for module in self.modules)
+
+    @property
+    def elements_accessed(self) -> int:
+        """Memory access cost: elements that all operators read and write, nothing cached."""
+        return sum(row.elements_read + row.elements_written for row in self.rows)
+
+    @property
+    def bytes_accessed(self) -> int:
+        """Memory access cost in bytes."""
+        return sum(row.bytes_read + row.bytes_written for row in self.rows)
+
+    @property
+    def intensity(self) -> Fraction:
+        """Arithmetic intensity: all scalar operations for each byte accessed (0 if none is)."""
+        accessed = self.bytes_accessed
+        return Fraction(self.flops_all, accessed) if accessed else Fraction(0)
+
+    def read(self, reading: str | Convention = "macs") -> int:
+        """The total under a convention, by name (see `conventions`) or as an object.
+
+        Raises:
+            ConventionError: there is no convention of that name.
+        """
+        chosen = convention(reading) if isinstance(reading, str) else reading
+        return sum(chosen.of(row.kind, row.work, row.customs) for row in self.rows)
+
+    def components(self) -> dict[str, int]:
+        """Exact counts: MACs by kind of product, bias adds, and all other operations by kind."""
+        totals: Counter[str] = Counter()
+        for row in self.rows:
+            work = row.work
+            if work.macs:
+                totals[f"{row.kind}_macs"] += work.macs
+            totals["bias_adds"] += work.bias_adds
+            totals[f"{_OTHER.get(row.kind, row.kind)}_ops"] += work.others
+        return {name: count for name, count in sorted(totals.items()) if count}
+
+    def by(self, key: str) -> dict[str, Work]:
+        """Work added up by a field of the rows, such as `path`, `operator`, `kind` or `phase`."""
+        groups: dict[str, list[OperatorRow]] = {}
+        for row in self.rows:
+            groups.setdefault(getattr(row, key), []).append(row)
+        return {name: sum_work(rows) for name, rows in groups.items()}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One line for each row, the work's components as columns."""
+        import pandas as pd
+
+        frame: pd.DataFrame = pd.DataFrame(list(self._flat()))
+        return frame
+
+    def _flat(self) -> Iterator[dict[str, object]]:
+        for row in self.rows:
+            flat = {**row._asdict(), **vars(row.work), "flops_all": row.work.flops_all}
+            del flat["work"], flat["customs"]
+            yield flat
+
+
+# Scaling and softmax inside fused attention are the activation's share of it.
+_OTHER = {
+    "attention": "activation",
+    "conv": "elementwise",
+    "linear": "elementwise",
+    "matmul": "elementwise",
+}
+
+
+def sum_work(rows: Iterable[OperatorRow]) -> Work:
+    """The work of several rows added up."""
+    return sum((row.work for row in rows), NOTHING)

@@ -1,0 +1,220 @@
+"""What one executed operator is in the ledger: an operator and its call come in, an entry goes out.
+
+Shared by the two ways to a ledger, the run (`recorder.py`) and the exported graph (`static.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from flopaudit.reference import formulas, operators
+from flopaudit.reference.cost import NOTHING, Work
+from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.ledger import (
+    FORWARD,
+    ModuleEntry,
+    OperatorRow,
+    Shape,
+)
+
+_LINEAR_FORMS = ("torch.nn.functional.linear", "torch.nn.functional.bilinear")
+_ATTENTION_FORMS = (
+    "torch.nn.functional.multi_head_attention_forward",
+    "torch.nn.functional.scaled_dot_product_attention",
+)
+
+
+class Entry(NamedTuple):
+    """What all executions of an operator on the same shapes have in common."""
+
+    operator: str
+    kind: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    dtype: str
+    work: Work
+    customs: dict[str, Work]
+    elements_read: int
+    elements_written: int
+    bytes_read: int
+    bytes_written: int
+
+    def at(
+        self, path: str, type_name: str, call: int, form: str, phase: str = FORWARD
+    ) -> OperatorRow:
+        """The row of one such execution, in that call of that module."""
+        return OperatorRow(
+            operator=self.operator,
+            form=form,
+            path=path,
+            type=type_name,
+            call=call,
+            phase=phase,
+            kind=self.kind,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            dtype=self.dtype,
+            work=self.work,
+            customs=self.customs,
+            elements_read=self.elements_read,
+            elements_written=self.elements_written,
+            bytes_read=self.bytes_read,
+            bytes_written=self.bytes_written,
+        )
+
+
+def unknown(_call: Call) -> Work:
+    """Stands for an operator without a formula; it is named in `uncounted_ops`."""
+    return NOTHING
+
+
+def nothing(_call: Call) -> Work:
+    """Moves data and computes nothing."""
+    return NOTHING
+
+
+def plan(operator: Any) -> tuple[str, Formula] | None:
+    """Kind and formula of an operator, None where it only makes a view."""
+    name = full_name(operator)
+    if not name:
+        return operators.HIGHER_ORDER.get(str(operator), ("unknown", unknown))
+    found = operators.known(name, operators.FORMULAS)
+    if found:
+        return found
+    base = name.rpartition("::")[2]
+    # A view returns an alias of its input that it does not write to.
+    returns = operator._schema.returns  # noqa: SLF001 - torch's own way
+    aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+    if aliases or operators.listed(base, operators.VIEWS):
+        return None
+    if operators.listed(base, operators.DATA_MOVEMENT):
+        return (formulas.MOVE, nothing)
+    return ("unknown", unknown)
+
+
+def is_composite(operator: Any) -> bool:
+    """Whether torch runs an operator as others, whatever the device."""
+    if not isinstance(operator, torch._ops.OpOverload):  # noqa: SLF001 - torch's own way
+        return False
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - the same
+    name = operator._schema.name  # noqa: SLF001 - the same
+    overload = operator._schema.overload_name  # noqa: SLF001 - the same
+    full = f"{name}.{overload}" if overload else name
+    return bool(has_kernel(full, "CompositeImplicitAutograd"))
+
+
+def full_name(operator: Any) -> str:
+    """Namespace and name without the overload; the namespace left out where it is aten."""
+    schema = getattr(operator, "_schema", None)
+    return "" if schema is None else str(schema.name).removeprefix("aten::")
+
+
+def entry(func: Any, plan: tuple[str, Formula], form: str, call: Call) -> Entry | None:
+    """What there is to say of an operator on these shapes; None for work on integers only."""
+    tensors = [*tensors_in(call.args), *tensors_in(call.kwargs.values()), *tensors_in((call.out,))]
+    any_dtype = full_name(func) in operators.ANY_DTYPE
+    if not any_dtype and not any(t.is_floating_point() or t.is_complex() for t in tensors):
+        return None
+    kind, formula = plan
+    base = full_name(func).rstrip("_")
+    customs = {
+        name: table[base](call) for name, table in operators.CUSTOMS.items() if base in table
+    }
+    return described(str(func), kind_of(kind, form), call, formula(call), customs)
+
+
+def entries_of_whole(name: str, call: Call) -> tuple[Entry, ...]:
+    """What there is to say of a function that is counted as a whole, for each kind of its work."""
+    customs = {
+        custom: dict(table[name](call))
+        for custom, table in operators.CUSTOMS_WHOLE.items()
+        if name in table
+    }
+    return tuple(
+        described(name, kind, call, work, {key: works[kind] for key, works in customs.items()})
+        for kind, work in operators.FUNCTIONS_WHOLE[name](call)
+    )
+
+
+def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, Work]) -> Entry:
+    """The entry of a call whose work is known."""
+    inputs = [*tensors_in(call.args), *tensors_in(call.kwargs.values())]
+    outputs = list(tensors_in((call.out,)))
+    return Entry(
+        operator=name,
+        kind=kind,
+        inputs=tuple(shape(t) for t in inputs),
+        outputs=tuple(shape(t) for t in outputs),
+        dtype=str((inputs or outputs)[0].dtype).removeprefix("torch."),
+        work=work,
+        customs=customs,
+        elements_read=sum(t.numel() for t in inputs),
+        elements_written=sum(t.numel() for t in outputs),
+        bytes_read=sum(t.numel() * t.element_size() for t in inputs),
+        bytes_written=sum(t.numel() * t.element_size() for t in outputs),
+    )
+
+
+def kind_of(kind: str, form: str) -> str:
+    """Matrix products are booked by what asked for them: a linear layer, attention, or itself."""
+    if kind in (formulas.LINEAR, formulas.MATMUL):
+        if form in _LINEAR_FORMS:
+            return formulas.LINEAR
+        if form in _ATTENTION_FORMS:
+            return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
+        return formulas.MATMUL
+    if "_pool" in form and kind == formulas.REDUCTION:  # torch has global average pools as means
+        return formulas.POOLING
+    return kind
+
+
+def tensors_in(values: Any) -> Iterator[torch.Tensor]:
+    """The tensors among values and in the lists among them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from tensors_in(value)
+
+
+def shape(tensor: torch.Tensor) -> Shape:
+    """The sizes of a tensor as plain integers."""
+    return tuple(int(size) for size in tensor.shape)
+
+
+def to_meta(tensor: torch.Tensor) -> torch.Tensor:
+    """The same tensor without its values, a parameter if it is one."""
+    moved = tensor.detach().to("meta")
+    if isinstance(tensor, torch.nn.Parameter):
+        return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
+    return moved.requires_grad_(tensor.requires_grad)
+
+
+def modules_of(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntry]:
+    """Every module once; each parameter is booked with the first module that holds it."""
+    aliases: dict[int, list[str]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        aliases.setdefault(id(module), []).append(path)
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        own = {id(p): p for p in module.parameters(recurse=False) if id(p) not in seen}
+        held = {id(b): b for b in module.buffers(recurse=False) if id(b) not in seen}
+        seen.update(own, held)
+        by_dtype: Counter[str] = Counter()
+        for parameter in own.values():
+            by_dtype[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+        yield ModuleEntry(
+            path=path,
+            type=type(module).__name__,
+            aliases=tuple(alias for alias in aliases[id(module)] if alias != path),
+            calls=calls[id(module)],
+            params=sum(p.numel() for p in own.values()),
+            trainable=sum(p.numel() for p in own.values() if p.requires_grad),
+            params_by_dtype=dict(by_dtype),
+            buffers=sum(b.numel() for b in held.values()),
+            bytes=sum(t.numel() * t.element_size() for t in (*own.values(), *held.values())),
+        )

@@ -1,0 +1,230 @@
+"""Watches one run of a model and gathers the rows of the ledger.
+
+A TorchDispatchMode sees every operator that is executed, a TorchFunctionMode the function or method
+it was called by, and hooks on all modules the module that is running. Functions that torch runs in
+one way or another, such as attention, are counted whole as what they compute, so that the way makes
+no difference. In a backward pass the autograd node that is running says which module's forward it
+belongs to.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from flopaudit.reference import meta_cache, operators
+from flopaudit.reference.call_syntax import form_name
+from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.ledger import BACKWARD, FORWARD, OperatorRow
+from flopaudit.reference.ledger_entries import (
+    Entry,
+    entries_of_whole,
+    entry,
+    is_composite,
+    plan,
+    tensors_in,
+    unknown,
+)
+
+_TAG = "flopaudit"
+
+
+class Place(NamedTuple):
+    """Where in the model something runs."""
+
+    path: str
+    type: str
+    call: int
+    form: str = ""
+
+
+class Recorder:
+    """Gathers the rows of one run, with the module and the call form that are current.
+
+    Use `watching` around the forward pass, and around the backward pass too if there is one.
+    """
+
+    def __init__(self, model: torch.nn.Module, device: str) -> None:
+        self.rows: list[OperatorRow] = []
+        self.uncounted: Counter[str] = Counter()
+        self.calls: Counter[int] = Counter()
+        self.form = ""
+        self.phase = FORWARD
+        self.silent = False
+        self._thread = threading.get_ident()
+        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
+        self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self.operators = _Operators(self)
+        self._on_meta = device == "meta"
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Record what this thread executes while this is open."""
+        hooks = torch.nn.modules.module
+        handles = (
+            hooks.register_module_forward_pre_hook(self._enter),
+            hooks.register_module_forward_hook(self._leave, always_call=True),
+        )
+        try:
+            with _Functions(self), self.operators:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: torch.nn.Module, _inputs: Any) -> None:
+        if threading.get_ident() == self._thread:
+            key = id(module)
+            self.calls[key] += 1
+            # A module that is not part of the model is booked under the one that called it.
+            path = self._paths.get(key, self._stack[-1][0])
+            self._stack.append((path, type(module).__name__, self.calls[key]))
+
+    def _leave(self, _module: torch.nn.Module, _inputs: Any, _output: Any) -> None:
+        if threading.get_ident() == self._thread and len(self._stack) > 1:
+            self._stack.pop()
+
+    def place(self) -> Place:
+        """The module that is running, or in a backward pass the one whose node is."""
+        if self.phase == BACKWARD:
+            node = torch._C._current_autograd_node()  # noqa: SLF001 - torch has no public name for it
+            tagged = _metadata(node).get(_TAG) if node is not None else None
+            return tagged or Place("", self._stack[0][1], 0)
+        return Place(*self._stack[-1], self.form)
+
+    def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Execute an operator, add its row unless it only makes a view, and return its result."""
+        if func not in self._plans:
+            self._plans[func] = plan(func)
+        planned = self._plans[func]
+        if planned is None or self.silent:
+            return func(*args, **kwargs)
+        if planned[1] is unknown and is_composite(func):
+            # In inference mode torch does not take these apart before they come here.
+            with self.operators:
+                return func.decompose(*args, **kwargs)
+        form = self.place().form
+        try:
+            same = self._on_meta and (
+                func,
+                form,
+                meta_cache.key_of(args),
+                meta_cache.key_of(kwargs),
+            )
+        except meta_cache.Unkeyed:
+            same = False
+        known = meta_cache.find(same) if same else None
+        if known is not None and known.results is not meta_cache.RUN:
+            out = meta_cache.remake(known.results, args)
+        else:
+            out = func(*args, **kwargs)
+        if known is None:
+            found = entry(func, planned, form, Call(args, kwargs, out))
+            results = meta_cache.results_of_operator(func, args, out) if same else meta_cache.RUN
+            known = meta_cache.Known((found,) if found else (), results)
+            if same:
+                meta_cache.learn(same, known)
+        if planned[1] is unknown and known.entries:
+            self.uncounted[known.entries[0].operator] += 1
+        self._add(known.entries)
+        return out
+
+    def whole(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
+        """Execute a function that is counted as what it computes, add its rows by kinds of work."""
+        try:
+            # With gradients on, the function has to run, so that there is a graph.
+            replayable = self._on_meta and not torch.is_grad_enabled()
+            same = replayable and (name, meta_cache.key_of(args), meta_cache.key_of(kwargs))
+        except meta_cache.Unkeyed:
+            same = False
+        known = meta_cache.find(same) if same else None
+        if known is not None and known.results is not meta_cache.RUN:
+            out = self._silently(meta_cache.remake, (known.results, args), {})
+        else:
+            out = self._silently(func, args, kwargs)
+        if known is None:
+            entries = entries_of_whole(name, Call(args, kwargs, out))
+            results = meta_cache.results_of_function(args, kwargs, out) if same else meta_cache.RUN
+            known = meta_cache.Known(entries, results)
+            if same:
+                meta_cache.learn(same, known)
+        self._add(known.entries)
+        return out
+
+    def _silently(self, func: Any, args: Any, kwargs: Any) -> Any:
+        self.silent = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.silent = False
+
+    def tag(self, out: Any) -> None:
+        """Mark the autograd nodes that a function has just made with where it ran."""
+        place = self.place()
+        waiting = [tensor.grad_fn for tensor in tensors_in((out,)) if tensor.grad_fn is not None]
+        while waiting:
+            node = waiting.pop()
+            # Leaves have no history of their own; what is tagged was made, and walked, before.
+            if _TAG in _metadata(node) or not node.next_functions:
+                continue
+            _metadata(node)[_TAG] = place
+            waiting.extend(parent for parent, _ in node.next_functions if parent is not None)
+
+    def _add(self, entries: tuple[Entry, ...]) -> None:
+        if entries:
+            path, type_name, call, form = self.place()
+            for found in entries:
+                self.rows.append(found.at(path, type_name, call, form, self.phase))
+
+
+def _metadata(node: Any) -> dict[str, Place]:
+    """What may be noted on an autograd node; torch's stubs take the property for a method."""
+    notes: dict[str, Place] = node.metadata
+    return notes
+
+
+class _Functions(TorchFunctionMode):
+    """Notes the outermost torch function that is running."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        recorder, kwargs = self._recorder, kwargs or {}
+        if recorder.form:
+            return func(*args, **kwargs)
+        name = form_name(func, sys._getframe(1))  # noqa: SLF001 - who called is what is asked
+        recorder.form = name
+        try:
+            if name in operators.FUNCTIONS_WHOLE and not recorder.silent:
+                out = recorder.whole(name, func, args, kwargs)
+            else:
+                out = func(*args, **kwargs)
+            if torch.is_grad_enabled() and recorder.phase == FORWARD:
+                recorder.tag(out)
+            return out
+        finally:
+            recorder.form = ""
+
+
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
+    """Hands every executed operator to the recorder."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # torch's own
+        self._recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self._recorder.operator(func, args, kwargs or {})

@@ -1,0 +1,87 @@
+"""Shows a run as it goes: on a terminal a bar with the cell in flight, else a line a cell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flopaudit.isolation.scheduler import Event
+from flopaudit.reports.terminal import console
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+
+class Bar:
+    """A context manager; call it with each event."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._flying: list[str] = []
+
+    def __enter__(self) -> Callable[[Event, int, int], None]:
+        if not sys.stderr.isatty():
+            return _line
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=console(sys.stderr),
+            transient=True,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("starting torch", total=None)
+        return self._update
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def _update(self, event: Event, done: int, total: int) -> None:
+        name = describe(event)
+        if event.outcome is None:
+            self._flying.append(name)
+        elif name in self._flying:
+            self._flying.remove(name)
+        if event.cell is not None:
+            building = f"{event.job.model.location}: building"
+            self._flying = [flying for flying in self._flying if flying != building]
+        if self._progress and self._task is not None:
+            self._progress.update(
+                self._task, completed=done, total=total, description=", ".join(self._flying[-2:])
+            )
+
+
+def describe(event: Event) -> str:
+    """Model and tool of an event, in words."""
+    model = event.job.model.factory or event.job.model.location
+    if event.cell is None:
+        return f"{event.job.model.location}: building"
+    version = Path(event.cell.site).name if event.cell.site else ""
+    return " ".join(filter(None, (f"{model}: {event.cell.tool}", version, event.cell.variant)))
+
+
+def _line(event: Event, done: int, total: int) -> None:
+    if event.outcome is not None:
+        status = event.outcome["status"]
+        error = f", {event.outcome['error']}" if event.outcome.get("error") else ""
+        print(f"[{done}/{total}] {describe(event)} {status}{error}", file=sys.stderr)

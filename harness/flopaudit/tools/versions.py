@@ -1,0 +1,278 @@
+"""Versions of tools beside the one installed: what a user names comes in, folders go out.
+
+A version is a folder as `pip install --no-deps --target FOLDER TOOL==VERSION` leaves it. One is
+named with its folder, `thop@FOLDER`, or by its version, `thop==VERSION`, once `install` has put it
+into the folder that is kept for this user. Nothing that is named here is imported.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.version import InvalidVersion, Version
+
+from flopaudit.core.errors import UsageError
+
+VARIABLE = "FLOPAUDIT_TOOLS"
+"""Names the folder to keep versions in, in place of the usual one."""
+
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:==([A-Za-z0-9][\w.!+-]*))?$")
+_SHARED = "torch"
+"""The distribution that is imported once, for all tools."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A tool as a user names it; `version` or `folder` where one is asked for, even an empty one.
+
+    A name may hold colons, `ptflops:aten` or `file.py:TOOL`, a version or a folder none: what looks
+    like one is a part of the name.
+    """
+
+    name: str
+    version: str | None = None
+    folder: str | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Kept:
+    """A version that `install` has put by; names and versions spelled as packaging has them."""
+
+    distribution: str
+    version: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.distribution}=={self.version}"
+
+    @property
+    def folder_name(self) -> str:
+        """What its folder is called where versions are kept."""
+        return f"{self.distribution}-{self.version}"
+
+
+class PipError(Exception):
+    """Pip could not install; the message is what it said."""
+
+
+@cache
+def version(distribution: str, site: Path | None = None) -> str | None:
+    """The version that is installed, or that is in a folder; None if nothing there says so."""
+    path = sys.path if site is None else [str(site)]
+    return next((e.version for e in metadata.distributions(name=distribution, path=path)), None)
+
+
+def overwritten(distribution: str, package: str, site: Path | None = None) -> Mapping[str, str]:
+    """Files of a package that are not as their distribution was installed, and whose they are.
+
+    Two distributions may bring one package: pip lets the second write over the first, and says
+    nothing. Whose a file is now is told by the records of all that is installed there; "" where
+    none has such a file.
+
+    Args:
+        distribution: whose the package should be.
+        package: the name that it is imported by.
+        site: the folder that it is in, if it is not the installed one.
+    """
+    if distribution == _SHARED:
+        return {}  # many thousand files, and no other brings any of them
+    path = sys.path if site is None else [str(site)]
+    start = package.replace(".", "/")
+    own = next(iter(metadata.distributions(name=distribution, path=path)), None)
+    changed = {
+        str(file): digest
+        for file, recorded in (_recorded(own) if own else ())
+        if str(file).startswith((f"{start}/", f"{start}."))
+        and (digest := _digest(file)) != recorded
+    }
+    return {file: _owner(file, digest, path) for file, digest in changed.items()}
+
+
+def _recorded(installed: metadata.Distribution) -> Iterator[tuple[metadata.PackagePath, str]]:
+    """The files of a distribution, and the digests that they were installed with."""
+    for file in installed.files or ():
+        if file.hash and file.hash.mode == "sha256":
+            yield file, file.hash.value
+
+
+def _digest(file: metadata.PackagePath) -> str:
+    """Of a file as it is now, spelled as in a record; "" if it is gone."""
+    try:
+        content = Path(str(file.locate())).read_bytes()
+    except OSError:
+        return ""
+    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+
+
+def _owner(file: str, digest: str, path: list[str]) -> str:
+    """The distribution that brought a file with this digest."""
+    for each in metadata.distributions(path=path):
+        if any(str(other) == file and has == digest for other, has in _recorded(each)):
+            return canonicalize_name(each.metadata["Name"])
+    return ""
+
+
+def canonical(version: str | None) -> str:
+    """One spelling for all that are the same version: 0.1-22 is 0.1.post22; "" for none."""
+    try:
+        return str(Version(version)) if version else ""
+    except InvalidVersion:
+        return version or ""
+
+
+def same(one: str | None, other: str | None) -> bool:
+    """Whether two spellings are of one version, 1 and 1.0 too; none is only none."""
+    return canonicalize_version(one or "") == canonicalize_version(other or "")
+
+
+_VARIANT_LAST = re.compile(r"(?P<name>[\w-]+)==(?P<version>[\w.+!-]+):(?P<variant>\w+)$")
+
+
+def parse(text: str) -> Named:
+    """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`; a variant stands behind the name or last."""
+    swapped = _VARIANT_LAST.match(text)
+    if swapped:
+        return Named(f"{swapped['name']}:{swapped['variant']}", version=swapped["version"])
+    for sign in ("@", "=="):
+        name, found, rest = text.rpartition(sign)
+        if found and ":" not in rest:
+            return Named(name, folder=rest) if sign == "@" else Named(name, version=rest)
+    return Named(text)
+
+
+def place(named: Named, distribution: str) -> Path | None:
+    """The folder with the version that is asked for; None for what is installed.
+
+    Raises:
+        UsageError: there is no such folder, or the version is not kept.
+    """
+    if named.folder is None and named.version is None:
+        return None
+    if named.version and same(named.version, version(distribution)):
+        return None
+    if distribution == _SHARED:
+        raise UsageError(
+            f"'{named.name}' is of torch, of which there is one for all tools.",
+            "Run flopaudit where that torch is installed.",
+        )
+    return _kept_folder(named, distribution) if named.folder is None else _given_folder(named)
+
+
+def _given_folder(named: Named) -> Path:
+    path = Path(named.folder or "").expanduser()
+    if not named.folder or not path.is_dir():
+        raise UsageError(
+            f"There is no folder '{named.folder}' with a version of {named.name}.",
+            "`python -m pip install --no-deps --target FOLDER TOOL==VERSION` makes one.",
+        )
+    return path.resolve()
+
+
+def _kept_folder(named: Named, distribution: str) -> Path:
+    found = _find(distribution, named.version or "")
+    if found:
+        return found.folder
+    raise UsageError(
+        f"There is no {distribution} {named.version} here.",
+        f"`flopaudit install {distribution}=={named.version}` gets it.",
+    )
+
+
+def home() -> Path:
+    """The folder that versions are kept in; it may not be there yet."""
+    if os.environ.get(VARIABLE):
+        return Path(os.environ[VARIABLE]).expanduser().resolve()
+    usual = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or usual).resolve() / "flopaudit" / "tools"
+
+
+def kept() -> list[Kept]:
+    """All versions that are kept, by name and version; not what was put beside them."""
+    folders = (path for path in home().glob("[!.]*") if path.is_dir())
+    found = (each for folder in folders for each in _in(folder))
+    return sorted(each for each in found if each.folder.name == each.folder_name)
+
+
+def _find(distribution: str, version: str) -> Kept | None:
+    named = (each for each in kept() if each.distribution == canonicalize_name(distribution))
+    return next((each for each in named if same(each.version, version)), None)
+
+
+def _in(folder: Path) -> list[Kept]:
+    found = metadata.distributions(path=[str(folder)])
+    names = ((canonicalize_name(each.metadata["Name"]), each.version) for each in found)
+    return [Kept(name, canonical(version), folder) for name, version in names]
+
+
+def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
+    """Keep a version: which it is, and whether it was not there so before.
+
+    Its folder appears whole or not at all. One that lacks what is to be beside it is made anew.
+
+    Args:
+        requirement: `NAME==VERSION`.
+        beside: what to put into the same folder, for what the version imports and is not here.
+
+    Raises:
+        UsageError: this is not `NAME==VERSION`, or its folder cannot be written.
+        PipError: pip could not install it.
+    """
+    asked = [_REQUIREMENT.match(text) for text in (requirement, *beside)]
+    if not all(asked) or not asked[0] or not asked[0][2]:
+        odd = next((t for t, m in zip((requirement, *beside), asked, strict=True) if not m), "")
+        raise UsageError(
+            f"'{odd or requirement}' is not a version to install.", "Write it as thop==0.1.1."
+        )
+    there = _find(asked[0][1], asked[0][2])
+    if there and _has(there.folder, [match[1] for match in asked[1:] if match]):
+        return there, False
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home(), prefix=".") as scratch:
+            scratched = Path(scratch, "site")
+            return _install([requirement, *beside], asked[0][1], scratched, there)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write to {home()}: {error.strerror}.", f"Name another folder in ${VARIABLE}."
+        ) from error
+
+
+def _has(folder: Path, names: Sequence[str]) -> bool:
+    return {canonicalize_name(name) for name in names} <= {
+        each.distribution for each in _in(folder)
+    }
+
+
+def _install(
+    requirements: Sequence[str], name: str, scratch: Path, old: Kept | None
+) -> tuple[Kept, bool]:
+    options = ["--no-deps", "--disable-pip-version-check", "--target", str(scratch)]
+    done = subprocess.run(  # noqa: S603 - pip of this interpreter; the requirements were checked
+        [sys.executable, "-m", "pip", "install", *options, *requirements],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    found = [each for each in _in(scratch) if each.distribution == canonicalize_name(name)]
+    if done.returncode or not found:
+        raise PipError(done.stdout.strip())
+    folder = home() / found[0].folder_name
+    if old and old.folder.exists():
+        old.folder.rename(scratch.with_name("old"))  # goes with the folder that scratch is in
+    new = not folder.exists()  # another run may have been faster
+    if new:
+        scratch.rename(folder)
+    return replace(found[0], folder=folder), new

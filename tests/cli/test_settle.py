@@ -1,0 +1,165 @@
+"""`flopaudit settle`: what a person and a machine get, from what is stored and measured anew."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flopaudit.explain.settlement import FILE
+
+from tests.support.command_line import Done, flopaudit
+from tests.support.paths import SMALL_MODELS
+
+USERS = SMALL_MODELS
+MODEL = ("small_models.py:reused", "--input", "1x4x16x16")
+RESULTS = Path("results") / "settled" / FILE
+
+TOP = {"model", "reference", "tools"}
+TOOL = {"tool", "version", "variant", "status", "reported", "unit", "causes", "unexplained"}
+CAUSE = {"cause", "delta", "evidence"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of a user with a model of theirs."""
+    directory = tmp_path_factory.mktemp("home")
+    (directory / "small_models.py").write_text(USERS.read_text())
+    return directory
+
+
+@pytest.fixture(scope="module")
+def measured(home: Path) -> Done:
+    """The first settlement of the model, which is not stored."""
+    assert not (home / RESULTS).exists()
+    return flopaudit("settle", *MODEL, "--json", cwd=home)
+
+
+@pytest.fixture
+def found(measured: Done) -> dict[str, Any]:
+    found = json.loads(measured.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_model_that_is_not_stored_is_measured_and_kept(measured: Done, home: Path) -> None:
+    assert measured.returncode == 0, measured.stderr
+    (stored,) = (home / RESULTS).read_text().splitlines()
+    assert json.loads(stored) == json.loads(measured.stdout)
+
+
+def test_a_machine_gets_what_was_promised(found: dict[str, Any]) -> None:
+    assert set(found) >= TOP
+    assert found["model"].endswith(MODEL[0])
+    assert {"macs", "flops", "params"} <= set(found["reference"])
+    assert {(tool["tool"], tool["variant"]) for tool in found["tools"]} == {
+        ("thop", None), ("torchstat", None), ("fvcore", None), ("ptflops", "pytorch"),
+        ("ptflops", "aten"), ("flop_counter", None),
+    }  # fmt: skip
+    for tool in found["tools"]:
+        assert set(tool) >= TOOL
+        assert isinstance(tool["version"], str)
+        for cause in tool["causes"]:
+            assert set(cause) >= CAUSE
+            assert isinstance(cause["cause"], str)
+            assert isinstance(cause["delta"], int)
+            assert isinstance(cause["evidence"], str)
+
+
+def test_every_number_adds_up_and_is_explained(found: dict[str, Any]) -> None:
+    macs = found["reference"]["macs"]
+    assert macs == 4 * 4 * 9 * (16 * 16 + 8 * 8 + 4 * 4)
+    assert found["reference"]["flops"] == 2 * macs
+    units = {"MAC": macs, "FLOP": 2 * macs}
+    for tool in found["tools"]:
+        assert tool["status"] == "counted"
+        deltas = sum(cause["delta"] for cause in tool["causes"])
+        assert tool["reported"] == units[tool["unit"]] + deltas + tool["unexplained"]
+        assert tool["unexplained"] == 0
+    assert any(tool["causes"] for tool in found["tools"])
+    assert {tool["unit"] for tool in found["tools"]} == set(units)
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_is_stored_is_read_without_torch(home: Path) -> None:
+    code = (
+        f"import sys; sys.argv = ['flopaudit', 'settle', *{MODEL!r}, *sys.argv[1:]]\n"
+        "from flopaudit.cli.app import app\n"
+        "try: app()\n"
+        "except SystemExit as done: assert not done.code\n"
+        "slow = {'torch', 'torchvision', 'numpy', 'pandas'} & set(sys.modules)\n"
+        "assert not slow, slow\n"
+    )
+    before = (home / RESULTS).stat().st_mtime_ns
+    for options in ((), ("--json",), ("--tools", "thop,fvcore")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *options],
+            cwd=home, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+    assert (home / RESULTS).stat().st_mtime_ns == before
+
+
+def test_what_is_stored_is_the_same(measured: Done, home: Path) -> None:
+    again = flopaudit("settle", *MODEL, "--json", cwd=home)
+    assert (again.returncode, again.stdout) == (0, measured.stdout)
+    one = json.loads(
+        flopaudit("settle", *MODEL, "--tools", "ptflops:aten", "--json", cwd=home).stdout
+    )
+    every = json.loads(measured.stdout)
+    assert one["tools"] == [tool for tool in every["tools"] if tool["variant"] == "aten"]
+    assert {**one, "tools": every["tools"]} == every
+
+
+@pytest.mark.usefixtures("measured")
+def test_what_is_stored_from_another_torch_is_not_taken(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "small_models.py").write_text(USERS.read_text())
+    (tmp_path / RESULTS).parent.mkdir(parents=True)
+    old = {**json.loads((home / RESULTS).read_text()), "torch": "1.0"}
+    (tmp_path / RESULTS).write_text(json.dumps(old) + "\n")
+    done = flopaudit("settle", *MODEL, "--tools", "fvcore", "--json", cwd=tmp_path)
+    new = json.loads(done.stdout)
+    assert new["torch"] != "1.0"
+    assert [tool["tool"] for tool in new["tools"]] == ["fvcore"]
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("columns", [80, 100])
+def test_no_line_is_wider_than_the_terminal(home: Path, columns: int) -> None:
+    done = flopaudit("settle", *MODEL, cwd=home, columns=columns)
+    assert done.returncode == 0, done.stderr
+    wide = [line for line in done.stdout.splitlines() if len(line) > columns]
+    assert wide == []
+
+
+def test_piped_is_plain(found: dict[str, Any], home: Path) -> None:
+    text = flopaudit("settle", *MODEL, cwd=home).stdout
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    lines = text.splitlines()
+    assert "Every difference is explained to the last operation, in 6 counts." in lines
+    for tool in found["tools"]:
+        numbers = [f"{tool['reported']:,}", *(f"{abs(c['delta']):,}" for c in tool["causes"])]
+        assert all(any(number in line for line in lines) for number in numbers)
+        for cause in tool["causes"]:
+            assert any(cause["cause"] in line and cause["evidence"] in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("resnet5O",), "no torchvision model 'resnet5O'"),
+        (("nowhere.py:net", "--input", "1x3"), "no file 'nowhere.py'"),
+        (("resnet18", "--tools", "thopp"), "no tool 'thopp'"),
+        (("resnet18", "--colour"), "No such option"),
+    ],
+)
+def test_bad_usage_is_one_line(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = flopaudit("settle", *args, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert message in line

@@ -1,0 +1,1 @@
+"""Fake tools, each of which does one thing that no tool should."""

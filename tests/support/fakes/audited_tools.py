@@ -1,0 +1,417 @@
+"""Tools that each leave one thing behind, named on the command line as `audit_fakes.py:NAME`.
+
+NAME is that of the check that has to find it, in capitals; `CLEAN` leaves nothing. `ALSO` says what
+else follows from it: a model whose hook raises can also not be trained.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flopaudit_adapters.contract import LoadedModel, Tool, ToolResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AGES = 600
+CALLS: list[object] = []
+"""What tools were called on in this process."""
+
+
+def nothing(*_args: object, **_kwargs: object) -> None:
+    """A hook, or a handler."""
+
+
+def raises(*_args: object, **_kwargs: object) -> None:
+    """A hook that raises."""
+    raise RuntimeError("left behind")
+
+
+def _clean(subject: LoadedModel) -> int:
+    subject.model(*subject.inputs)
+    return 7
+
+
+def _call(subject: LoadedModel) -> int:
+    try:
+        return _clean(subject)
+    except RuntimeError:
+        return 7
+
+
+# -- of the model
+
+
+def _values(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.conv.bias.data.add_(1)
+
+
+def _statistics(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.norm.num_batches_tracked.add_(1)
+
+
+def _state_dict(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.norm._non_persistent_buffers_set.add("num_batches_tracked")  # noqa: SLF001 - no other way
+
+
+def _hooks(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.conv.weight.register_hook(nothing)
+
+
+def _buffers(subject: LoadedModel) -> None:
+    import torch
+
+    subject.model.register_buffer("stray", torch.zeros(1), persistent=False)
+
+
+def _parameters(subject: LoadedModel) -> None:
+    import torch
+
+    model: Any = subject.model
+    model.conv.bias = torch.nn.Parameter(model.conv.bias.detach().clone())
+
+
+def _modules(subject: LoadedModel) -> None:
+    import torch
+
+    subject.model.act = torch.nn.ReLU().eval()
+
+
+def _modes(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.act.train()
+
+
+def _requires_grad(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.conv.bias.requires_grad_(False)  # noqa: FBT003 - torch's own
+
+
+def _grads(subject: LoadedModel) -> None:
+    import torch
+
+    model: Any = subject.model
+    model.conv.bias.grad = torch.ones(8)
+
+
+def _attributes(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.stray = 1
+
+
+# -- of torch
+
+
+def _classes(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.nn.Bilinear.forward = nothing  # type: ignore[assignment]
+
+
+def _functions(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.nn.functional.bilinear = nothing  # type: ignore[assignment]
+
+
+def _global_hooks(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.nn.modules.module.register_module_module_registration_hook(nothing)
+
+
+def _mode_stacks(_subject: LoadedModel) -> None:
+    from torch.overrides import BaseTorchFunctionMode
+
+    mode: Any = BaseTorchFunctionMode()
+    mode.__enter__()
+
+
+def _grad_mode(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.set_grad_enabled(False)
+
+
+def _dtype(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+
+
+def _device(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.set_default_device("meta")
+
+
+def _autocast(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.set_autocast_cache_enabled(False)
+
+
+def _backends(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+
+
+def _torch_threads(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.set_num_threads(2)
+
+
+def _random(_subject: LoadedModel) -> None:
+    random.random()  # noqa: S311 - the generator is the point
+
+
+# -- of the process
+
+
+def _streams(_subject: LoadedModel) -> None:
+    sys.excepthook = nothing
+
+
+def _signals(_subject: LoadedModel) -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def _logging(_subject: LoadedModel) -> None:
+    logging.basicConfig(level=logging.DEBUG, force=True, handlers=[logging.NullHandler()])
+
+
+def _warnings(_subject: LoadedModel) -> None:
+    warnings.simplefilter("ignore")
+
+
+def _environ(_subject: LoadedModel) -> None:
+    os.environ["STRAY"] = "1"
+
+
+def _path(_subject: LoadedModel) -> None:
+    sys.path.insert(0, "stray")
+
+
+def _directory(_subject: LoadedModel) -> None:
+    os.chdir("/")
+
+
+def _interpreter(_subject: LoadedModel) -> None:
+    sys.setrecursionlimit(5000)
+
+
+def _children(_subject: LoadedModel) -> None:
+    CALLS.append(subprocess.Popen(["sleep", str(AGES)]))  # noqa: S607 - any process will do
+
+
+def _threads(_subject: LoadedModel) -> None:
+    threading.Thread(target=time.sleep, args=(AGES,), daemon=True).start()
+
+
+def _descriptors(_subject: LoadedModel) -> None:
+    os.open(os.devnull, os.O_RDONLY)
+
+
+def _files(_subject: LoadedModel) -> None:
+    Path("stray.txt").touch()
+
+
+def _printed(_subject: LoadedModel) -> None:
+    print("stray")
+
+
+# -- what can no longer be done
+
+
+def _numpy(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.Tensor.numpy = raises  # type: ignore[assignment,method-assign]
+
+
+def _neighbour_forward(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.nn.functional.scaled_dot_product_attention = raises  # type: ignore[assignment]
+
+
+def _fresh_forward(subject: LoadedModel) -> None:
+    type(subject.model).forward = raises
+
+
+def _forward(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.forward = raises
+
+
+def _train(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.conv.weight.register_hook(raises)
+
+
+def _pickle(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.stray = lambda: None
+
+
+def _deepcopy(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.stray = threading.Lock()
+
+
+def _save(subject: LoadedModel) -> None:
+    import torch
+
+    del subject
+    torch.load = raises
+
+
+def _checkpoint(subject: LoadedModel) -> None:
+    model: Any = subject.model
+    model.conv.register_load_state_dict_pre_hook(len)  # which takes one thing, and can be pickled
+
+
+def _export(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.export.export = raises  # type: ignore[assignment]
+
+
+def _trace(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.jit.trace = raises
+
+
+def _script(_subject: LoadedModel) -> None:
+    import torch
+
+    torch.jit.script = raises  # type: ignore[assignment]
+
+
+def _flop_counter(_subject: LoadedModel) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    FlopCounterMode.get_total_flops = nothing  # type: ignore[assignment,method-assign]
+
+
+def _reference(_subject: LoadedModel) -> None:
+    from flopaudit.reference import counter
+
+    counter.count = raises  # type: ignore[assignment]
+
+
+def _other_tools(_subject: LoadedModel) -> None:
+    import ptflops
+
+    ptflops.get_model_complexity_info = raises
+
+
+def _classes_meanwhile(subject: LoadedModel) -> None:
+    import torch
+
+    kept = torch.nn.Bilinear.forward
+    torch.nn.Bilinear.forward = nothing  # type: ignore[assignment]
+    _clean(subject)
+    torch.nn.Bilinear.forward = kept  # type: ignore[method-assign]
+
+
+def _functions_meanwhile(subject: LoadedModel) -> None:
+    import torch
+
+    kept = torch.nn.functional.bilinear
+    torch.nn.functional.bilinear = nothing  # type: ignore[assignment]
+    _clean(subject)
+    torch.nn.functional.bilinear = kept
+
+
+def _raises(_subject: LoadedModel) -> None:
+    raise RuntimeError("cannot")
+
+
+def _again(subject: LoadedModel) -> int:
+    """Says another number when it is called on a model that it knows."""
+    CALLS.append(subject.model)
+    return sum(known is subject.model for known in CALLS)
+
+
+def _again_fresh(subject: LoadedModel) -> int:
+    """Says another number when it is called on a model like one that it knows."""
+    CALLS.append(subject.model)
+    first = next(known for known in CALLS if isinstance(known, type(subject.model)))
+    return 1 + (first is not subject.model)
+
+
+def _again_neighbour(subject: LoadedModel) -> int:
+    """Says another number when it is called on a model unlike those that it knows."""
+    CALLS.append(subject.model)
+    unlike = type(CALLS[0]) is not type(subject.model)
+    return 1 + (unlike and type(subject.model).__name__ == "Neighbour")
+
+
+def _again_meta(subject: LoadedModel) -> int:
+    """Says another number on the meta device."""
+    return 1 + any(parameter.is_meta for parameter in subject.model.parameters())
+
+
+EFFECTS: dict[str, Callable[[LoadedModel], Any]] = {
+    name.removeprefix("_"): thing
+    for name, thing in list(globals().items())
+    if name.startswith("_") and callable(thing) and getattr(thing, "__module__", "") == __name__
+}
+
+RUNS = {"train", "export", "trace", "script", "flop_counter", "reference"}
+"""What needs the model to run."""
+
+ALSO: dict[str, set[str]] = {
+    "values": {"forward"},
+    "requires_grad": {"train"},
+    "grad_mode": {"train"},
+    "dtype": {"functions", "neighbour_forward"},  # torch.Storage is of the default dtype
+    "device": {"flop_counter", "mode_stacks", "neighbour_forward", "numpy"},
+    "numpy": {"classes"},
+    "neighbour_forward": {"functions", "flop_counter", "reference"},
+    "fresh_forward": {"classes", "forward"} | RUNS,
+    "forward": {"attributes", "pickle", "save"} | RUNS,
+    "train": {"hooks"},
+    "pickle": {"attributes", "save"},
+    "deepcopy": {"attributes", "pickle", "save"},
+    "checkpoint": {"hooks"},
+    "again_fresh": {"again_meta"},  # which is a fresh copy too
+    "save": {"functions", "checkpoint", "pickle"},
+    "export": {"functions"},
+    "trace": {"functions"},
+    "script": {"functions"},
+}
+
+
+def as_tool(name: str, leave: Callable[[LoadedModel], Any]) -> Tool:
+    def measure(subject: LoadedModel, _variant: str | None) -> ToolResult:
+        count = leave(subject)
+        return ToolResult({}, count if isinstance(count, int) else 7)
+
+    return Tool(f"leaves_{name}", "torch", "torch", "MAC", functools.wraps(leave)(measure), "", "")
+
+
+def __getattr__(name: str) -> Tool:
+    """The tool of that name, in capitals."""
+    if name.lower() not in EFFECTS:
+        raise AttributeError(name)
+    return as_tool(name.lower(), EFFECTS[name.lower()])

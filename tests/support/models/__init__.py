@@ -1,0 +1,1 @@
+"""Small models, and models that threads about the tools dispute."""

@@ -1,0 +1,1 @@
+"""Brute force: each operator on numbers that count what is done with them."""

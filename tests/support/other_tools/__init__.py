@@ -1,0 +1,1 @@
+"""Adapters of tools outside the package, written as a user would write one."""
