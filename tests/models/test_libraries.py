@@ -24,8 +24,9 @@ from flopaudit.core.specs import (
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.isolation.worker import run
 from flopaudit.models.build import make_inputs, make_kwargs
-from flopaudit.pipeline.count_model import ModelCount, count_model
+from flopaudit.pipeline.count_model import count_model
 from flopaudit.pipeline.model_requests import model_lines, model_request
+from flopaudit.reports.count_report import ModelCount
 from flopaudit.studies import coverage
 from flopaudit_adapters import find
 from flopaudit_adapters.contract import LoadedModel, Unsupported, positional

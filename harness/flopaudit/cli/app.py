@@ -175,13 +175,11 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> None:
     """Count a model with the reference: multiply-accumulates and everything else, exactly."""
     from flopaudit.pipeline.count_model import (
-        CONVENTIONS,
-        GROUPS,
         CountOptions,
         count_model,
-        listing,
     )
     from flopaudit.pipeline.model_requests import model_request
+    from flopaudit.reports.count_report import CONVENTIONS, GROUPS
 
     if by and by not in GROUPS:
         raise UsageError(f"Cannot list by '{by}'.", f"--by takes {', '.join(GROUPS)}.")
@@ -192,13 +190,9 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     if as_json:
         _print_json(result.to_json())
         return
-    from flopaudit.reports.terminal import print_table, print_wrapped
+    from flopaudit.reports import count_report
 
-    for line in result.lines():
-        print_wrapped(line)
-    if by:
-        print_wrapped()
-        print_table([by, "MACs", "bias adds", "all FLOPs"], listing(result.ledger, by, depth))
+    count_report.show(result, by, depth)
 
 
 @app.command()
@@ -309,7 +303,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
 
     from flopaudit.pipeline import model_requests, settle_model
     from flopaudit.reports import settlement_report
-    from flopaudit.reports.terminal import print_line, width
+    from flopaudit.reports.terminal import print_line
     from flopaudit.tools import registry
 
     subject = model_requests.model_request(model, inputs or ())
@@ -323,8 +317,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     if as_json:
         _print_json(settlement)
         return
-    for line in settlement_report.lines(settlement, width()):
-        print_line(line)
+    settlement_report.show(settlement)
     if where:
         print_line()
         print_line(where)

@@ -11,11 +11,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flopaudit.explain.settlement import Settlement, is_explained
+from flopaudit.reports.terminal import print_line, width
 from flopaudit.tools.versions import canonical
 
 _KINDS = {"conv": "convolution", "linear": "linear", "matmul": "matmul", "attention": "attention"}
 _NUMBER = 22
 _NAME = 26
+
+
+def show(settlement: Settlement) -> None:
+    """Print a settlement to standard output."""
+    for line in lines(settlement, width()):
+        print_line(line)
 
 
 def lines(settlement: Settlement, width: int | None = None) -> Iterator[str]:
