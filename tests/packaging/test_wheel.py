@@ -80,7 +80,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.skipif("FLOPAUDIT_TEST_INDEX" not in os.environ, reason="needs a package index")
 def test_wheel_works_beside_the_adapters_package(environment: Path) -> None:
     code = (
-        "import adapters, flopaudit, flopaudit_adapters\n"
+        "import importlib, flopaudit, flopaudit_adapters\n"
+        "adapters = importlib.import_module('adapters')\n"
         "print(adapters.AdapterConfig, adapters.__file__, flopaudit.__file__, sep='\\n')"
     )
     done = _run(environment, "python", "-c", code)
