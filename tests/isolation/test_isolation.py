@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.host import Excerpt
+from flopaudit.isolation.outcomes import Counted, Outcome, failed
 from flopaudit.isolation.scheduler import (
     Cell,
     Job,
@@ -347,17 +348,60 @@ def test_odd_tool_harms_none(
     assert re.search(error, stored[names[1]].error or "")
 
 
-def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
-    job = Job(SMALL, ("1x8",), (Cell(f"{FAKES}:LEAVES_A_DAEMON", None),))
-    (child,) = (event.outcome["raw"]["child"] for event in scheduler.run([job]) if event.outcome)
+@pytest.mark.parametrize(
+    ("tool", "problem"),
+    [
+        ("WRITES_RUBBISH", "Invalid JSON"),
+        ("WRITES_A_WRONG_RESULT", "result.counted.reported: Input should be a valid integer"),
+    ],
+)
+def test_malformed_outcome_is_a_crash(scheduler: Scheduler, tool: str, problem: str) -> None:
+    names = [f"{FAKES}:WAITS", f"{FAKES}:{tool}", "flop_counter"]
+    job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
+    outcomes = {event.cell.tool: event.outcome for event in scheduler.run([job]) if event.cell}
+    waits, malformed, counter = outcomes.values()
+    assert malformed is not None
+    assert malformed.status == "crashed"
+    start = "the process handed over something malformed: "
+    assert (malformed.error or "").startswith(start + problem), malformed.error
+    assert (counted(waits).reported, counted(counter).reported) == (7, 64)
+
+
+def test_memory_of_a_child_counts(tmp_path: Path, packages: Path) -> None:
+    """What a tool's child takes is the tool's; memory that forked children share counts once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(packages))
+        patch.setenv("FLOPAUDIT_TEST_LOG", str(tmp_path / "log"))
+        with Scheduler(2, Limits(30, MEMORY_MIB << 20)) as scheduler:
+            names = [f"{FAKES}:EATS_MEMORY_IN_A_CHILD", f"{FAKES}:FORKS_MANY"]
+            job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
+            outcomes = {e.cell.tool: e.outcome for e in scheduler.run([job]) if e.cell}
+    eater, forker = outcomes.values()
+    assert eater is not None
+    assert (eater.status, eater.error) == (
+        "crashed", f"took more than its {MEMORY_MIB << 20:,} bytes of memory"
+    )  # fmt: skip
+    assert (eater.peak_rss_bytes or 0) < MEMORY_MIB << 20  # of the tool's own process alone
+    assert counted(forker).raw == {"held": 300 << 20}
+    lines = (tmp_path / "log").read_text().splitlines()
+    (child,) = (int(line.split()[1]) for line in lines if line.startswith("child "))
     assert ended(child, 3)
 
 
-def stored_and_read(path: Path, outcomes: Mapping[str, Any]) -> dict[str, Measurement]:
+def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
+    job = Job(SMALL, ("1x8",), (Cell(f"{FAKES}:LEAVES_A_DAEMON", None),))
+    (child,) = (
+        counted(event.outcome).raw["child"] for event in scheduler.run([job]) if event.outcome
+    )
+    assert ended(child, 3)
+
+
+def stored_and_read(path: Path, outcomes: Mapping[str, Outcome | None]) -> dict[str, Measurement]:
     """The records of outcomes, by tool, written to a file and read from it."""
     journal = Journal(path)
     where = ModelRequest(SMALL, ("1x8",))
     for name, outcome in outcomes.items():
+        assert outcome is not None
         journal.append(measurement(ToolVariant(name, find(name), None), where, outcome))
     journal.close()
     return dict(zip(outcomes, measurements_in(path), strict=True))
@@ -378,10 +422,8 @@ def test_host_that_is_killed_takes_no_waiting_cell_along(scheduler: Scheduler) -
     outcomes = {event.cell.tool: event.outcome for event in scheduler.run([job]) if event.cell}
     assert list(outcomes) == names
     killer, _, thop, flop_counter = outcomes.values()
-    assert killer == {"status": "crashed", "error": "the process that held the model ended"}
-    assert thop is not None
-    assert flop_counter is not None
-    assert (thop["reported"], flop_counter["reported"]) == (32, 64)
+    assert killer == failed("crashed", "the process that held the model ended")
+    assert (counted(thop).reported, counted(flop_counter).reported) == (32, 64)
 
 
 @pytest.mark.parametrize(
@@ -451,20 +493,25 @@ def test_order_and_company_change_nothing(scheduler: Scheduler) -> None:
         for order in (tools, tools[::-1], alone)
     )
     assert len(first) == len(tools) > 4
-    assert all(outcome["status"] == "counted" for outcome in first.values())
-    assert all(outcome["reported"] > 0 for outcome in first.values())
+    assert all(each.reported > 0 for each in first.values())
     assert first == second
     assert third == {cell: first[cell] for cell in alone}
 
 
-def counts(scheduler: Scheduler, job: Job) -> dict[Cell, dict[str, Any]]:
-    """What each tool said, without how long it took."""
-    told = ("status", "raw", "reported", "params", "modules")
+def counts(scheduler: Scheduler, job: Job) -> dict[Cell, Counted]:
+    """Return the result of each tool, without how long it took."""
     return {
-        event.cell: {key: event.outcome[key] for key in told}
+        event.cell: counted(event.outcome)
         for event in scheduler.run([job])
         if event.cell and event.outcome
     }
+
+
+def counted(outcome: Outcome | None) -> Counted:
+    """Return the result of a cell that has counted."""
+    assert outcome is not None
+    assert isinstance(outcome.result, Counted), outcome
+    return outcome.result
 
 
 def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -> None:
@@ -476,7 +523,7 @@ def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -
         if event.cell and event.outcome:
             outcomes[event.cell.tool] = event.outcome
             if event.cell.tool == names[0]:
-                host = event.outcome["raw"]["parent"]
+                host = counted(event.outcome).raw["parent"]
                 children = Path(f"/proc/{host}/task/{host}/children")
                 while children.read_text():
                     time.sleep(0.01)
@@ -484,4 +531,4 @@ def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -
                 os.kill(host, signal.SIGKILL)
                 assert ended(host, 3)
     assert sorted(outcomes) == sorted(names)
-    assert [outcomes[name].get("reported") for name in names] == [7, 7, 32, 64]
+    assert [counted(outcomes[name]).reported for name in names] == [7, 7, 32, 64]

@@ -21,7 +21,9 @@ from flopaudit.core.specs import (
     parse_model,
     parse_options,
 )
+from flopaudit.isolation.outcomes import Counted
 from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.tasks import Assignment
 from flopaudit.isolation.worker import run
 from flopaudit.models.build import make_inputs, make_kwargs
 from flopaudit.pipeline.count_model import count_model
@@ -257,11 +259,12 @@ X, SCALE = torch.rand(1, 8), torch.rand(1, 4)
 def test_tools_take_keywords_as_they_can(
     tool: str, variant: str | None, subject: LoadedModel
 ) -> None:
-    outcome = run(tool, variant, subject)
-    assert outcome["status"] == "counted", outcome
+    outcome = run(Assignment(tool, variant, subject))
+    assert outcome.status == "counted", outcome
     if tool != "reference":
         plain = find(tool).measure(LoadedModel(Scaled(), (X, SCALE)), variant)
-        assert outcome["reported"] == plain.count
+        assert isinstance(outcome.result, Counted)
+        assert outcome.result.reported == plain.count
 
 
 def test_keywords_that_are_not_next_have_no_position() -> None:

@@ -7,11 +7,12 @@ import os
 import textwrap
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec
+from flopaudit.isolation.outcomes import Counted, Outcome
 from flopaudit.isolation.scheduler import (
     Cell,
     Job,
@@ -235,27 +236,31 @@ def test_version_that_is_preloaded(tmp_path: Path, tool: str, installed: Path) -
     (column,) = tool_variants(f"{tool}@{folder}")
     (other,) = tool_variants(tool)
     with Scheduler(1, LIMITS, preload=("fake_counter",), site=cell_of(column).site) as scheduler:
-        assert outcome(scheduler, column)["reported"] == 2
+        assert counted(outcome(scheduler, column)).reported == 2
         with pytest.raises(ValueError, match="runs no other"):
             outcome(scheduler, other)
     with Scheduler(1, LIMITS, preload=("fake_counter",)) as scheduler:
-        assert outcome(scheduler, other)["reported"] == 3
+        assert counted(outcome(scheduler, other)).reported == 3
     # Imported before anyone asked for another one, as by a model that uses it.
     model = installed / "model.py"
     model.write_text("import fake_counter\nfrom torch.nn import ReLU\n")
     with Scheduler(1, LIMITS) as scheduler:
-        said = outcome(scheduler, column, ModelSpec("file", str(model), "ReLU"))
-    assert said["status"] == "unavailable"
-    assert "another version of it has already been imported" in said["error"]
+        failed = outcome(scheduler, column, ModelSpec("file", str(model), "ReLU"))
+    assert failed.status == "unavailable"
+    assert "another version of it has already been imported" in (failed.error or "")
 
 
-def outcome(
-    scheduler: Scheduler, column: ToolVariant, model: ModelSpec = SMALL.spec
-) -> dict[str, Any]:
-    """What comes of one cell."""
+def outcome(scheduler: Scheduler, column: ToolVariant, model: ModelSpec = SMALL.spec) -> Outcome:
+    """Run one cell."""
     events = scheduler.run([Job(model, ("1x8",), (cell_of(column),))])
     (found,) = (event.outcome for event in events if event.outcome)
     return found
+
+
+def counted(outcome: Outcome) -> Counted:
+    """Return the result of a cell that has counted."""
+    assert isinstance(outcome.result, Counted), outcome
+    return outcome.result
 
 
 @pytest.mark.slow
@@ -268,13 +273,13 @@ def test_models_of_a_preloaded_module_share_a_host_and_no_cell() -> None:
         jobs = [Job(model, ("1x8",), (cell, cell)) for model in (*probes, *own)]
         events = [event for event in scheduler.run(jobs) if event.cell and event.outcome]
     outcomes = [event.outcome for event in events if event.outcome]
-    hosts = [each["raw"]["parent"] for each in outcomes]
+    hosts = [counted(each).raw["parent"] for each in outcomes]
     assert [event.job for event in events] == [job for job in jobs for _ in job.cells]
     assert len(set(hosts[:4])) == 1
     assert len(set(hosts)) == 3
     with Scheduler(1, LIMITS) as scheduler:
         events = [event for event in scheduler.run(jobs[:2]) if event.outcome]
-    assert len({event.outcome["raw"]["parent"] for event in events if event.outcome}) == 2
+    assert len({counted(event.outcome).raw["parent"] for event in events if event.outcome}) == 2
 
 
 def test_install(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:

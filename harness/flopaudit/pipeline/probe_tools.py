@@ -14,6 +14,7 @@ from typing import TypeGuard
 
 from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
+from flopaudit.isolation.outcomes import Outcome, Traced
 from flopaudit.isolation.scheduler import Limits, Scheduler
 from flopaudit.pipeline.measure import (
     MEASUREMENTS,
@@ -92,7 +93,7 @@ def _trace(subjects: Sequence[ModelRequest], path: Path) -> None:
         for where in subjects:
             specs = parse_inputs(where.inputs)
             found = trace(build(where.spec), make_inputs(specs), make_kwargs(specs))
-            journal.append(trace_record(where, {"trace": found.to_json()}))
+            journal.append(trace_record(where, Outcome(Traced(found.to_json()))))
     finally:
         journal.close()
 

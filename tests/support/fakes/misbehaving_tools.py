@@ -5,11 +5,14 @@ With FLOPAUDIT_TEST_LOG set, whatever runs writes its name and process id to tha
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import gc
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -99,6 +102,47 @@ def _eats_memory() -> ToolResult:
     eaten = []
     while True:
         eaten.append(b"x" * (32 << 20))
+
+
+def _eats_memory_in_a_child() -> ToolResult:
+    """Has a process of its own take memory until there is no more, and waits for it."""
+    eater = "eaten = []\nwhile True: eaten.append(b'x' * (8 << 20)); import time; time.sleep(0.005)"
+    child = subprocess.Popen([sys.executable, "-c", eater])
+    log("child", child.pid)
+    return ToolResult({"code": child.wait()}, 7)
+
+
+def _forks_many() -> ToolResult:
+    """Forks processes that hold what this one holds, and nothing of their own, for a while."""
+    held = bytearray(os.urandom(1 << 20) * 300)
+    children = []
+    for _ in range(6):
+        pid = os.fork()
+        if not pid:
+            time.sleep(AGES)
+            os._exit(0)
+        children.append(pid)
+    time.sleep(1.5)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return ToolResult({"held": len(held)}, 7)
+
+
+def _writes_rubbish(rubbish: bytes) -> Tool:
+    """A tool that writes something else into every pipe it finds, and ends without a word."""
+
+    def measure() -> ToolResult:
+        for entry in list(Path("/proc/self/fd").iterdir()):
+            fd = int(entry.name)
+            with contextlib.suppress(OSError):
+                is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+                if is_pipe and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_WRONLY:
+                    os.write(fd, rubbish)
+        os._exit(0)
+
+    measure.__name__ = f"writes_rubbish_{len(rubbish)}"
+    return fake(measure)
 
 
 def _floods() -> ToolResult:
@@ -290,6 +334,12 @@ EXITS_AT_ONCE = fake(_exits_at_once)
 CALLS_SYS_EXIT = fake(_calls_sys_exit)
 KILLS_ITSELF = fake(_kills_itself)
 EATS_MEMORY = fake(_eats_memory)
+EATS_MEMORY_IN_A_CHILD = fake(_eats_memory_in_a_child)
+FORKS_MANY = fake(_forks_many)
+WRITES_RUBBISH = _writes_rubbish(b"\xff rubbish\n")
+WRITES_A_WRONG_RESULT = _writes_rubbish(
+    b'{"result": {"kind": "counted", "raw": {}, "reported": "many"}}\n'
+)
 FLOODS = fake(_floods)
 RAISES = fake(_raises)
 LEAVES_A_CHILD = fake(_leaves_a_child)
