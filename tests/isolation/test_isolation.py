@@ -138,6 +138,11 @@ def run(
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+def search_path(packages: Path) -> str:
+    """Return the search path of this process with a directory of packages before it."""
+    return os.pathsep.join(filter(None, (str(packages), os.environ.get("PYTHONPATH"))))
+
+
 def is_running(pid: int) -> bool:
     """Whether there is such a process; one that has ended and was not waited for does not count."""
     try:
@@ -174,7 +179,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scheduler(packages: Path) -> Iterator[Scheduler]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(packages))
+        patch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
         with Scheduler(2, Limits(60, MEMORY_MIB << 20)) as started:
             yield started
 
@@ -370,7 +375,7 @@ def test_malformed_outcome_is_a_crash(scheduler: Scheduler, tool: str, problem: 
 def test_memory_of_a_child_counts(tmp_path: Path, packages: Path) -> None:
     """What a tool's child takes is the tool's; memory that forked children share counts once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(packages))
+        patch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
         patch.setenv("FLOPAUDIT_TEST_LOG", str(tmp_path / "log"))
         with Scheduler(2, Limits(30, MEMORY_MIB << 20)) as scheduler:
             names = [f"{FAKES}:EATS_MEMORY_IN_A_CHILD", f"{FAKES}:FORKS_MANY"]
@@ -409,7 +414,7 @@ def stored_and_read(path: Path, outcomes: Mapping[str, Outcome | None]) -> dict[
 
 def test_run_outlives_all_of_them(tmp_path: Path, packages: Path) -> None:
     tools = (*ODD, "flop_counter")
-    ran = run(tmp_path, tools, env={"PYTHONPATH": str(packages)})
+    ran = run(tmp_path, tools, env={"PYTHONPATH": search_path(packages)})
     assert ran.code == 1, ran.stderr
     assert sorted(ran.measurements) == sorted(("small", name.lower()) for name in tools)
     assert ran.of("flop_counter")["reported"] == NEIGHBOURS["flop_counter"]

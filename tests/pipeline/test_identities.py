@@ -26,6 +26,7 @@ from flopaudit.explain.reconcile import (
 )
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs
+from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
 from flopaudit.pipeline.results import Results
 from flopaudit.pipeline.run import run_all
@@ -68,7 +69,7 @@ LIMITS = Limits(timeout_seconds=300, memory_bytes=8 << 30)
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which all tools have been run on all subjects of this file."""
     directory = tmp_path_factory.mktemp("tools")
-    run_all(SUBJECTS, tool_variants(",".join(NAMES)), directory, 2, LIMITS, lambda *_: None)
+    run_all(SUBJECTS, tool_variants(",".join(NAMES)), directory, RunOptions(2, LIMITS))
     return directory
 
 

@@ -19,7 +19,7 @@ from flopaudit.isolation.scheduler import (
     Limits,
     Scheduler,
 )
-from flopaudit.pipeline.measure import MEASUREMENTS, cell_of
+from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import FINDINGS, Results, measurements_in
 from flopaudit.pipeline.run import run_all
@@ -114,7 +114,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Version 3 of it, where everything is installed, here and in workers."""
     folder = package(tmp_path / "environment", 3, "3.0")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(ROOT))))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     versions.version.cache_clear()
     return folder
 
@@ -122,7 +122,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(out: Path, *tools: str) -> Results:
     """Run versions on a small model; what was asked for of what is then there."""
     asked = tool_variants(",".join(tools))
-    return run_all([SMALL], asked, out, 2, LIMITS, lambda *_: None).only([SMALL], asked)
+    return run_all([SMALL], asked, out, RunOptions(2, LIMITS)).only([SMALL], asked)
 
 
 def said(results: Results) -> dict[str | None, int | None]:
@@ -353,7 +353,7 @@ def test_real_old_versions(tmp_path: Path) -> None:
         pytest.skip(f"no package index: {str(error).splitlines()[-1]}")
     where = model_request("resnet18")
     asked = tool_variants(",".join(("thop", "ptflops", *OLD)))
-    results = run_all([where], asked, tmp_path / "out", 2, LIMITS, lambda *_: None)
+    results = run_all([where], asked, tmp_path / "out", RunOptions(2, LIMITS))
     names = tables.column_names(results.measurements)
     found = {names[m.tool_key]: (m.status, m.reported) for m in results.measurements}
     thop, ptflops = (next(c for c in asked if c.tool.name == n) for n in ("thop", "ptflops"))
