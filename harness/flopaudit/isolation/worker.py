@@ -120,7 +120,7 @@ def _module_row(row: ModuleCount) -> ModuleRow:
     return ModuleRow(
         path=plain(str(row.path)),
         type=plain(str(row.type)),
-        count=_whole(row.macs),
+        count=_whole(row.count),
         params=None if row.params is None else _whole(row.params),
         operator=plain(str(row.operator)),
     )
