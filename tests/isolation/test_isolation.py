@@ -72,7 +72,7 @@ BAD = (
 # What is harder to survive: for the cell, for the process that holds the model, for the whole run.
 ODD = (
     "BREAKS_ON_IMPORT",
-    "RETURNS_NO_READING",
+    "RETURNS_NO_RESULT",
     "RETURNS_A_TENSOR",
     "RETURNS_A_LIST",
     "RETURNS_ODD_ROWS",
@@ -171,9 +171,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory of packages that fakes are of."""
-    where = tmp_path_factory.mktemp("packages")
-    (where / "breaks_on_import.py").write_text("raise AttributeError('no attribute long')\n")
-    return where
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "breaks_on_import.py").write_text("raise AttributeError('no attribute long')\n")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -186,12 +186,12 @@ def scheduler(packages: Path) -> Iterator[Scheduler]:
 
 @pytest.fixture(scope="module")
 def factories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, list[int]]:
-    where = tmp_path_factory.mktemp("factories")
+    folder = tmp_path_factory.mktemp("factories")
     models = (*GOOD_FACTORIES, *FACTORIES)
-    env = {"FLOPAUDIT_TEST_LOG": str(where / "log")}
+    env = {"FLOPAUDIT_TEST_LOG": str(folder / "log")}
     # The slowest to build is `hangs`, for as long as this; the time is for a cell as well.
-    ran = run(where / "out", tuple(NEIGHBOURS), "--timeout", str(TIMEOUT), models=models, env=env)
-    lines = (where / "log").read_text().splitlines()
+    ran = run(folder / "out", tuple(NEIGHBOURS), "--timeout", str(TIMEOUT), models=models, env=env)
+    lines = (folder / "log").read_text().splitlines()
     return ran, [int(line.split()[1]) for line in lines if line.startswith("child ")]
 
 
@@ -321,7 +321,7 @@ def test_excerpt_holds_both_ends_of_any_stream() -> None:
     ("tool", "status", "error"),
     [
         ("BREAKS_ON_IMPORT", "unavailable", "cannot import breaks_on_import.*no attribute long"),
-        ("RETURNS_NO_READING", "errored", "None"),
+        ("RETURNS_NO_RESULT", "errored", "None"),
         ("RETURNS_A_TENSOR", "errored", "not a number"),
         ("RETURNS_A_LIST", "errored|counted", ""),
         ("RETURNS_ODD_ROWS", "errored|counted", ""),
@@ -404,10 +404,10 @@ def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
 def stored_and_read(path: Path, outcomes: Mapping[str, Outcome | None]) -> dict[str, Measurement]:
     """The records of outcomes, by tool, written to a file and read from it."""
     journal = Journal(path)
-    where = ModelRequest(SMALL, ("1x8",))
+    request = ModelRequest(SMALL, ("1x8",))
     for name, outcome in outcomes.items():
         assert outcome is not None
-        journal.append(measurement(ToolVariant(name, find(name), None), where, outcome))
+        journal.append(measurement(ToolVariant(name, find(name), None), request, outcome))
     journal.close()
     return dict(zip(outcomes, measurements_in(path), strict=True))
 
@@ -489,9 +489,9 @@ def test_process_left_by_a_factory_is_ended(factories: tuple[Ran, list[int]]) ->
 def test_order_and_company_change_nothing(scheduler: Scheduler) -> None:
     """Real tools, one of which replaces `__call__` of torch's classes for good, in any order."""
     tools = [
-        cell_of(column) for column in tool_variants("torchstat,thop,fvcore,ptflops,flop_counter")
+        cell_of(variant) for variant in tool_variants("torchstat,thop,fvcore,ptflops,flop_counter")
     ]
-    alone = [cell_of(column) for column in tool_variants("thop")]
+    alone = [cell_of(variant) for variant in tool_variants("thop")]
     model = ModelSpec("torchvision", "squeezenet1_1")
     first, second, third = (
         counts(scheduler, Job(model, ("1x3x224x224",), tuple(order)))

@@ -238,7 +238,7 @@ X, SCALE = torch.rand(1, 8), torch.rand(1, 4)
 
 
 @pytest.mark.parametrize(
-    "subject",
+    "loaded",
     [
         LoadedModel(Scaled(), (X, SCALE)),
         LoadedModel(Scaled(), (X,), {"scale": SCALE}),
@@ -257,9 +257,9 @@ X, SCALE = torch.rand(1, 8), torch.rand(1, 4)
     ],
 )
 def test_tools_take_keywords_as_they_can(
-    tool: str, variant: str | None, subject: LoadedModel
+    tool: str, variant: str | None, loaded: LoadedModel
 ) -> None:
-    outcome = run(Assignment(tool, variant, subject))
+    outcome = run(Assignment(tool, variant, loaded))
     assert outcome.status == "counted", outcome
     if tool != "reference":
         plain = find(tool).measure(LoadedModel(Scaled(), (X, SCALE)), variant)

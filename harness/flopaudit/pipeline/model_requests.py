@@ -21,7 +21,7 @@ from flopaudit.core.specs import (
     parse_model,
     split_list,
 )
-from flopaudit.isolation.scheduler import Cell, Job
+from flopaudit.isolation.jobs import Cell, Job
 from flopaudit.models.libraries import library
 
 

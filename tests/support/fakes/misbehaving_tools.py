@@ -1,4 +1,4 @@
-"""Tools and models that misbehave, each in one way, named on the command line as `fakes.py:NAME`.
+"""Tools and models that misbehave, each in one way, named as `misbehaving_tools.py:NAME`.
 
 With FLOPAUDIT_TEST_LOG set, whatever runs writes its name and process id to that file.
 """
@@ -48,7 +48,7 @@ def fake(measure: Callable[[], ToolResult], package: str = "torch") -> Tool:
     """A tool that does this instead of counting; its name is the function's."""
     name = measure.__name__.strip("_")
 
-    def logged(_subject: LoadedModel, _variant: str | None) -> ToolResult:
+    def logged(_loaded: LoadedModel, _variant: str | None) -> ToolResult:
         log(name)
         return measure()
 
@@ -67,7 +67,7 @@ def returning(name: str, count: object) -> Tool:
 
 
 def _hangs() -> ToolResult:
-    """Never returns, and cannot be told to."""
+    """Never returns, and ignores all signals that it can."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     time.sleep(AGES)
@@ -219,8 +219,8 @@ def _breaks_on_import() -> ToolResult:
     return ToolResult({}, 7)
 
 
-def _returns_no_reading() -> ToolResult:
-    """Returns None in place of a reading."""
+def _returns_no_result() -> ToolResult:
+    """Returns None in place of a result."""
     return cast("ToolResult", None)
 
 
@@ -232,7 +232,7 @@ def _returns_a_tensor() -> ToolResult:
 
 
 def _returns_a_list() -> ToolResult:
-    """Returns a list where a reading has a dict of totals."""
+    """Returns a list where a result has a dict of totals."""
     return ToolResult(cast("dict[str, Any]", [7]), 7)
 
 
@@ -355,7 +355,7 @@ RETURNS_TEXT = returning("returns_text", "many")
 RETURNS_NONE = returning("returns_none", None)
 RETURNS_A_FRACTION = returning("returns_a_fraction", 3.5)
 RETURNS_TRUE = returning("returns_true", True)  # noqa: FBT003 - the value is the point
-RETURNS_NO_READING = fake(_returns_no_reading)
+RETURNS_NO_RESULT = fake(_returns_no_result)
 RETURNS_A_TENSOR = fake(_returns_a_tensor)
 RETURNS_A_LIST = fake(_returns_a_list)
 RETURNS_ODD_ROWS = fake(_returns_odd_rows)
