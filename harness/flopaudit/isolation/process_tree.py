@@ -136,7 +136,7 @@ def _resident_bytes(process: psutil.Process) -> int:
 
 
 def _share_bytes(process: psutil.Process) -> int:
-    """A process's own memory and its part of what it shares; without a part where unknown."""
+    """Memory of a process itself, and its share of the pages it shares, if the system knows it."""
     try:
         full = process.memory_full_info()
     except psutil.AccessDenied:

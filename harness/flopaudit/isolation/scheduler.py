@@ -25,7 +25,7 @@ import psutil
 from typing_extensions import Self
 
 from flopaudit.core.specs import PROBE
-from flopaudit.isolation.jobs import REFERENCE, TRACE, Cell, Job, Limits
+from flopaudit.isolation.jobs import Cell, Job, Limits
 from flopaudit.isolation.messages import (
     BuildFailed,
     BuildModel,
@@ -38,7 +38,7 @@ from flopaudit.isolation.messages import (
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
 
-__all__ = ["REFERENCE", "TRACE", "Cell", "Event", "Job", "Limits", "Scheduler"]
+__all__ = ["Cell", "Event", "Job", "Limits", "Scheduler", "default_memory_bytes"]
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
@@ -113,7 +113,7 @@ class Scheduler:
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
-            env=worker_environment(),
+            env=_worker_environment(),
         )
         theirs.close()
 
@@ -272,7 +272,7 @@ def _home(job: Job) -> str:
     return "flopaudit.probes" if job.model.source == PROBE else job.model.location
 
 
-def worker_environment() -> dict[str, str]:
+def _worker_environment() -> dict[str, str]:
     """Return an environment for one thread a process: a pool of threads cannot be forked safely."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **threads}

@@ -158,7 +158,7 @@ def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
 
 
 def _probe_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
-    """List the probes with the inputs of their first case; their family is their subject."""
+    """List the probes with the inputs of their first case; their family is their topic."""
     from flopaudit import probes
 
     return [
