@@ -89,7 +89,7 @@ def test_inputs_with_names_are_keywords_and_the_others_are_not(shape: list[int])
         ("transformers:llama?num_layer=2", "no llama option", "num_hidden_layers"),
         ("transformers:clip?text_config.hiden_size=2", "no clip_text_model option", "hidden_size"),
         ("transformers:llama?hidden_size.more=2", "not a configuration", "dot"),
-        ("transformers:llama?hidden_size=wide", "does not take these options", "others"),
+        ("transformers:llama?hidden_size=wide", "does not take these options", "other options"),
         ("transformers:autoformer", "needs 'past_values'", "--input past_values="),
         ("timm:resnet5O", "no timm model 'resnet5O'", "resnet50"),
         ("timm:xyzzy_plugh", "no timm model", "flopaudit models --source timm"),
