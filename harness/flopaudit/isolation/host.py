@@ -76,8 +76,8 @@ class Running:
     Attributes:
         id: the scheduler's number for the cell.
         pid: the worker process.
-        output: descriptor of what the worker prints; -1 once it is closed, as for `payload`.
-        result: descriptor of what the worker hands over.
+        output: descriptor of what the worker prints; -1 once it is closed.
+        result: descriptor of what the worker hands over; -1 once it is closed.
         ended: descriptor that can be read once the worker has ended; -1 if there is none.
         killed: why the worker was killed, if it was.
     """
