@@ -106,8 +106,9 @@ def serve(control: socket.socket) -> None:
             hosts.add(_fork_host(control, descriptor))
             os.close(descriptor)
         gone = {host for host in hosts if os.waitpid(host, os.WNOHANG)[0]}
-        hosts -= gone
-        end_children(keep=hosts)
+        if gone:  # only then can there be orphans: a host adopts those of its workers
+            hosts -= gone
+            end_children(keep=hosts)
 
 
 def _fork_host(control: socket.socket, descriptor: int) -> int:
