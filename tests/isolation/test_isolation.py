@@ -1,4 +1,4 @@
-"""Tools and models that misbehave in every way, run for real: each is recorded, none does harm."""
+"""Misbehaving tools and models, run as real processes: each is recorded, and none does harm."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEMORY_MIB = 1200
 TIMEOUT = 8
 SMALL = ModelSpec("file", str(FAKES), "small")
 NEIGHBOURS = {"thop": 32, "flop_counter": 64}
-"""Tools that count well, with what they say of `fakes.small`."""
+"""Tools that count well, with their numbers for the fake model `small`."""
 
 # Those that misbehave; the one that patches torch comes first.
 BAD = (
@@ -69,7 +69,7 @@ BAD = (
     "RETURNS_TRUE",
     "flop_counter",
 )
-# What is harder to survive: for the cell, for the process that holds the model, for the whole run.
+# Harder to survive: for the worker, for the host of the model, for the whole run.
 ODD = (
     "BREAKS_ON_IMPORT",
     "RETURNS_NO_RESULT",
@@ -95,7 +95,7 @@ FACTORIES = ("raises", "exits", "hangs", "returns_none", "eats_memory", "missing
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run of the command line ended, and what it printed."""
+    """The exit code and the output of a run of the command line."""
 
     code: int
     stdout: str
@@ -103,7 +103,7 @@ class Ran:
 
     @property
     def measurements(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """By what the model and the tool are called."""
+        """The measurements by the names of model and tool."""
         records = json.loads(self.stdout)["measurements"]
         return {(record["model"].rpartition(":")[2], record["tool"]): record for record in records}
 
@@ -153,7 +153,7 @@ def is_running(pid: int) -> bool:
 
 
 def ended(pid: int, seconds: float = 0) -> bool:
-    """Whether a process has ended, within so many seconds; if it has not, it is ended here."""
+    """Whether a process ends within some seconds; if not, it is killed here."""
     deadline = time.monotonic() + seconds
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -170,7 +170,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of packages that fakes are of."""
+    """Return a directory of packages that fake tools import."""
     folder = tmp_path_factory.mktemp("packages")
     (folder / "breaks_on_import.py").write_text("raise AttributeError('no attribute long')\n")
     return folder
@@ -341,7 +341,7 @@ def test_excerpt_holds_both_ends_of_any_stream() -> None:
 def test_odd_tool_harms_none(
     scheduler: Scheduler, tmp_path: Path, tool: str, status: str, error: str
 ) -> None:
-    """Beside another that is at work in the same moment; what it left can be stored and read."""
+    """Run it next to another tool; its outcome can be stored and read."""
     names = [f"{FAKES}:WAITS", f"{FAKES}:{tool}", "flop_counter"]
     job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
     outcomes = {event.cell.tool: event.outcome for event in scheduler.run([job]) if event.cell}

@@ -1,4 +1,4 @@
-"""Processes are listed, watched and limited by what the system says of them."""
+"""Process trees: children are listed and ended, and their memory is compared with a limit."""
 
 from __future__ import annotations
 

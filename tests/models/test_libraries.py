@@ -95,7 +95,7 @@ def test_inputs_with_names_are_keywords_and_the_others_are_not(shape: list[int])
         ("timm:xyzzy_plugh", "no timm model", "flopaudit models --source timm"),
     ],
 )
-def test_what_is_wrong_is_said_with_a_remedy(text: str, message: str, remedy: str) -> None:
+def test_error_has_a_remedy(text: str, message: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
         model_request(text)
     assert message in caught.value.message
@@ -107,7 +107,7 @@ def test_options_that_timm_does_not_take() -> None:
         count_model(model_request("timm:resnet18?colour=1"))
 
 
-def test_an_input_given_twice() -> None:
+def test_input_that_is_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="'x' is given twice"):
         parse_inputs(("x=1x3", "x=1x4"))
 

@@ -211,7 +211,7 @@ def test_cause_is_named(results: Results, model: str, column: str, cause: str) -
     assert cause in {f.cause for f in found}
 
 
-def test_rows_speak_of_modules_that_exist(results: Results) -> None:
+def test_rows_name_modules_that_exist(results: Results) -> None:
     names = {
         reference.key: {name for m in reference.modules for name in (m.path, *m.aliases)}
         for reference in results.references

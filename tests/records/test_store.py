@@ -101,7 +101,7 @@ def test_cut_anywhere_a_journal_is_a_prefix(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(measurements, max_size=4), st.binary(max_size=40).filter(lambda b: b"\n" not in b))
-def test_rubbish_at_the_end_is_taken_off(records: list[Record], rubbish: bytes) -> None:
+def test_garbage_at_the_end_is_removed(records: list[Record], rubbish: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "journal.jsonl")
         content = written(path, records)
@@ -194,7 +194,7 @@ def test_replacing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_directory_is_held_against_others(tmp_path: Path) -> None:
+def test_directory_is_locked_against_others(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
     again = "from pathlib import Path; from flopaudit.records import store; import sys\n"
     again += "with store.locked(Path(sys.argv[1])): print('held')"
@@ -218,7 +218,7 @@ def test_directory_is_held_against_others(tmp_path: Path) -> None:
     assert other().stdout == "held\n"
 
 
-def test_directory_is_held_while_another_lets_go(
+def test_directory_is_locked_while_another_run_unlocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second has opened the lock's file when the first takes it away; then comes a third."""
@@ -235,7 +235,7 @@ def test_directory_is_held_while_another_lets_go(
         pytest.fail("held twice")
 
 
-def test_trouble_of_a_run_is_not_taken_for_another_run(tmp_path: Path) -> None:
+def test_error_in_a_run_is_not_reported_as_a_lock(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), store.locked(tmp_path):
         raise BlockingIOError(11, "standard error is full")
 
