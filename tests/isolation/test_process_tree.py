@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 FAR = 1 << 50
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
-EATER = [sys.executable, "-c", "import time; held = b'x' * (200 << 20); time.sleep(600)"]
+EATER = """
+import subprocess, sys, time
+eat = "import time; held = b'x' * (200 << 20); time.sleep(600)"
+subprocess.run([sys.executable, "-c", eat])
+"""
 
 
 def test_memory_of_a_process_is_compared_with_a_limit() -> None:
@@ -39,19 +43,19 @@ def test_process_that_has_ended_holds_nothing() -> None:
 
 def test_memory_of_the_processes_below_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_tree, "TREE_SECONDS", 0)
-    own = psutil.Process().memory_info().rss
-    watch = MemoryWatch(os.getpid())
-    limit = own + (150 << 20)
-    assert not watch.exceeds(limit)
-    eater = subprocess.Popen(EATER)
-    try:
-        deadline = time.monotonic() + 30
-        while not watch.exceeds(limit) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert watch.exceeds(limit)
-    finally:
-        eater.kill()
-        eater.wait()
+    parent = subprocess.Popen([sys.executable, "-c", EATER])
+    watch, limit = MemoryWatch(parent.pid), 150 << 20
+    deadline = time.monotonic() + 60
+    while not (exceeded := watch.exceeds(limit)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    below = psutil.Process(parent.pid).children()
+    alone = psutil.Process(parent.pid).memory_info().rss
+    for process in below:
+        process.kill()
+    parent.wait()
+    assert exceeded
+    assert len(below) == 1
+    assert alone < limit
     assert not watch.exceeds(limit)
 
 
