@@ -1,7 +1,7 @@
-"""The tools under audit, one module each; `find` gives a tool by its name.
+"""The tools under audit, one module each; `find` returns a tool by its name.
 
-Adding one: write `flopaudit_adapters/NAME.py` with a `TOOL` (see `contract.py`) and list NAME here.
-A tool of one's own, outside this package, is named `package.module:ATTRIBUTE` or
+To add a tool, write `flopaudit_adapters/NAME.py` with a `TOOL` of that name (see `contract.py`) and
+add NAME to `NAMES`. A tool outside this package is named `package.module:ATTRIBUTE` or
 `path/to/file.py:ATTRIBUTE`.
 """
 
@@ -15,16 +15,22 @@ from typing import Any
 from flopaudit_adapters.contract import Tool
 
 NAMES = ("thop", "torchstat", "fvcore", "ptflops", "flop_counter")
+if len(set(NAMES)) < len(NAMES):
+    raise ValueError(f"a tool is registered twice: {', '.join(NAMES)}")
 
 
 def find(name: str) -> Tool:
-    """Return a tool by its name, or by where its `Tool` is.
+    """Return a tool by its name, or by the place of its `Tool`.
 
     Raises:
-        LookupError: no such tool; the message says what was looked for.
+        LookupError: there is no such tool; the message says what was looked for.
+        ValueError: an adapter of this package has a tool of another name than its own.
     """
     if name in NAMES:
-        return _checked(importlib.import_module(f"flopaudit_adapters.{name}"), "TOOL", name)
+        tool = _checked(importlib.import_module(f"flopaudit_adapters.{name}"), "TOOL", name)
+        if tool.name != name:
+            raise ValueError(f"the adapter '{name}' has a tool that is named '{tool.name}'")
+        return tool
     location, _, attribute = name.rpartition(":")
     if not location:
         raise LookupError(f"there is no tool '{name}'")

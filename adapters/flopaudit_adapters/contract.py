@@ -1,10 +1,10 @@
-"""The contract between the harness and a tool: a subject comes in, a reading goes out.
+"""The contract between the harness and a tool.
 
 An adapter is one module in this package that defines `TOOL`, a `Tool`. Its `measure` receives a
-`Subject` and the variant asked for, imports its tool, calls it as the tool's README tells a user
-to, and returns a `Reading`: what the tool said, unmended. It may raise `Unsupported` when the
-tool's documented interface cannot take the subject; any other exception is the tool's own.
-It runs in a process of its own and need not clean up after its tool.
+`LoadedModel` and the requested variant, imports its tool, calls it as the tool's README tells users
+to, and returns a `ToolResult` with the tool's numbers unchanged. It may raise `Unsupported` when
+the tool's documented interface cannot take the model; any other exception is the tool's own.
+An adapter runs in a process of its own and need not clean up after its tool.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Unit = Literal["MAC", "FLOP"]
 
 
 class Unsupported(Exception):  # noqa: N818 - an outcome, not an error
-    """The tool's documented interface cannot take this subject; the message says why."""
+    """The tool's documented interface cannot take this model; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class LoadedModel:
     """A model in eval mode on the CPU, with random weights, and the tensors to call it with.
 
     Attributes:
-        model: to be called as `model(*inputs, **kwargs)`.
-        inputs: given by position.
-        kwargs: given by keyword.
+        model: the module, to be called as `model(*inputs, **kwargs)`.
+        inputs: the tensors to give by position.
+        kwargs: the tensors to give by keyword.
     """
 
     model: torch.nn.Module
@@ -39,28 +39,28 @@ class LoadedModel:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def positional(subject: LoadedModel) -> tuple[torch.Tensor, ...]:
-    """All tensors of a subject by position, for a tool that knows no keywords.
+def positional(loaded: LoadedModel) -> tuple[torch.Tensor, ...]:
+    """Return all tensors by position, for a tool that knows no keywords.
 
     Raises:
         Unsupported: the keywords are not the next parameters of forward.
     """
-    if not subject.kwargs:
-        return subject.inputs
-    names = list(inspect.signature(subject.model.forward).parameters)
-    wanted = names[len(subject.inputs) :][: len(subject.kwargs)]
-    if set(wanted) != set(subject.kwargs):
+    if not loaded.kwargs:
+        return loaded.inputs
+    names = list(inspect.signature(loaded.model.forward).parameters)
+    wanted = names[len(loaded.inputs) :][: len(loaded.kwargs)]
+    if set(wanted) != set(loaded.kwargs):
         raise Unsupported(
-            f"the tool gives inputs by position, and {', '.join(subject.kwargs)} are not the next "
+            f"the tool gives inputs by position, and {', '.join(loaded.kwargs)} are not the next "
             f"parameters of forward, which are {', '.join(wanted)}"
         )
-    return (*subject.inputs, *(subject.kwargs[name] for name in wanted))
+    return (*loaded.inputs, *(loaded.kwargs[name] for name in wanted))
 
 
 def known_to(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
-    """Those of the options that a function takes: what a tool's older version has no name for yet.
+    """Return those options that a function takes, because older versions of a tool lack some.
 
-    For options without which the tool still says the same, if less of it.
+    Meant for options without which the tool returns the same numbers, with less detail.
     """
     names = inspect.signature(function).parameters
     return {name: value for name, value in options.items() if name in names}
@@ -68,33 +68,33 @@ def known_to(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ModuleCount:
-    """What a tool attributes to one module, and to none of its other rows.
+    """What a tool attributes to one module, not included in any of its other rows.
 
     Attributes:
         path: the module's qualified name in the model, "" for the root.
         type: the module's class name.
-        macs: in the unit of the reading, as the tool gave it.
-        params: as the tool gave it; None where the tool says nothing.
-        operator: where the tool tells a module's operators apart, the one this row is of, under
-            the tool's own name; such a module has several rows.
+        count: the tool's number, in the tool's unit, unchanged.
+        params: the tool's number of parameters, unchanged; None where it gives none.
+        operator: the tool's name of the operator that this row is about, if the tool tells the
+            operators of a module apart; such a module has several rows.
     """
 
     path: str
     type: str
-    macs: object
+    count: object
     params: object = None
     operator: str = ""
 
 
 @dataclass(frozen=True)
 class ToolResult:
-    """What a tool said.
+    """The numbers that a tool returned.
 
     Attributes:
         raw: all totals the tool returned, under the tool's own names.
-        count: the total to be compared, in the unit of the tool.
+        count: the total to be compared, in the tool's unit.
         params: the tool's parameter total; None where the tool counts none.
-        rows: per-module counts, each in the unit of the tool; empty where the tool exposes none.
+        rows: counts by module, each in the tool's unit; empty where the tool exposes none.
     """
 
     raw: dict[str, Any]
@@ -111,11 +111,11 @@ class Tool:
         name: the name on the command line and in every record.
         distribution: the name it is installed by; its version is that of this distribution.
         package: the name it is imported by.
-        unit: what `Reading.count` is in, as the tool really means it.
-        measure: runs the tool. Called with the subject and a variant of `variants` (None if empty).
-        variants: ways of running the tool that give numbers of their own.
+        unit: the unit that `ToolResult.count` really is in, whatever the tool calls it.
+        measure: runs the tool on a model, as one of `variants` (None if there are none).
+        variants: the ways of running the tool that give numbers of their own.
         summary: how the tool counts, in a few words.
-        url: where it comes from.
+        url: its repository or documentation.
     """
 
     name: str
@@ -131,10 +131,10 @@ class Tool:
 def own_rows(
     counts: Mapping[str, Mapping[str, Any]], types: Mapping[str, str]
 ) -> Iterator[ModuleCount]:
-    """Rows from counts by module and operator in which a module holds its descendants' too.
+    """Yield rows from counts in which those of a module include its descendants'.
 
     Args:
-        counts: by qualified name, then by operator; of the modules that the tool saw.
+        counts: counts by qualified name, then by operator, of the modules that the tool saw.
         types: the class name of every module, by the same names, each module once.
     """
     own = {path: dict(counts.get(path, {})) for path in types}

@@ -10,17 +10,17 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from torch.utils.flop_counter import FlopCounterMode
 
     del variant
     counter = FlopCounterMode(display=False)
     with counter:
-        subject.model(*subject.inputs, **subject.kwargs)
+        loaded.model(*loaded.inputs, **loaded.kwargs)
     total = counter.get_total_flops()
-    types = {path: type(module).__name__ for path, module in subject.model.named_modules()}
+    types = {path: type(module).__name__ for path, module in loaded.model.named_modules()}
     # The mode names modules from the root's class on.
-    root = type(subject.model).__name__
+    root = type(loaded.model).__name__
     counted = counter.get_flop_counts()
     by_module = {
         path: {str(op): flops for op, flops in counted[name].items()}

@@ -11,20 +11,20 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
     del variant
-    analysis = FlopCountAnalysis(subject.model, positional(subject))
+    analysis = FlopCountAnalysis(loaded.model, positional(loaded))
     total = analysis.total()
-    params = parameter_count(subject.model)
+    params = parameter_count(loaded.model)
     raw = {
         "total": total,
         "by_operator": dict(analysis.by_operator()),
         "unsupported_ops": dict(analysis.unsupported_ops()),
         "parameter_count": params[""],
     }
-    types = {path: type(module).__name__ for path, module in subject.model.named_modules()}
+    types = {path: type(module).__name__ for path, module in loaded.model.named_modules()}
     rows = tuple(own_rows(analysis.by_module_and_operator(), types))
     return ToolResult(raw=raw, count=total, params=params[""], rows=rows)
 

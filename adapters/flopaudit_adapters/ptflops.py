@@ -1,9 +1,9 @@
 """ptflops: MACs by module hooks and patched functionals (`pytorch`) or a dispatch mode (`aten`).
 
-Asked for its per-layer print in plain MACs, ptflops prints exact numbers; the rows are read from
-that print. When the model raises, it prints a traceback and returns (None, None), and so the
-reading holds None. Older versions have one way only and take inputs otherwise; the first print
-rounded numbers alone, and so there are no rows.
+With its per-layer report in plain MACs, ptflops prints exact numbers; the rows are read from that
+report. When the model raises, ptflops prints a traceback and returns (None, None), so the result
+holds None. Older versions have one backend only and take inputs in another way; the first versions
+print only rounded numbers, so there are no rows.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from ptflops import get_model_complexity_info
 
     if variant != "pytorch" and find_spec(f"ptflops.{variant}_engine") is None:
         raise Unsupported(f"this version of ptflops has no {variant} backend")
     printed = io.StringIO()
     macs, params = get_model_complexity_info(
-        subject.model,
-        tuple(next(_tensors(subject)).shape[1:]),
+        loaded.model,
+        tuple(next(_tensors(loaded)).shape[1:]),
         as_strings=False,
         print_per_layer_stat=True,
-        input_constructor=_input_constructor(subject),
+        input_constructor=_input_constructor(loaded),
         ost=printed,
         # Any unit but GMac, MMac and KMac prints the number itself.
         **known_to(get_model_complexity_info, backend=variant, flops_units="Mac", param_units=""),
     )
     if macs is None:
         sys.stdout.write(printed.getvalue())
-    read = _aten_rows if variant == "aten" else _pytorch_rows
-    rows = tuple(read(printed.getvalue(), subject.model)) if macs is not None else ()
+    parse = _aten_rows if variant == "aten" else _pytorch_rows
+    rows = tuple(parse(printed.getvalue(), loaded.model)) if macs is not None else ()
     return ToolResult(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
 
 
-def _input_constructor(subject: LoadedModel) -> Callable[[Any], Any] | None:
-    """Gives ptflops the inputs that all tools get: a tensor, or tensors by the names of forward.
+def _input_constructor(loaded: LoadedModel) -> Callable[[Any], Any] | None:
+    """Give ptflops the inputs that all tools get: a tensor, or tensors by the names of forward.
 
-    By itself ptflops would feed uninitialised memory, on which some models run otherwise. A version
-    that takes names alone does so where it can: inputs given by name do not reach its hooks.
+    By default ptflops feeds uninitialised memory, on which some models run differently. Versions
+    that accept only names do so where possible, because named inputs do not reach their hooks.
     """
-    if len(subject.inputs) == 1 and not subject.kwargs:
+    if len(loaded.inputs) == 1 and not loaded.kwargs:
         if _takes_tensors():
-            return lambda _resolution: subject.inputs[0]
-        if subject.inputs[0].is_floating_point() and len(subject.inputs[0]) == 1:
+            return lambda _resolution: loaded.inputs[0]
+        if loaded.inputs[0].is_floating_point() and len(loaded.inputs[0]) == 1:
             return None
-    names = list(inspect.signature(subject.model.forward).parameters)
-    named = {**dict(zip(names, subject.inputs, strict=False)), **subject.kwargs}
+    names = list(inspect.signature(loaded.model.forward).parameters)
+    named = {**dict(zip(names, loaded.inputs, strict=False)), **loaded.kwargs}
     return lambda _resolution: named
 
 
 def _takes_tensors() -> bool:
-    """Whether this version tells a tensor from names, and so looks for a dict."""
+    """Whether this version tells a tensor from a dict of names."""
     import ptflops
 
     engine = getattr(ptflops, "pytorch_engine", None)
@@ -75,9 +75,9 @@ def _takes_tensors() -> bool:
     return "dict" in run.__code__.co_names
 
 
-def _tensors(subject: LoadedModel) -> Iterator[Any]:
-    yield from subject.inputs
-    yield from subject.kwargs.values()
+def _tensors(loaded: LoadedModel) -> Iterator[Any]:
+    yield from loaded.inputs
+    yield from loaded.kwargs.values()
 
 
 _HEADER = re.compile(
@@ -87,7 +87,7 @@ _COUNTS = re.compile(r"(?P<params>\d+), [\d.]+% Params, (?P<macs>[\d.e+]+) Mac, 
 
 
 def _pytorch_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
-    """The modules whose own count is not the sum of their children's."""
+    """Yield the modules whose own count is not the sum of their children's."""
     counts, children = _module_counts(printed)
     types = {path: type(module).__name__ for path, module in model.named_modules()}
     waiting = [""]
@@ -99,7 +99,7 @@ def _pytorch_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
         ):
             waiting.extend(reversed(inside))
         elif path in counts:
-            # Where a module with children has a count of its own, ptflops takes nothing from them.
+            # A module with children has a count of its own if ptflops counts nothing in them.
             macs, params = counts[path]
             yield ModuleCount(path, types.get(path, "?"), macs, params)
 
@@ -107,7 +107,7 @@ def _pytorch_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
 def _total(
     path: str, counts: dict[str, tuple[float, int]], children: dict[str, list[str]]
 ) -> float:
-    """A module's count; a ModuleList prints none, and has that of its children."""
+    """Return a module's count; a ModuleList prints none, so it is the sum of its children's."""
     if path in counts:
         return counts[path][0]
     return sum(_total(child, counts, children) for child in children.get(path, []))
@@ -116,7 +116,7 @@ def _total(
 def _module_counts(
     printed: str,
 ) -> tuple[dict[str, tuple[float, int]], dict[str, list[str]]]:
-    """Path to (macs, params), descendants held in ancestors; and path to the paths of children."""
+    """Return (macs, params) by path, descendants included, and the paths of children by path."""
     counts: dict[str, tuple[float, int]] = {}
     children: dict[str, list[str]] = {}
     stack: list[tuple[int, list[str]]] = [(-1, [""])]
@@ -139,7 +139,7 @@ def _module_counts(
 
 
 def _names(name: str) -> list[str]:
-    """Torch prints equal neighbours in a ModuleList as one, such as (0-3): 4 x Linear(…)."""
+    """Expand the range that torch prints for equal neighbours, such as (0-3): 4 x Linear(…)."""
     first, dash, last = name.partition("-")
     if dash and first.isdigit() and last.isdigit():
         return [str(index) for index in range(int(first), int(last) + 1)]
@@ -147,7 +147,7 @@ def _names(name: str) -> list[str]:
 
 
 def _aten_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
-    """The children of the root, and the root with what is left to it, by operator."""
+    """Yield the children of the root, and the root with the remainder, by operator."""
     totals: dict[str, dict[str, int]] = {}
     module = ""
     for line in printed.splitlines():
@@ -160,7 +160,7 @@ def _aten_rows(printed: str, model: Any) -> Iterator[ModuleCount]:
     totals[""] = totals.pop("Global", {})
     types = {"": type(model).__name__}
     types |= {name: type(child).__name__ for name, child in model.named_children()}
-    # A child without counts is not printed; what ran there, if anything, stands with the root.
+    # A child without counts is not printed; anything that ran there is part of the root's row.
     return own_rows(totals, {name: types[name] for name in types if name in totals})
 
 

@@ -15,25 +15,25 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from thop import profile
 
     del variant
     options = known_to(profile, verbose=False, ret_layer_info=True)
-    macs, params, *layers = profile(subject.model, inputs=positional(subject), **options)
-    types = {path: type(module).__name__ for path, module in _paths(subject.model)}
+    macs, params, *layers = profile(loaded.model, inputs=positional(loaded), **options)
+    types = {path: type(module).__name__ for path, module in _paths(loaded.model)}
     found = _rows(layers[0]) if layers else ()
     rows = tuple(ModuleCount(path, types[path], ops, own) for path, ops, own in found)
     return ToolResult(raw={"macs": macs, "params": params}, count=macs, params=params, rows=rows)
 
 
 def _paths(model: Any) -> Iterator[tuple[str, Any]]:
-    # thop walks the tree by attribute, so a shared module stands under each of its names.
+    # thop walks the tree by attribute, so a shared module appears under each of its names.
     return iter(model.named_modules(remove_duplicate=False))
 
 
 def _rows(layers: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float, float]]:
-    """The leaves of thop's nested {name: (ops, params, {children})}."""
+    """Yield the leaves of thop's nested {name: (ops, params, {children})}."""
     for name, (ops, params, children) in layers.items():
         if children:
             yield from _rows(children, f"{prefix}{name}.")

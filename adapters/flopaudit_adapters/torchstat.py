@@ -1,8 +1,8 @@
 """torchstat: replaces `__call__` of every leaf module class; "Flops" (about MACs) and "MAdd".
 
-`stat` counts, then formats a report with `DataFrame.append`, which pandas 2 took out. Here the
-report's formatter is replaced by one that keeps the exact counts it is given, so the tool's
-counting runs as its README calls it and only the printing is left out.
+`stat` counts, then formats a report with `DataFrame.append`, which pandas 2 removed. Here the
+report's formatter is replaced by one that keeps the exact counts it receives, so the tool counts as
+its README says and only the printing is left out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from torchstat import stat, statistics
 
     del variant
-    shape = _image_shape(subject)
+    shape = _image_shape(loaded)
     kept: list[Any] = []
 
     def keep(nodes: list[Any]) -> str:
@@ -31,8 +31,8 @@ def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
         return ""
 
     statistics.report_format = keep
-    stat(subject.model, shape)
-    types = {path: type(module).__name__ for path, module in subject.model.named_modules()}
+    stat(loaded.model, shape)
+    types = {path: type(module).__name__ for path, module in loaded.model.named_modules()}
     rows = tuple(
         ModuleCount(node.name, types[node.name], int(node.Flops), int(node.parameter_quantity))
         for node in kept
@@ -45,11 +45,11 @@ def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
     return ToolResult(raw=raw, count=raw["Flops"], params=raw["params"], rows=rows)
 
 
-def _image_shape(subject: LoadedModel) -> tuple[int, ...]:
-    """`stat` takes a C, H, W tuple and feeds one image of it."""
+def _image_shape(loaded: LoadedModel) -> tuple[int, ...]:
+    """Return the C, H, W tuple from which `stat` makes the one image that it feeds."""
     import torch
 
-    inputs = positional(subject)
+    inputs = positional(loaded)
     image = inputs[0]
     if len(inputs) != 1 or image.ndim != len("NCHW") or image.shape[0] != 1:
         raise Unsupported("torchstat takes one image of shape 1xCxHxW and nothing else")

@@ -1,6 +1,6 @@
-"""flopaudit: what the counters of neural-network complexity say, compared with a proven reference.
+"""flopaudit: FLOP counters of PyTorch models, compared with an exact reference and explained.
 
-`count(model, *inputs)` returns the reference ledger of a model.
+`count(model, *inputs)` returns the reference count of a model as a `Ledger`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from flopaudit.explain.settlement import (
 )
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.torchvision_zoo import torchvision_models
+from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
 from flopaudit.pipeline.run import run_all
 from flopaudit.reports import settlement_report
@@ -61,7 +62,7 @@ of_each_model = pytest.mark.parametrize("where", SAMPLE, ids=lambda where: where
 def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which all tools have just been run on the sample."""
     out = tmp_path_factory.mktemp("again")
-    run_all(SAMPLE, COLUMNS, out, 2, LIMITS, lambda *_: None)
+    run_all(SAMPLE, COLUMNS, out, RunOptions(2, LIMITS))
     return out
 
 

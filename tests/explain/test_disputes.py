@@ -26,7 +26,7 @@ from flopaudit.explain.known_issues import THREADS, Thread
 from flopaudit.isolation.scheduler import Limits, Scheduler
 from flopaudit.models.build import build, make_inputs, make_kwargs
 from flopaudit.pipeline import probe_tools
-from flopaudit.pipeline.measure import MEASUREMENTS, Plan, measure
+from flopaudit.pipeline.measure import MEASUREMENTS, Plan, RunOptions, measure
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
 from flopaudit.pipeline.results import (
     TRACES,
@@ -123,7 +123,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Found:
     tools = tool_variants(
         ",".join([*flopaudit_adapters.NAMES, f"{TOOLS}:HOOKED", f"{TOOLS}:HOOKED_PLAIN"])
     )
-    return Found(run_all(subjects, tools, out, 2, LIMITS, lambda *_: None), out)
+    return Found(run_all(subjects, tools, out, RunOptions(2, LIMITS)), out)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Found:
     out = tmp_path_factory.mktemp("large")
     subjects = [model_request(name) for name in ("resnet50", "swin_t", "vit_b_16")]
     tools = tool_variants(f"fvcore,ptflops,flop_counter,{TORCHINFO},{TOOLS}:PLAIN")
-    return Found(run_all(subjects, tools, out, 2, LIMITS, lambda *_: None), out)
+    return Found(run_all(subjects, tools, out, RunOptions(2, LIMITS)), out)
 
 
 def claim(text: str, model: str, *inputs: str) -> Answer:
@@ -511,7 +511,7 @@ def of_torchinfo(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     with Scheduler(2, LIMITS, preload) as scheduler:
         measure(scheduler, Plan(cases, (column,), (), len(cases)), out, lambda *_: None)
     traces = {(str(where.spec), where.inputs): traced(where) for where in cases}
-    return probe_tools.read_off(column, measurements_in(out / MEASUREMENTS), traces)
+    return probe_tools.infer_profile(column, measurements_in(out / MEASUREMENTS), traces)
 
 
 @pytest.mark.slow

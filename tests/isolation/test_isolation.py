@@ -1,4 +1,4 @@
-"""Tools and models that misbehave in every way, run for real: each is recorded, none does harm."""
+"""Misbehaving tools and models, run as real processes: each is recorded, and none does harm."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.host import Excerpt
+from flopaudit.isolation.outcomes import Counted, Outcome, failed
 from flopaudit.isolation.scheduler import (
     Cell,
     Job,
@@ -43,7 +44,7 @@ MEMORY_MIB = 1200
 TIMEOUT = 8
 SMALL = ModelSpec("file", str(FAKES), "small")
 NEIGHBOURS = {"thop": 32, "flop_counter": 64}
-"""Tools that count well, with what they say of `fakes.small`."""
+"""Tools that count well, with their numbers for the fake model `small`."""
 
 # Those that misbehave; the one that patches torch comes first.
 BAD = (
@@ -68,10 +69,10 @@ BAD = (
     "RETURNS_TRUE",
     "flop_counter",
 )
-# What is harder to survive: for the cell, for the process that holds the model, for the whole run.
+# Harder to survive: for the worker, for the host of the model, for the whole run.
 ODD = (
     "BREAKS_ON_IMPORT",
-    "RETURNS_NO_READING",
+    "RETURNS_NO_RESULT",
     "RETURNS_A_TENSOR",
     "RETURNS_A_LIST",
     "RETURNS_ODD_ROWS",
@@ -94,7 +95,7 @@ FACTORIES = ("raises", "exits", "hangs", "returns_none", "eats_memory", "missing
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run of the command line ended, and what it printed."""
+    """The exit code and the output of a run of the command line."""
 
     code: int
     stdout: str
@@ -102,7 +103,7 @@ class Ran:
 
     @property
     def measurements(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """By what the model and the tool are called."""
+        """The measurements by the names of model and tool."""
         records = json.loads(self.stdout)["measurements"]
         return {(record["model"].rpartition(":")[2], record["tool"]): record for record in records}
 
@@ -137,6 +138,11 @@ def run(
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+def search_path(packages: Path) -> str:
+    """Return the search path of this process with a directory of packages before it."""
+    return os.pathsep.join(filter(None, (str(packages), os.environ.get("PYTHONPATH"))))
+
+
 def is_running(pid: int) -> bool:
     """Whether there is such a process; one that has ended and was not waited for does not count."""
     try:
@@ -147,7 +153,7 @@ def is_running(pid: int) -> bool:
 
 
 def ended(pid: int, seconds: float = 0) -> bool:
-    """Whether a process has ended, within so many seconds; if it has not, it is ended here."""
+    """Whether a process ends within some seconds; if not, it is killed here."""
     deadline = time.monotonic() + seconds
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -164,28 +170,28 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of packages that fakes are of."""
-    where = tmp_path_factory.mktemp("packages")
-    (where / "breaks_on_import.py").write_text("raise AttributeError('no attribute long')\n")
-    return where
+    """Return a directory of packages that fake tools import."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "breaks_on_import.py").write_text("raise AttributeError('no attribute long')\n")
+    return folder
 
 
 @pytest.fixture(scope="module")
 def scheduler(packages: Path) -> Iterator[Scheduler]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(packages))
+        patch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
         with Scheduler(2, Limits(60, MEMORY_MIB << 20)) as started:
             yield started
 
 
 @pytest.fixture(scope="module")
 def factories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, list[int]]:
-    where = tmp_path_factory.mktemp("factories")
+    folder = tmp_path_factory.mktemp("factories")
     models = (*GOOD_FACTORIES, *FACTORIES)
-    env = {"FLOPAUDIT_TEST_LOG": str(where / "log")}
+    env = {"FLOPAUDIT_TEST_LOG": str(folder / "log")}
     # The slowest to build is `hangs`, for as long as this; the time is for a cell as well.
-    ran = run(where / "out", tuple(NEIGHBOURS), "--timeout", str(TIMEOUT), models=models, env=env)
-    lines = (where / "log").read_text().splitlines()
+    ran = run(folder / "out", tuple(NEIGHBOURS), "--timeout", str(TIMEOUT), models=models, env=env)
+    lines = (folder / "log").read_text().splitlines()
     return ran, [int(line.split()[1]) for line in lines if line.startswith("child ")]
 
 
@@ -315,7 +321,7 @@ def test_excerpt_holds_both_ends_of_any_stream() -> None:
     ("tool", "status", "error"),
     [
         ("BREAKS_ON_IMPORT", "unavailable", "cannot import breaks_on_import.*no attribute long"),
-        ("RETURNS_NO_READING", "errored", "None"),
+        ("RETURNS_NO_RESULT", "errored", "None"),
         ("RETURNS_A_TENSOR", "errored", "not a number"),
         ("RETURNS_A_LIST", "errored|counted", ""),
         ("RETURNS_ODD_ROWS", "errored|counted", ""),
@@ -335,7 +341,7 @@ def test_excerpt_holds_both_ends_of_any_stream() -> None:
 def test_odd_tool_harms_none(
     scheduler: Scheduler, tmp_path: Path, tool: str, status: str, error: str
 ) -> None:
-    """Beside another that is at work in the same moment; what it left can be stored and read."""
+    """Run it next to another tool; its outcome can be stored and read."""
     names = [f"{FAKES}:WAITS", f"{FAKES}:{tool}", "flop_counter"]
     job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
     outcomes = {event.cell.tool: event.outcome for event in scheduler.run([job]) if event.cell}
@@ -347,25 +353,68 @@ def test_odd_tool_harms_none(
     assert re.search(error, stored[names[1]].error or "")
 
 
-def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
-    job = Job(SMALL, ("1x8",), (Cell(f"{FAKES}:LEAVES_A_DAEMON", None),))
-    (child,) = (event.outcome["raw"]["child"] for event in scheduler.run([job]) if event.outcome)
+@pytest.mark.parametrize(
+    ("tool", "problem"),
+    [
+        ("WRITES_RUBBISH", "Invalid JSON"),
+        ("WRITES_A_WRONG_RESULT", "result.counted.reported: Input should be a valid integer"),
+    ],
+)
+def test_malformed_outcome_is_a_crash(scheduler: Scheduler, tool: str, problem: str) -> None:
+    names = [f"{FAKES}:WAITS", f"{FAKES}:{tool}", "flop_counter"]
+    job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
+    outcomes = {event.cell.tool: event.outcome for event in scheduler.run([job]) if event.cell}
+    waits, malformed, counter = outcomes.values()
+    assert malformed is not None
+    assert malformed.status == "crashed"
+    start = "the process handed over something malformed: "
+    assert (malformed.error or "").startswith(start + problem), malformed.error
+    assert (counted(waits).reported, counted(counter).reported) == (7, 64)
+
+
+def test_memory_of_a_child_counts(tmp_path: Path, packages: Path) -> None:
+    """What a tool's child takes is the tool's; memory that forked children share counts once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(packages), prepend=os.pathsep)
+        patch.setenv("FLOPAUDIT_TEST_LOG", str(tmp_path / "log"))
+        with Scheduler(2, Limits(30, MEMORY_MIB << 20)) as scheduler:
+            names = [f"{FAKES}:EATS_MEMORY_IN_A_CHILD", f"{FAKES}:FORKS_MANY"]
+            job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
+            outcomes = {e.cell.tool: e.outcome for e in scheduler.run([job]) if e.cell}
+    eater, forker = outcomes.values()
+    assert eater is not None
+    assert (eater.status, eater.error) == (
+        "crashed", f"took more than its {MEMORY_MIB << 20:,} bytes of memory"
+    )  # fmt: skip
+    assert (eater.peak_rss_bytes or 0) < MEMORY_MIB << 20  # of the tool's own process alone
+    assert counted(forker).raw == {"held": 300 << 20}
+    lines = (tmp_path / "log").read_text().splitlines()
+    (child,) = (int(line.split()[1]) for line in lines if line.startswith("child "))
     assert ended(child, 3)
 
 
-def stored_and_read(path: Path, outcomes: Mapping[str, Any]) -> dict[str, Measurement]:
+def test_left_daemon_is_ended(scheduler: Scheduler) -> None:
+    job = Job(SMALL, ("1x8",), (Cell(f"{FAKES}:LEAVES_A_DAEMON", None),))
+    (child,) = (
+        counted(event.outcome).raw["child"] for event in scheduler.run([job]) if event.outcome
+    )
+    assert ended(child, 3)
+
+
+def stored_and_read(path: Path, outcomes: Mapping[str, Outcome | None]) -> dict[str, Measurement]:
     """The records of outcomes, by tool, written to a file and read from it."""
     journal = Journal(path)
-    where = ModelRequest(SMALL, ("1x8",))
+    request = ModelRequest(SMALL, ("1x8",))
     for name, outcome in outcomes.items():
-        journal.append(measurement(ToolVariant(name, find(name), None), where, outcome))
+        assert outcome is not None
+        journal.append(measurement(ToolVariant(name, find(name), None), request, outcome))
     journal.close()
     return dict(zip(outcomes, measurements_in(path), strict=True))
 
 
 def test_run_outlives_all_of_them(tmp_path: Path, packages: Path) -> None:
     tools = (*ODD, "flop_counter")
-    ran = run(tmp_path, tools, env={"PYTHONPATH": str(packages)})
+    ran = run(tmp_path, tools, env={"PYTHONPATH": search_path(packages)})
     assert ran.code == 1, ran.stderr
     assert sorted(ran.measurements) == sorted(("small", name.lower()) for name in tools)
     assert ran.of("flop_counter")["reported"] == NEIGHBOURS["flop_counter"]
@@ -378,10 +427,8 @@ def test_host_that_is_killed_takes_no_waiting_cell_along(scheduler: Scheduler) -
     outcomes = {event.cell.tool: event.outcome for event in scheduler.run([job]) if event.cell}
     assert list(outcomes) == names
     killer, _, thop, flop_counter = outcomes.values()
-    assert killer == {"status": "crashed", "error": "the process that held the model ended"}
-    assert thop is not None
-    assert flop_counter is not None
-    assert (thop["reported"], flop_counter["reported"]) == (32, 64)
+    assert killer == failed("crashed", "the process that held the model ended")
+    assert (counted(thop).reported, counted(flop_counter).reported) == (32, 64)
 
 
 @pytest.mark.parametrize(
@@ -442,29 +489,34 @@ def test_process_left_by_a_factory_is_ended(factories: tuple[Ran, list[int]]) ->
 def test_order_and_company_change_nothing(scheduler: Scheduler) -> None:
     """Real tools, one of which replaces `__call__` of torch's classes for good, in any order."""
     tools = [
-        cell_of(column) for column in tool_variants("torchstat,thop,fvcore,ptflops,flop_counter")
+        cell_of(variant) for variant in tool_variants("torchstat,thop,fvcore,ptflops,flop_counter")
     ]
-    alone = [cell_of(column) for column in tool_variants("thop")]
+    alone = [cell_of(variant) for variant in tool_variants("thop")]
     model = ModelSpec("torchvision", "squeezenet1_1")
     first, second, third = (
         counts(scheduler, Job(model, ("1x3x224x224",), tuple(order)))
         for order in (tools, tools[::-1], alone)
     )
     assert len(first) == len(tools) > 4
-    assert all(outcome["status"] == "counted" for outcome in first.values())
-    assert all(outcome["reported"] > 0 for outcome in first.values())
+    assert all(each.reported > 0 for each in first.values())
     assert first == second
     assert third == {cell: first[cell] for cell in alone}
 
 
-def counts(scheduler: Scheduler, job: Job) -> dict[Cell, dict[str, Any]]:
-    """What each tool said, without how long it took."""
-    told = ("status", "raw", "reported", "params", "modules")
+def counts(scheduler: Scheduler, job: Job) -> dict[Cell, Counted]:
+    """Return the result of each tool, without how long it took."""
     return {
-        event.cell: {key: event.outcome[key] for key in told}
+        event.cell: counted(event.outcome)
         for event in scheduler.run([job])
         if event.cell and event.outcome
     }
+
+
+def counted(outcome: Outcome | None) -> Counted:
+    """Return the result of a cell that has counted."""
+    assert outcome is not None
+    assert isinstance(outcome.result, Counted), outcome
+    return outcome.result
 
 
 def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -> None:
@@ -476,7 +528,7 @@ def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -
         if event.cell and event.outcome:
             outcomes[event.cell.tool] = event.outcome
             if event.cell.tool == names[0]:
-                host = event.outcome["raw"]["parent"]
+                host = counted(event.outcome).raw["parent"]
                 children = Path(f"/proc/{host}/task/{host}/children")
                 while children.read_text():
                     time.sleep(0.01)
@@ -484,4 +536,4 @@ def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -
                 os.kill(host, signal.SIGKILL)
                 assert ended(host, 3)
     assert sorted(outcomes) == sorted(names)
-    assert [outcomes[name].get("reported") for name in names] == [7, 7, 32, 64]
+    assert [counted(outcomes[name]).reported for name in names] == [7, 7, 32, 64]

@@ -21,7 +21,9 @@ from flopaudit.core.specs import (
     parse_model,
     parse_options,
 )
+from flopaudit.isolation.outcomes import Counted
 from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.tasks import Assignment
 from flopaudit.isolation.worker import run
 from flopaudit.models.build import make_inputs, make_kwargs
 from flopaudit.pipeline.count_model import count_model
@@ -87,13 +89,13 @@ def test_inputs_with_names_are_keywords_and_the_others_are_not(shape: list[int])
         ("transformers:llama?num_layer=2", "no llama option", "num_hidden_layers"),
         ("transformers:clip?text_config.hiden_size=2", "no clip_text_model option", "hidden_size"),
         ("transformers:llama?hidden_size.more=2", "not a configuration", "dot"),
-        ("transformers:llama?hidden_size=wide", "does not take these options", "others"),
+        ("transformers:llama?hidden_size=wide", "does not take these options", "other options"),
         ("transformers:autoformer", "needs 'past_values'", "--input past_values="),
         ("timm:resnet5O", "no timm model 'resnet5O'", "resnet50"),
         ("timm:xyzzy_plugh", "no timm model", "flopaudit models --source timm"),
     ],
 )
-def test_what_is_wrong_is_said_with_a_remedy(text: str, message: str, remedy: str) -> None:
+def test_error_has_a_remedy(text: str, message: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
         model_request(text)
     assert message in caught.value.message
@@ -105,7 +107,7 @@ def test_options_that_timm_does_not_take() -> None:
         count_model(model_request("timm:resnet18?colour=1"))
 
 
-def test_an_input_given_twice() -> None:
+def test_input_that_is_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="'x' is given twice"):
         parse_inputs(("x=1x3", "x=1x4"))
 
@@ -236,7 +238,7 @@ X, SCALE = torch.rand(1, 8), torch.rand(1, 4)
 
 
 @pytest.mark.parametrize(
-    "subject",
+    "loaded",
     [
         LoadedModel(Scaled(), (X, SCALE)),
         LoadedModel(Scaled(), (X,), {"scale": SCALE}),
@@ -255,13 +257,14 @@ X, SCALE = torch.rand(1, 8), torch.rand(1, 4)
     ],
 )
 def test_tools_take_keywords_as_they_can(
-    tool: str, variant: str | None, subject: LoadedModel
+    tool: str, variant: str | None, loaded: LoadedModel
 ) -> None:
-    outcome = run(tool, variant, subject)
-    assert outcome["status"] == "counted", outcome
+    outcome = run(Assignment(tool, variant, loaded))
+    assert outcome.status == "counted", outcome
     if tool != "reference":
         plain = find(tool).measure(LoadedModel(Scaled(), (X, SCALE)), variant)
-        assert outcome["reported"] == plain.count
+        assert isinstance(outcome.result, Counted)
+        assert outcome.result.reported == plain.count
 
 
 def test_keywords_that_are_not_next_have_no_position() -> None:

@@ -26,6 +26,7 @@ from flopaudit.explain.reconcile import (
 )
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs
+from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
 from flopaudit.pipeline.results import Results
 from flopaudit.pipeline.run import run_all
@@ -37,7 +38,7 @@ from flopaudit_adapters import NAMES
 from tests.support.paths import SMALL_MODELS
 
 USERS = SMALL_MODELS
-SUBJECTS = [
+REQUESTS = [
     model_request("resnet18"),
     model_request("vit_b_16"),
     *(
@@ -66,9 +67,9 @@ LIMITS = Limits(timeout_seconds=300, memory_bytes=8 << 30)
 
 @pytest.fixture(scope="session")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which all tools have been run on all subjects of this file."""
+    """A directory in which all tools have been run on all models of this file."""
     directory = tmp_path_factory.mktemp("tools")
-    run_all(SUBJECTS, tool_variants(",".join(NAMES)), directory, 2, LIMITS, lambda *_: None)
+    run_all(REQUESTS, tool_variants(",".join(NAMES)), directory, RunOptions(2, LIMITS))
     return directory
 
 
@@ -79,13 +80,13 @@ def results(out: Path) -> Results:
     return collect(out)
 
 
-def said(results: Results, model: str, column: str) -> Measurement:
+def measured(results: Results, model: str, column: str) -> Measurement:
     return next(m for m in results.measurements if m.model == model and m.column == column)
 
 
 def causes(results: Results, measurement: Measurement) -> list[Finding]:
-    where = (measurement.tool_key, measurement.model, measurement.inputs)
-    return [f for f in results.findings if (f.tool_key, f.model, f.inputs) == where]
+    key = (measurement.tool_key, measurement.model, measurement.inputs)
+    return [f for f in results.findings if (f.tool_key, f.model, f.inputs) == key]
 
 
 def amounts(findings: list[Finding], cause: str) -> int:
@@ -109,9 +110,9 @@ def elements(ledger: Ledger, kind: str, *, inputs: bool = False, last: bool = Fa
 
 
 def test_identities_of_resnet18(results: Results) -> None:
-    where = SUBJECTS[0]
+    request = REQUESTS[0]
     ledger = flopaudit.count(
-        build(where.spec), *make_inputs(tuple(parse_input(text) for text in where.inputs))
+        build(request.spec), *make_inputs(tuple(parse_input(text) for text in request.inputs))
     )
     macs, norm = ledger.macs, elements(ledger, "BatchNorm2d")
     relu, relu_last = elements(ledger, "ReLU"), elements(ledger, "ReLU", last=True)
@@ -131,12 +132,12 @@ def test_identities_of_resnet18(results: Results) -> None:
         "torchstat": macs + 2 * norm + max_in + relu_last,
     }
     for column, number in expected.items():
-        measurement = said(results, "torchvision:resnet18", column)
+        measurement = measured(results, "torchvision:resnet18", column)
         assert measurement.reported == number, column
 
 
 def test_vit_what_thop_misses_is_a_finding(results: Results) -> None:
-    thop = said(results, "torchvision:vit_b_16", "thop")
+    thop = measured(results, "torchvision:vit_b_16", "thop")
     found = causes(results, thop)
     params = [f for f in found if f.quantity == "params" and f.amount]
     assert sum(f.amount for f in params) == -28_500_480
@@ -144,7 +145,7 @@ def test_vit_what_thop_misses_is_a_finding(results: Results) -> None:
     assert any("MultiheadAttention" in f.evidence for f in params)
     assert amounts(found, UNSEEN_MODULE) < -6_000_000_000
     assert any("MultiheadAttention" in f.evidence for f in found if f.cause == UNSEEN_MODULE)
-    assert said(results, "torchvision:vit_b_16", "torchstat").status is Status.ERRORED
+    assert measured(results, "torchvision:vit_b_16", "torchstat").status is Status.ERRORED
 
 
 def test_every_cell_adds_up(results: Results) -> None:
@@ -165,13 +166,15 @@ def test_every_cell_adds_up(results: Results) -> None:
 
 
 @pytest.mark.parametrize(
-    "where", SUBJECTS, ids=lambda where: f"{where.spec}, {where.inputs[0]}".rpartition(":")[2]
+    "wanted",
+    REQUESTS,
+    ids=lambda wanted: f"{wanted.spec}, {wanted.inputs[0]}".rpartition(":")[2],
 )
-def test_nothing_is_unexplained(results: Results, where: ModelRequest) -> None:
+def test_nothing_is_unexplained(results: Results, wanted: ModelRequest) -> None:
     left = [
         (f.tool, f.variant, f.quantity, f.amount, f.evidence)
         for f in results.findings
-        if (f.model, f.inputs) == (str(where.spec), where.inputs)
+        if (f.model, f.inputs) == (str(wanted.spec), wanted.inputs)
         and f.cause == UNEXPLAINED
         and (f.amount or f.rows_that_differ)
     ]
@@ -208,7 +211,7 @@ def test_cause_is_named(results: Results, model: str, column: str, cause: str) -
     assert cause in {f.cause for f in found}
 
 
-def test_rows_speak_of_modules_that_exist(results: Results) -> None:
+def test_rows_name_modules_that_exist(results: Results) -> None:
     names = {
         reference.key: {name for m in reference.modules for name in (m.path, *m.aliases)}
         for reference in results.references

@@ -84,13 +84,13 @@ class Place:
         )
 
     def run(self, tools: Sequence[str]) -> tuple[int, str]:
-        """Run to the end: the exit code, and what was said on standard error."""
+        """Run to the end, and return the exit code and the standard error."""
         process = self.start(tools)
         _, stderr = process.communicate(timeout=PATIENCE)
         return process.returncode, stderr
 
     def kill(self, process: subprocess.Popen[str]) -> set[str]:
-        """Kill the main process, and see all others end: the tools it had said were done."""
+        """Kill the main process, see all others end, and return the tools reported as done."""
         process.kill()
         process.wait()
         assert until(lambda: not self.processes(), 2), self.processes()
@@ -155,11 +155,11 @@ def test_killed_at_any_moment_a_run_goes_on(place: Place) -> None:
     for number, moment in enumerate(moments):
         process = place.start(SLEEPERS)
         assert until(moment), number
-        said = place.kill(process)
+        reported = place.kill(process)
         finished = place.finished()
         assert finished[: len(kept)] == kept
         assert len(finished) == len(set(finished))
-        assert said <= set(finished)
+        assert reported <= set(finished)
         kept = finished
     assert 4 <= len(kept) < len(SLEEPERS)
 

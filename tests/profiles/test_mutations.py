@@ -19,6 +19,7 @@ from flopaudit.core.specs import parse_inputs
 from flopaudit.explain.findings import UNEXPLAINED, Known, explain
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs, make_kwargs
+from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import measurements_in, references_in, traces_in
 from flopaudit.pipeline.run import run_all
@@ -135,7 +136,7 @@ Cells = list[Cell]
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Cells:
     """All counted cells of all tools on the models of this file."""
     out = tmp_path_factory.mktemp("mutations")
-    run_all(SUBJECTS, COLUMNS, out, 2, LIMITS, lambda *_: None)
+    run_all(SUBJECTS, COLUMNS, out, RunOptions(2, LIMITS))
     references = {record.key: record for record in references_in(out / "references.jsonl")}
     traces = traces_in(out / "traces.jsonl")
     return [

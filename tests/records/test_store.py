@@ -85,8 +85,8 @@ def written(path: Path, records: list[Record]) -> bytes:
 def test_cut_anywhere_a_journal_is_a_prefix(
     records: list[Record], more: Finding, data: st.DataObject
 ) -> None:
-    with tempfile.TemporaryDirectory() as where:
-        path = Path(where, "journal.jsonl")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "journal.jsonl")
         content = written(path, records)
         assert store.read(path, Finding) == records
         cut = data.draw(st.integers(0, len(content)), label="cut")
@@ -101,9 +101,9 @@ def test_cut_anywhere_a_journal_is_a_prefix(
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(measurements, max_size=4), st.binary(max_size=40).filter(lambda b: b"\n" not in b))
-def test_rubbish_at_the_end_is_taken_off(records: list[Record], rubbish: bytes) -> None:
-    with tempfile.TemporaryDirectory() as where:
-        path = Path(where, "journal.jsonl")
+def test_garbage_at_the_end_is_removed(records: list[Record], rubbish: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "journal.jsonl")
         content = written(path, records)
         path.write_bytes(content + rubbish)
         assert store.read(path, Measurement) == records
@@ -114,13 +114,13 @@ def test_rubbish_at_the_end_is_taken_off(records: list[Record], rubbish: bytes) 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(measurements, max_size=4))
 def test_whole_files_hold_what_journals_hold(records: list[Record]) -> None:
-    with tempfile.TemporaryDirectory() as where:
-        one, other = Path(where, "one"), Path(where, "other")
+    with tempfile.TemporaryDirectory() as folder:
+        one, other = Path(folder, "one"), Path(folder, "other")
         content = written(one, records)
         store.write_records(other, records)
         assert other.read_bytes() == content
         assert store.read(other, Measurement) == records
-        assert sorted(Path(where).iterdir()) == [one, other]
+        assert sorted(Path(folder).iterdir()) == [one, other]
 
 
 def test_no_file_holds_no_records(tmp_path: Path) -> None:
@@ -194,14 +194,14 @@ def test_replacing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_directory_is_held_against_others(tmp_path: Path) -> None:
-    where = tmp_path / "new" / "run"
+def test_directory_is_locked_against_others(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "run"
     again = "from pathlib import Path; from flopaudit.records import store; import sys\n"
     again += "with store.locked(Path(sys.argv[1])): print('held')"
 
     def other() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", again, str(where)],
+            [sys.executable, "-c", again, str(folder)],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -209,16 +209,16 @@ def test_directory_is_held_against_others(tmp_path: Path) -> None:
             timeout=60,
         )
 
-    with store.locked(where):
+    with store.locked(folder):
         refused = other()
-        with pytest.raises(UsageError, match="Another run is writing to"), store.locked(where):
+        with pytest.raises(UsageError, match="Another run is writing to"), store.locked(folder):
             pytest.fail("held twice")
     assert refused.returncode == 1
     assert "Another run is writing to" in refused.stderr
     assert other().stdout == "held\n"
 
 
-def test_directory_is_held_while_another_lets_go(
+def test_directory_is_locked_while_another_run_unlocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second has opened the lock's file when the first takes it away; then comes a third."""
@@ -235,14 +235,14 @@ def test_directory_is_held_while_another_lets_go(
         pytest.fail("held twice")
 
 
-def test_trouble_of_a_run_is_not_taken_for_another_run(tmp_path: Path) -> None:
+def test_error_in_a_run_is_not_reported_as_a_lock(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), store.locked(tmp_path):
         raise BlockingIOError(11, "standard error is full")
 
 
 def test_directory_that_cannot_be_written_to() -> None:
-    where = Path("/proc" if sys.platform == "linux" else "/dev/fd")  # not even by root
-    with pytest.raises(UsageError, match=f"Cannot write to {where}"), store.locked(where):
+    folder = Path("/proc" if sys.platform == "linux" else "/dev/fd")  # not even by root
+    with pytest.raises(UsageError, match=f"Cannot write to {folder}"), store.locked(folder):
         pytest.fail("a directory was held that can have no files")
 
 

@@ -1,4 +1,4 @@
-"""The command as a user runs it: its arguments come in, what it printed and how it ended go out."""
+"""The command as a user runs it, in a process of its own."""
 
 from __future__ import annotations
 

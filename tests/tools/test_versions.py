@@ -7,18 +7,19 @@ import os
 import textwrap
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec
+from flopaudit.isolation.outcomes import Counted, Outcome
 from flopaudit.isolation.scheduler import (
     Cell,
     Job,
     Limits,
     Scheduler,
 )
-from flopaudit.pipeline.measure import MEASUREMENTS, cell_of
+from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import FINDINGS, Results, measurements_in
 from flopaudit.pipeline.run import run_all
@@ -110,21 +111,21 @@ def tool(tmp_path: Path) -> str:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Version 3 of it, where everything is installed, here and in workers."""
+    """Install version 3 of the package, for this process and for workers."""
     folder = package(tmp_path / "environment", 3, "3.0")
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(folder), str(ROOT))))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     versions.version.cache_clear()
     return folder
 
 
 def run(out: Path, *tools: str) -> Results:
-    """Run versions on a small model; what was asked for of what is then there."""
-    asked = tool_variants(",".join(tools))
-    return run_all([SMALL], asked, out, 2, LIMITS, lambda *_: None).only([SMALL], asked)
+    """Run versions on a small model, and return their results."""
+    variants = tool_variants(",".join(tools))
+    return run_all([SMALL], variants, out, RunOptions(2, LIMITS)).only([SMALL], variants)
 
 
-def said(results: Results) -> dict[str | None, int | None]:
+def reported(results: Results) -> dict[str | None, int | None]:
     return {m.tool_version: m.reported for m in results.measurements}
 
 
@@ -191,13 +192,13 @@ def test_versions_side_by_side(tmp_path: Path, tool: str, installed: Path, kept:
     names = (f"{tool}==1", tool, f"{tool}@{tmp_path / 'two'}", f"{tool}@{bare}", f"{tool}@{empty}")
     out = tmp_path / "out"
     results = run(out, *names)
-    assert said(results) == {"1.0": 1, "2.0": 2, "3.0": 3, None: 4, "5.0": None}
+    assert reported(results) == {"1.0": 1, "2.0": 2, "3.0": 3, None: 4, "5.0": None}
     (missing,) = (m for m in results.measurements if m.tool_version == "5.0")
     assert missing.status is Status.UNAVAILABLE
     assert missing.error == (
         "cannot import fake_counter: ImportError: the folder given for it does not hold it"
     )
-    assert {m.environment.tool for m in results.measurements} == set(said(results))
+    assert {m.environment.tool for m in results.measurements} == set(reported(results))
     header = (out / "table.md").read_text().splitlines()[4]
     assert [cell.strip() for cell in header.split("|")[4:-1]] == [
         "fake unknown", "fake 1.0", "fake 2.0", "fake 3.0", "fake 5.0",
@@ -208,7 +209,7 @@ def test_versions_side_by_side(tmp_path: Path, tool: str, installed: Path, kept:
         assert not [path for path, text in files.items() if str(folder) in text], folder
     assert run(out, *names) == results
     assert {path: path.read_text() for path in out.iterdir()} == files
-    assert said(run(out, names[0])) == {"1.0": 1}
+    assert reported(run(out, names[0])) == {"1.0": 1}
     assert installed.is_dir()
 
 
@@ -217,11 +218,11 @@ def test_new_version_in_the_environment_is_measured_beside_the_old(
     tmp_path: Path, tool: str, installed: Path
 ) -> None:
     out = tmp_path / "out"
-    assert said(run(out, tool)) == {"3.0": 3}
+    assert reported(run(out, tool)) == {"3.0": 3}
     assert "| fake " in (out / "table.md").read_text()
     metadata(installed, "3.1")
     (installed / "fake_counter" / "__init__.py").write_text("COUNT = 31\n")
-    assert said(run(out, tool)) == {"3.1": 31}
+    assert reported(run(out, tool)) == {"3.1": 31}
     stored = measurements_in(out / MEASUREMENTS)
     assert [(m.tool_version, m.reported) for m in stored] == [("3.0", 3), ("3.1", 31)]
     table = (out / "table.md").read_text()
@@ -232,30 +233,34 @@ def test_new_version_in_the_environment_is_measured_beside_the_old(
 @pytest.mark.slow
 def test_version_that_is_preloaded(tmp_path: Path, tool: str, installed: Path) -> None:
     folder = package(tmp_path / "two", 2, "2.0")
-    (column,) = tool_variants(f"{tool}@{folder}")
+    (variant,) = tool_variants(f"{tool}@{folder}")
     (other,) = tool_variants(tool)
-    with Scheduler(1, LIMITS, preload=("fake_counter",), site=cell_of(column).site) as scheduler:
-        assert outcome(scheduler, column)["reported"] == 2
+    with Scheduler(1, LIMITS, preload=("fake_counter",), site=cell_of(variant).site) as scheduler:
+        assert counted(outcome(scheduler, variant)).reported == 2
         with pytest.raises(ValueError, match="runs no other"):
             outcome(scheduler, other)
     with Scheduler(1, LIMITS, preload=("fake_counter",)) as scheduler:
-        assert outcome(scheduler, other)["reported"] == 3
-    # Imported before anyone asked for another one, as by a model that uses it.
+        assert counted(outcome(scheduler, other)).reported == 3
+    # Imported before another version is requested, as by a model that uses it.
     model = installed / "model.py"
     model.write_text("import fake_counter\nfrom torch.nn import ReLU\n")
     with Scheduler(1, LIMITS) as scheduler:
-        said = outcome(scheduler, column, ModelSpec("file", str(model), "ReLU"))
-    assert said["status"] == "unavailable"
-    assert "another version of it has already been imported" in said["error"]
+        failed = outcome(scheduler, variant, ModelSpec("file", str(model), "ReLU"))
+    assert failed.status == "unavailable"
+    assert "another version of it has already been imported" in (failed.error or "")
 
 
-def outcome(
-    scheduler: Scheduler, column: ToolVariant, model: ModelSpec = SMALL.spec
-) -> dict[str, Any]:
-    """What comes of one cell."""
-    events = scheduler.run([Job(model, ("1x8",), (cell_of(column),))])
+def outcome(scheduler: Scheduler, variant: ToolVariant, model: ModelSpec = SMALL.spec) -> Outcome:
+    """Run one cell."""
+    events = scheduler.run([Job(model, ("1x8",), (cell_of(variant),))])
     (found,) = (event.outcome for event in events if event.outcome)
     return found
+
+
+def counted(outcome: Outcome) -> Counted:
+    """Return the result of a cell that has counted."""
+    assert isinstance(outcome.result, Counted), outcome
+    return outcome.result
 
 
 @pytest.mark.slow
@@ -268,13 +273,13 @@ def test_models_of_a_preloaded_module_share_a_host_and_no_cell() -> None:
         jobs = [Job(model, ("1x8",), (cell, cell)) for model in (*probes, *own)]
         events = [event for event in scheduler.run(jobs) if event.cell and event.outcome]
     outcomes = [event.outcome for event in events if event.outcome]
-    hosts = [each["raw"]["parent"] for each in outcomes]
+    hosts = [counted(each).raw["parent"] for each in outcomes]
     assert [event.job for event in events] == [job for job in jobs for _ in job.cells]
     assert len(set(hosts[:4])) == 1
     assert len(set(hosts)) == 3
     with Scheduler(1, LIMITS) as scheduler:
         events = [event for event in scheduler.run(jobs[:2]) if event.outcome]
-    assert len({event.outcome["raw"]["parent"] for event in events if event.outcome}) == 2
+    assert len({counted(event.outcome).raw["parent"] for event in events if event.outcome}) == 2
 
 
 def test_install(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, tool: str) -> None:
@@ -346,12 +351,14 @@ def test_real_old_versions(tmp_path: Path) -> None:
         if os.environ.get("FLOPAUDIT_TEST_INDEX"):  # where there is one, as continuous integration
             raise
         pytest.skip(f"no package index: {str(error).splitlines()[-1]}")
-    where = model_request("resnet18")
-    asked = tool_variants(",".join(("thop", "ptflops", *OLD)))
-    results = run_all([where], asked, tmp_path / "out", 2, LIMITS, lambda *_: None)
+    request = model_request("resnet18")
+    variants = tool_variants(",".join(("thop", "ptflops", *OLD)))
+    results = run_all([request], variants, tmp_path / "out", RunOptions(2, LIMITS))
     names = tables.column_names(results.measurements)
     found = {names[m.tool_key]: (m.status, m.reported) for m in results.measurements}
-    thop, ptflops = (next(c for c in asked if c.tool.name == n) for n in ("thop", "ptflops"))
+    thop, ptflops = (
+        next(each for each in variants if each.tool.name == n) for n in ("thop", "ptflops")
+    )
     # 20 batch norms of 2,483,712 elements, ReLUs of 2,308,096, pools that take 802,816 and 25,088.
     macs, bias, norm, rest = 1_814_073_344, 1_000, 2_483_712, 2_308_096 + 802_816 + 25_088
     assert found == {

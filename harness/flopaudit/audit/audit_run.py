@@ -23,13 +23,14 @@ from flopaudit.audit.cases import (
 from flopaudit.audit.effects import EFFECTS
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import split_list
+from flopaudit.isolation.jobs import MEASURE
+from flopaudit.isolation.outcomes import Audited, Check
 from flopaudit.isolation.scheduler import (
     Event,
     Job,
     Limits,
     Scheduler,
 )
-from flopaudit.isolation.tasks import MEASURE
 from flopaudit.pipeline.measure import cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.records import store
@@ -105,19 +106,22 @@ def records(column: ToolVariant, event: Event) -> Iterator[SideEffect]:
     assert event.cell is not None  # noqa: S101 - for mypy: the building of a model has no records
     assert event.outcome is not None  # noqa: S101 - the same
     outcome = event.outcome
-    ended = f"{outcome['status']}: {outcome.get('error')}"
-    which = "import" if outcome["status"] == "unavailable" else "call"
-    lost = {"check": which, "before": "", "after": ended, "amount": 1, "detail": ended}
-    for check in outcome.get("checks", [lost]):
+    if isinstance(outcome.result, Audited):
+        when, checks = outcome.result.when, outcome.result.checks
+    else:
+        ended = f"{outcome.status}: {outcome.error}"
+        which = "import" if outcome.status == "unavailable" else "call"
+        when, checks = "none", (Check(which, "", ended, 1, ended),)
+    for check in checks:
         yield SideEffect(
             tool=column.tool.name,
             tool_version=column.version,
             variant=column.variant,
             model=str(event.job.model),
             condition=event.cell.condition,
-            when=outcome.get("when", "none"),
-            changed=bool(check["amount"]),
-            **check,
+            when=when,
+            changed=bool(check.amount),
+            **vars(check),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flopaudit.core.text import one_line, portable
 
@@ -83,10 +83,6 @@ class Compared:
     after: str
     amount: int
     detail: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return dict(vars(self))
 
 
 def take(states: Mapping[str, State], scene: Scene) -> dict[str, Facts]:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from flopaudit_adapters import find
@@ -46,8 +45,11 @@ from flopaudit.audit.trials import (
 )
 from flopaudit.core.text import one_line, portable
 from flopaudit.isolation import tasks
-from flopaudit.isolation.scheduler import REFERENCE
+from flopaudit.isolation.jobs import REFERENCE
+from flopaudit.isolation.outcomes import Audited, Check, Outcome, failed
+from flopaudit.isolation.tasks import Assignment
 from flopaudit.isolation.worker import load
+from flopaudit.records.schema import When
 from flopaudit.tools import versions
 
 IMPORTED = "imported"
@@ -75,22 +77,10 @@ class Act:
     of_tool: tuple[str, ...] = ()
 
 
-def run(
-    tool: str,
-    variant: str | None,
-    subject: LoadedModel,
-    condition: str,
-    site: str | None = None,
-) -> dict[str, Any]:
-    """Audit one call, or one import, and return what came of it as plain data.
-
-    Args:
-        tool: what `adapters.find` knows it by, or `reference`.
-        variant: of the tool.
-        subject: a model in eval mode on the CPU.
-        condition: one of `cases.CONDITIONS`.
-        site: the folder to import the tool from, if not from where everything is installed.
-    """
+def run(assignment: Assignment) -> Outcome:
+    """Audit one call, or one import, under a condition of `cases.CONDITIONS`."""
+    tool, site, condition = assignment.tool, assignment.site, assignment.condition
+    subject = assignment.loaded
     if site:
         sys.path.insert(0, site)
     known = own_counter.TOOL if tool == REFERENCE else find(tool)
@@ -100,12 +90,9 @@ def run(
     try:
         load(known.package, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
-        return {
-            "status": "unavailable",
-            "error": f"cannot import {known.package}: {one_line(error)}",
-        }
+        return failed("unavailable", f"cannot import {known.package}: {one_line(error)}")
     subject = placed(subject, condition)
-    say = partial(tool_answer, known, variant)
+    say = partial(tool_answer, known, assignment.variant)
     if condition == OTHERS:
         return _beside(lambda: say(subject), subject)
     return _audited(Act(lambda: say(subject), _of_call, say, OF_TOOL), subject)
@@ -136,7 +123,7 @@ def _import(tool: Tool) -> str:
     return IMPORTED
 
 
-def _audited(act: Act, subject: LoadedModel) -> dict[str, Any]:
+def _audited(act: Act, subject: LoadedModel) -> Outcome:
     """Everything before and after an act, compared."""
     ground = Ground(subject, _copied(subject), act.say)
     first = [name for name in TRIALS if name not in OF_TOOLS or name in act.of_tool[:1]]
@@ -156,14 +143,10 @@ def _audited(act: Act, subject: LoadedModel) -> dict[str, Any]:
         *snapshot.compare(STATES, before, after),
         *_meanwhile(before, seen),
     ]
-    return {
-        "status": "audited",
-        "when": _when(text),
-        "checks": [check.to_json() for check in checks],
-    }
+    return _outcome(text, checks)
 
 
-def _beside(call: Callable[[], str], subject: LoadedModel) -> dict[str, Any]:
+def _beside(call: Callable[[], str], subject: LoadedModel) -> Outcome:
     """What the other tools say before a call and after it, and nothing else."""
     ground = Ground(subject, None, _unsaid)
     before = trials.attempts(ground, OF_OTHERS)
@@ -171,11 +154,14 @@ def _beside(call: Callable[[], str], subject: LoadedModel) -> dict[str, Any]:
         trials.seed()
         text = call()
     compared = trials.compare(before, trials.attempts(ground, OF_OTHERS))
-    checks = [each.to_json() for each in compared if each.check in OF_OTHERS]
-    return {"status": "audited", "when": _when(text), "checks": checks}
+    return _outcome(text, [each for each in compared if each.check in OF_OTHERS])
 
 
-def _when(text: str) -> str:
+def _outcome(text: str, checks: Iterable[Compared]) -> Outcome:
+    return Outcome(Audited(_when(text), tuple(Check(**vars(check)) for check in checks)))
+
+
+def _when(text: str) -> When:
     """After what a snapshot was taken."""
     if text == IMPORTED or text.startswith(FAILS):
         return "import"

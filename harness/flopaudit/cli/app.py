@@ -232,7 +232,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from flopaudit.core.specs import parse_bytes
     from flopaudit.isolation.scheduler import Limits, default_memory_bytes
     from flopaudit.pipeline import model_requests
-    from flopaudit.pipeline.measure import discard
+    from flopaudit.pipeline.measure import RunOptions, discard
     from flopaudit.pipeline.run import run_all
     from flopaudit.reports import run_report
     from flopaudit.reports.progress import Bar
@@ -253,7 +253,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
         discard(where)
     try:
         with Bar() as notice:
-            results = run_all(subjects, columns, where, jobs, limits, notice)
+            results = run_all(subjects, columns, where, RunOptions(jobs, limits, notice))
     except KeyboardInterrupt:
         sys.stderr.write(
             f"\nStopped. What is finished is in {where}; the same command goes on from there.\n"
@@ -345,13 +345,14 @@ def _settled(
 ) -> Settlement:
     from flopaudit.isolation.scheduler import Limits, default_memory_bytes
     from flopaudit.pipeline import settle_model
+    from flopaudit.pipeline.measure import RunOptions
     from flopaudit.reports.progress import Bar
 
     try:
         with Bar() as notice:
             limits = Limits(timeout, default_memory_bytes(jobs))
-            means = settle_model.MeasureOptions(jobs, limits, notice, again)
-            return settle_model.measured(subject, columns, means)
+            options = RunOptions(jobs, limits, notice, again)
+            return settle_model.measured(subject, columns, options)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command goes on from there.\n")
         raise typer.Exit(130) from None
@@ -375,6 +376,7 @@ def probe(
 
     from flopaudit.isolation.scheduler import Limits, default_memory_bytes
     from flopaudit.pipeline import probe_tools
+    from flopaudit.pipeline.measure import RunOptions
     from flopaudit.reports.progress import Bar
     from flopaudit.reports.terminal import print_wrapped
     from flopaudit.tools import registry
@@ -383,7 +385,7 @@ def probe(
     limits = Limits(timeout, default_memory_bytes(jobs))
     try:
         with Bar() as notice:
-            profiles = probe_tools.probe(columns, out, jobs, limits, notice)
+            profiles = probe_tools.probe(columns, out, RunOptions(jobs, limits, notice))
     except KeyboardInterrupt:
         sys.stderr.write(
             f"\nStopped. What is measured is in {out}; the same command goes on from there.\n"

@@ -1,4 +1,4 @@
-"""What a user may have done wrong: each error is one sentence, and one that says what to do."""
+"""Errors of usage: each has a message of one sentence, and a remedy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class UsageError(Exception):
         self.remedy = remedy
 
 
-def unknown(what: str, name: str, known: Iterable[str], remedy: str) -> UsageError:
-    """The error of a name that is not known: the nearest ones as its remedy, or the one given."""
+def unknown(kind: str, name: str, known: Iterable[str], remedy: str) -> UsageError:
+    """Return the error for an unknown name; its remedy suggests similar names, if there are any."""
     names = list(known)
     near = [each for each in names if name in each] or get_close_matches(name, names)
     hint = f"Did you mean {', '.join(near[:5])}?" if near else remedy
-    return UsageError(f"There is no {what} '{name}'.", hint)
+    return UsageError(f"There is no {kind} '{name}'.", hint)

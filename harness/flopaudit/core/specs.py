@@ -1,4 +1,7 @@
-"""What a user writes to name models, tools and inputs, read into plain data; imports no torch."""
+"""Notations of the command line for models, tools and inputs, parsed into plain data.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from flopaudit.core.errors import UsageError
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool")
 
 LIBRARIES = ("timm", "transformers")
-"""Sources that are packages beside torchvision, with models by name and options."""
+"""Packages that models can come from in addition to torchvision, by name and with options."""
 
 PROBE = "probe"
-"""The source of the probe battery, whose only option is the number of a case."""
+"""The source of the probes, whose only option is the number of a case."""
 
 ToolKey = tuple[str, str, str]
-"""A tool, its version and its variant, "" where there is none: what makes a column of a table."""
+"""A tool, its version and its variant, "" for none: the identity of a tool variant."""
 
 Option = bool | int | float | str
 
@@ -36,7 +39,7 @@ _OPTION = re.compile(r"^(?P<key>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^&?]
 class InputSpec:
     """Shape and dtype of one input tensor, written `1x3x224x224` or `int64:1x128`.
 
-    With a name, written `input_ids=int64:1x128`, it is given to forward by that keyword.
+    With a name, as in `input_ids=int64:1x128`, the tensor is given to forward by that keyword.
     """
 
     shape: tuple[int, ...]
@@ -51,11 +54,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Where a model comes from: `source` is torchvision, timm, transformers, probe, module or file.
+    """The source of a model and its name there.
 
-    `location` is the name in its library, the dotted module or the file's path; `factory` is what
-    to call in a module or file; `options` is what a library is to build it with, as written:
-    `num_hidden_layers=2&hidden_size=256`, or which case of a probe: `case=2`.
+    Attributes:
+        source: torchvision, timm, transformers, probe, module or file.
+        location: the name in a library, the dotted module or the path of the file.
+        factory: the function or class to call, in a module or file.
+        options: the options of a library, as written (`num_hidden_layers=2&hidden_size=256`), or
+            the case of a probe (`case=2`).
     """
 
     source: str
@@ -74,7 +80,7 @@ def parse_input(text: str) -> InputSpec:
     """Read `1x3x224x224`, `int64:1x128` or `input_ids=int64:1x128`.
 
     Raises:
-        UsageError: it is none of them, or the dtype is unknown.
+        UsageError: the text is not an input, or the dtype is unknown.
     """
     match = _INPUT.match(text.strip())
     if not match:
@@ -109,7 +115,7 @@ def parse_options(text: str) -> dict[str, Option]:
     """Read `num_hidden_layers=2&tie_word_embeddings=false`; a value is an int, float, bool or text.
 
     Raises:
-        UsageError: a part is not written as key=value, or a key stands there twice.
+        UsageError: a part is not written as key=value, or a key is given twice.
     """
     options: dict[str, Option] = {}
     for part in text.split("&") if text else ():
@@ -138,7 +144,7 @@ def parse_model(text: str) -> ModelSpec:
     SOURCE is torchvision, which takes no options, timm, transformers or probe.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: the text is not a model.
     """
     text = text.strip()
     if text.partition(":")[0] in LIBRARIES:
@@ -184,12 +190,12 @@ def _parse_probe(text: str) -> ModelSpec:
 
 
 def probe_case(spec: ModelSpec) -> int:
-    """Which case of its probe a spec names, from 0 on."""
+    """Return the number of the case that a spec of a probe names, counted from 0."""
     return int(spec.options.partition("=")[2] or 0)
 
 
 def split_list(text: str) -> list[str]:
-    """The parts of a comma-separated list, stripped, empty ones left out, each once, in order."""
+    """Return the parts of a comma-separated list: stripped, not empty, each once, in order."""
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
@@ -200,7 +206,7 @@ def parse_bytes(text: str) -> int:
     """Read `8G`, `512M` or a plain number of bytes; the units are powers of 1024.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: the text is not an amount of memory.
     """
     match = _BYTES.match(text.strip())
     if not match:

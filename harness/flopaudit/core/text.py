@@ -1,4 +1,4 @@
-"""Text from models and tools, made fit for a record: one line, UTF-8, the same on any machine."""
+"""Text from models and tools, normalised for records: one line, UTF-8, equal on all machines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PLACES = (*(str(source.parent) for source in _SOURCES), sys.prefix, sys.base_pr
 
 
 def one_line(error: BaseException) -> str:
-    """Type and first line of an exception's message; without one, the line that raised it."""
+    """Return an exception's type and first line; without a message, the line that raised it."""
     name, lines = type(error).__name__, str(error).strip().splitlines()
     if lines:
         return plain(f"{name}: {lines[0][:300]}")
@@ -28,15 +28,15 @@ def one_line(error: BaseException) -> str:
 
 
 def plain(text: str) -> str:
-    """Text as UTF-8 can hold it: lone surrogates, as in odd file names, are written out."""
+    """Return text that UTF-8 can hold: lone surrogates, as in odd file names, are escaped."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def portable(text: str, site: str | None = None) -> str:
-    """The text, addresses in memory and places on this machine blanked, as they differ.
+    """Return text with memory addresses and folders of this machine blanked, because they differ.
 
     Args:
-        text: what a tool printed or raised.
+        text: the output or message of a tool.
         site: the folder that the tool was imported from.
     """
     for place in filter(None, (site, *_PLACES)):

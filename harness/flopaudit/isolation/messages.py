@@ -1,10 +1,124 @@
-"""Messages between scheduler, zygote and hosts: lines of JSON over a socket."""
+"""Messages between scheduler, zygote and hosts: each a line of JSON over a socket."""
 
 from __future__ import annotations
 
-import json
 import socket
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from flopaudit.core.specs import ModelSpec
+from flopaudit.isolation.jobs import Cell, Limits
+from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
+
+
+@dataclass(frozen=True)
+class BuildModel:
+    """Scheduler to host: build this model, in place of the one before."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    model: ModelSpec
+    inputs: tuple[str, ...]
+    kind: Literal["build_model"] = "build_model"
+
+
+@dataclass(frozen=True)
+class RunCell:
+    """Scheduler to host: fork a worker for this cell; `id` is its place among the job's cells."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    id: int
+    cell: Cell
+    limits: Limits
+    kind: Literal["run_cell"] = "run_cell"
+
+
+@dataclass(frozen=True)
+class ZygoteReady:
+    """Zygote to scheduler: everything is imported, and hosts can be forked."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    kind: Literal["zygote_ready"] = "zygote_ready"
+
+
+@dataclass(frozen=True)
+class HostStarted:
+    """Host to scheduler: the host runs, as this process."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    pid: int
+    kind: Literal["host_started"] = "host_started"
+
+
+@dataclass(frozen=True)
+class ModelBuilt:
+    """Host to scheduler: the model is in memory, and cells can run."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    kind: Literal["model_built"] = "model_built"
+
+
+@dataclass(frozen=True)
+class BuildFailed:
+    """Host to scheduler: there is no such model, or its factory raised."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    error: str
+    kind: Literal["build_failed"] = "build_failed"
+
+
+@dataclass(frozen=True)
+class CellFinished:
+    """Host to scheduler: the worker of this cell has ended."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    id: int
+    outcome: Outcome
+    kind: Literal["cell_finished"] = "cell_finished"
+
+
+Message = Annotated[
+    BuildModel | RunCell | ZygoteReady | HostStarted | ModelBuilt | BuildFailed | CellFinished,
+    Field(discriminator="kind"),
+]
+
+
+class MessageError(Exception):
+    """A line is not a message: a fault of this program, since only its own processes write them."""
+
+
+@cache
+def _adapter() -> TypeAdapter[Message]:
+    return TypeAdapter(Message)
+
+
+def encode(message: Message) -> bytes:
+    """Return a message as one line of JSON."""
+    return _adapter().dump_json(message) + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        MessageError: the kind of message is unknown, or a field is missing or has a wrong type.
+    """
+    try:
+        return _adapter().validate_json(line, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "union_tag_invalid":
+            raise MessageError(f"unknown message '{first['ctx']['tag']}'") from error
+        raise MessageError(f"malformed message: {first_problem(error)}") from error
 
 
 class Channel:
@@ -15,19 +129,23 @@ class Channel:
         self._buffer = b""
 
     def fileno(self) -> int:
-        """For select."""
+        """Return the descriptor, for select."""
         return self.sock.fileno()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Send one message.
 
         Raises:
             OSError: the other end is gone.
         """
-        self.sock.sendall(json.dumps(message).encode() + b"\n")
+        self.sock.sendall(encode(message))
 
-    def receive(self) -> list[dict[str, Any]] | None:
-        """The messages that have arrived, waiting for some; None when the other end is gone."""
+    def receive(self) -> list[Message] | None:
+        """Return the messages that have arrived, waiting for data; None if the other end is gone.
+
+        Raises:
+            MessageError: a line is not a message.
+        """
         try:
             data = self.sock.recv(1 << 16)
         except ConnectionError:
@@ -35,7 +153,7 @@ class Channel:
         if not data:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [decode(line) for line in lines]
 
     def close(self) -> None:
         """Close this end."""

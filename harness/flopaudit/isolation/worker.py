@@ -1,4 +1,4 @@
-"""What runs inside a cell's process: one tool, or the reference, on one model; a dict comes out.
+"""The worker: runs one tool, or the reference, on one model in a process of its own.
 
 The model and its inputs are already in memory, inherited by the fork. Whatever the tool does to
 this process is gone with it.
@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,14 +19,25 @@ from typing import Any
 from flopaudit_adapters import find
 from flopaudit_adapters.contract import (
     LoadedModel,
-    Tool,
+    ModuleCount,
     ToolResult,
     Unsupported,
 )
 
 from flopaudit.core.text import one_line, plain
 from flopaudit.isolation import tasks
-from flopaudit.isolation.scheduler import REFERENCE, TRACE
+from flopaudit.isolation.jobs import MEASURE, REFERENCE, TRACE
+from flopaudit.isolation.outcomes import (
+    Counted,
+    Failed,
+    Outcome,
+    ReferenceCounted,
+    Result,
+    Traced,
+    failed,
+)
+from flopaudit.isolation.tasks import Assignment
+from flopaudit.records.schema import ModuleParams, ModuleRow, OperatorTotal
 
 LARGEST = 10**30
 """More than any model can take; Python will not even write out an integer of 4,300 digits."""
@@ -34,32 +46,20 @@ DEEPEST = 20
 """Levels of nested totals that are kept; deeper ones, and what holds itself, are cut off."""
 
 
-def run(
-    tool: str,
-    variant: str | None,
-    subject: LoadedModel,
-    condition: str = "",
-    site: str | None = None,
-) -> dict[str, Any]:
-    """Run a tool, or the reference, and return its outcome as plain data that JSON can hold.
+def run(assignment: Assignment) -> Outcome:
+    """Run a tool, or the reference, and return its outcome.
 
-    Args:
-        tool: the name `adapters.find` knows it by.
-        variant: one of the tool's variants.
-        subject: the model and its inputs.
-        condition: not used, since a measurement is made in one way.
-        site: the folder to import the tool from, if not from where everything is installed.
+    The condition of the assignment is not used: a measurement is made in one way.
     """
-    del condition
-    if tool in _OWN:
-        return _OWN[tool](subject)
-    if site:
-        sys.path.insert(0, site)  # before the adapter, which may import its tool at once
-    return _measure(find(tool), variant, subject, site)
+    if assignment.tool in _OWN:
+        return _run_own(_OWN[assignment.tool], assignment.loaded)
+    if assignment.site:
+        sys.path.insert(0, assignment.site)  # before the adapter, which may import its tool at once
+    return _measure(assignment)
 
 
 def load(package: str, site: str | None) -> None:
-    """Import a tool, from its folder and no other.
+    """Import a tool, from its folder only.
 
     Raises:
         ImportError: another version has been imported, or the folder does not hold the package.
@@ -68,8 +68,8 @@ def load(package: str, site: str | None) -> None:
     imported = sys.modules.get(package.partition(".")[0])
     if site and imported and not _lies_in(imported, site):
         raise ImportError("another version of it has already been imported")
-    loaded = importlib.import_module(package)
-    if site and not _lies_in(loaded, site):
+    module = importlib.import_module(package)
+    if site and not _lies_in(module, site):
         raise ImportError("the folder given for it does not hold it")
 
 
@@ -79,61 +79,62 @@ def _lies_in(module: ModuleType, site: str) -> bool:
     return bool(places) and all(Path(place).resolve().is_relative_to(site) for place in places)
 
 
-def _measure(
-    tool: Tool, variant: str | None, subject: LoadedModel, site: str | None
-) -> dict[str, Any]:
+def _measure(assignment: Assignment) -> Outcome:
+    tool = find(assignment.tool)
     try:
-        load(tool.package, site)
+        load(tool.package, assignment.site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
         traceback.print_exc()
-        return {
-            "status": "unavailable",
-            "error": f"cannot import {tool.package}: {one_line(error)}",
-        }
+        return failed("unavailable", f"cannot import {tool.package}: {one_line(error)}")
     started = time.perf_counter()
+    result: Result
     try:
-        outcome = _outcome(tool.measure(subject, variant))
+        result = _result(tool.measure(assignment.loaded, assignment.variant))
     except Unsupported as reason:
-        outcome = {"status": "unsupported", "error": plain(str(reason))}
+        result = Failed("unsupported", plain(str(reason)))
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
         traceback.print_exc()
-        outcome = {"status": "errored", "error": one_line(error)}
-    outcome["seconds"] = time.perf_counter() - started
-    return outcome
+        result = Failed("errored", one_line(error))
+    return Outcome(result, seconds=time.perf_counter() - started)
 
 
-def _outcome(reading: ToolResult) -> dict[str, Any]:
-    unchecked: Any = reading  # an adapter may be anyone's
+def _result(returned: ToolResult) -> Counted | Failed:
+    """Turn what an adapter returned into exact integers, or say why that is not possible."""
+    unchecked: Any = returned  # an adapter may be anyone's
     if not isinstance(unchecked, ToolResult) or not isinstance(unchecked.raw, dict):
-        said = f"the tool's adapter returned {reading!r:.200}, which is not a reading"
-        return {"status": "errored", "error": plain(said)}
-    raw = jsonable(reading.raw)
+        error = f"the tool's adapter returned {returned!r:.200}, which is not a ToolResult"
+        return Failed("errored", plain(error))
+    raw = jsonable(returned.raw)
     try:
-        return {
-            "status": "counted",
-            "raw": raw,
-            "reported": exact(reading.count, "count"),
-            "params": None if reading.params is None else exact(reading.params, "params"),
-            "modules": [
-                {
-                    "path": plain(str(row.path)),
-                    "type": plain(str(row.type)),
-                    "count": _whole(row.macs),
-                    "params": None if row.params is None else _whole(row.params),
-                    "operator": plain(str(row.operator)),
-                }
-                for row in reading.rows
-            ],
-        }
+        return Counted(
+            raw=raw,
+            reported=exact(returned.count, "count"),
+            params=None if returned.params is None else exact(returned.params, "params"),
+            modules=tuple(map(_module_row, returned.rows)),
+        )
     except ValueError as error:
-        return {"status": "errored", "raw": raw, "error": plain(str(error))}
+        return Failed("errored", plain(str(error)), raw)
+
+
+def _module_row(row: ModuleCount) -> ModuleRow:
+    return ModuleRow(
+        path=plain(str(row.path)),
+        type=plain(str(row.type)),
+        count=_whole(row.count),
+        params=None if row.params is None else _whole(row.params),
+        operator=plain(str(row.operator)),
+    )
 
 
 def exact(value: object, name: str) -> int:
-    """A tool's number as an exact integer.
+    """Return a tool's number as an exact integer.
+
+    Args:
+        value: what the tool returned.
+        name: what the number is, for the message.
 
     Raises:
-        ValueError: it is none, or below zero.
+        ValueError: the value is not a whole number, is negative or has too many digits.
     """
     whole = _whole(value, name)
     if whole < 0:
@@ -155,41 +156,38 @@ def _whole(value: object, name: str = "count") -> int:
     return int(value)
 
 
-def _reference(subject: LoadedModel) -> dict[str, Any]:
+def _reference(loaded: LoadedModel) -> ReferenceCounted:
     from flopaudit.reference.counter import count
     from flopaudit.reference.summary import summary
 
-    return summary(count(subject.model, *subject.inputs, device="auto", **subject.kwargs))
+    fields = summary(count(loaded.model, *loaded.inputs, device="auto", **loaded.kwargs))
+    operators = tuple(OperatorTotal(**row) for row in fields.pop("operators"))
+    modules = tuple(ModuleParams(**row) for row in fields.pop("modules"))
+    return ReferenceCounted(operators=operators, modules=modules, **fields)
 
 
-def _trace(subject: LoadedModel) -> dict[str, Any]:
+def _trace(loaded: LoadedModel) -> Traced:
     from flopaudit.tracing.watcher import trace
 
-    return {"trace": trace(subject.model, subject.inputs, subject.kwargs).to_json()}
+    return Traced(trace(loaded.model, loaded.inputs, loaded.kwargs).to_json())
 
 
-def _timed(
-    measured: Callable[[LoadedModel], dict[str, Any]],
-) -> Callable[[LoadedModel], dict[str, Any]]:
-    """A cell of the harness's own: a model that raises has no count, which is its outcome."""
-
-    def run_own(subject: LoadedModel) -> dict[str, Any]:
-        started = time.perf_counter()
-        try:
-            found = measured(subject)
-        except Exception as error:  # noqa: BLE001 - whatever the model raises
-            traceback.print_exc()
-            return {"status": "errored", "error": one_line(error)}
-        return {**found, "seconds": time.perf_counter() - started, "status": "counted"}
-
-    return run_own
+def _run_own(task: Callable[[LoadedModel], Result], loaded: LoadedModel) -> Outcome:
+    """Run one of the harness's own cells; a model that raises fails the cell."""
+    started = time.perf_counter()
+    try:
+        outcome = Outcome(task(loaded))
+    except Exception as error:  # noqa: BLE001 - the model may raise anything
+        traceback.print_exc()
+        return failed("errored", one_line(error))
+    return replace(outcome, seconds=time.perf_counter() - started)
 
 
-_OWN = {REFERENCE: _timed(_reference), TRACE: _timed(_trace)}
+_OWN: dict[str, Callable[[LoadedModel], Result]] = {REFERENCE: _reference, TRACE: _trace}
 
 
 def jsonable(value: object, depth: int = 0) -> Any:
-    """The value as JSON can hold it; what JSON has no form for, as text."""
+    """Return a value as JSON can hold it; what JSON has no form for, as text."""
     if value is None or isinstance(value, (bool, int, float)):
         writable = value is None or -LARGEST <= value <= LARGEST  # which nan is not
         return value if writable else f"{value!r}" if isinstance(value, float) else "too long"
@@ -204,4 +202,4 @@ def jsonable(value: object, depth: int = 0) -> Any:
     return plain(f"{value!r:.200}")
 
 
-tasks.register(tasks.MEASURE, run)
+tasks.register(MEASURE, run)

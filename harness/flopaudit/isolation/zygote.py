@@ -1,10 +1,9 @@
-"""The zygote: imports torch once, then forks a host for each model it is told of.
+"""The zygote: imports torch once, then forks a host for each socket that it is sent.
 
 Started by `scheduler.py` as `python -m flopaudit.isolation.zygote FD PARENT SITE MODULE…`: one end
-of a socket as FD, the process to end with as PARENT, and modules to import as well, SITE coming
-first on the path if it is not empty. Each message comes with the host's own socket and says no
-more. Torch stays on one thread here: a process that has started a thread pool cannot be forked
-safely.
+of a socket as FD, the process to end with as PARENT, and further modules to import; SITE comes
+first on the path unless it is empty. Each message carries the new host's socket and nothing else.
+Torch stays on one thread here: a process that has started a thread pool cannot be forked safely.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import socket
 import sys
 from pathlib import Path
 
-from flopaudit.isolation.messages import Channel
+from flopaudit.isolation.messages import Channel, ZygoteReady
 from flopaudit.isolation.process_tree import (
     adopt_orphans,
     die_with_parent,
@@ -28,7 +27,7 @@ from flopaudit.isolation.process_tree import (
     outlive_parent,
 )
 
-# What torch's users among the tools import anyway; the tools themselves are left to their cells.
+# Modules that most tools import anyway; the tools themselves are imported by their workers.
 PRELOAD = (
     "torch",
     "torchvision",
@@ -56,29 +55,30 @@ def main(argv: list[str]) -> None:
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(argv[1]))
-    site, asked = argv[3], argv[4:]
+    site, modules = argv[3], argv[4:]
     if site:
         sys.path.insert(0, site)
-    for name in (*PRELOAD, *asked):
-        with contextlib.suppress(Exception):  # a tool that needs it will say so in its cell
+    for name in (*PRELOAD, *modules):
+        with contextlib.suppress(Exception):  # a tool that needs it fails in its worker
             importlib.import_module(name)
     import torch
 
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
-    if asked:
+    if modules:
         _share_in_large_pages()
-    outlive_parent()  # from here on the closing of the socket is heard, and all below ended
-    Channel(control).send({"ready": True})
+    outlive_parent()  # from here on, the closing of the socket ends all processes below
+    Channel(control).send(ZygoteReady())
     serve(control)
 
 
 def _share_in_large_pages() -> None:
     """Put this process's memory into large pages, where the kernel can (Linux 6.1).
 
-    A fork copies an entry for each page, and its end drops them again: of some hundred megabytes,
-    that takes most of the time of a small cell. To do this takes as long as some fifty forks.
+    A fork copies an entry for each page, and the end of the process drops them again: for some
+    hundred megabytes, that takes most of the time of a small cell. Collapsing the pages takes as
+    long as about fifty forks.
     """
     if sys.platform != "linux":
         return
@@ -90,7 +90,7 @@ def _share_in_large_pages() -> None:
             start, end = (int(address, 16) for address in extent.split("-"))
             first = -(-start // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
             for address in range(first, end - _HUGE_PAGE_BYTES + 1, _HUGE_PAGE_BYTES):
-                madvise(address, _HUGE_PAGE_BYTES, _COLLAPSE)  # what cannot be stays as it is
+                madvise(address, _HUGE_PAGE_BYTES, _COLLAPSE)  # or stays
 
 
 def serve(control: socket.socket) -> None:
@@ -106,8 +106,9 @@ def serve(control: socket.socket) -> None:
             hosts.add(_fork_host(control, descriptor))
             os.close(descriptor)
         gone = {host for host in hosts if os.waitpid(host, os.WNOHANG)[0]}
-        hosts -= gone
-        end_children(keep=hosts)
+        if gone:  # only then can there be orphans: a host adopts those of its workers
+            hosts -= gone
+            end_children(keep=hosts)
 
 
 def _fork_host(control: socket.socket, descriptor: int) -> int:

@@ -1,7 +1,7 @@
-"""Builds what a model spec names: a model in eval mode with random weights, and its inputs.
+"""Model building: a model in eval mode with random weights, and its inputs, from a model spec.
 
-Runs inside a host process (see `host.py`), the only place beside the reference where the harness
-itself touches torch. Nothing is downloaded; the seed is fixed.
+Used in the host process that holds the model (see `isolation/host.py`), and where the harness
+counts or traces a model itself. Nothing is downloaded; the seed is fixed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     """Build a model, in eval mode, from a fixed seed.
 
     Raises:
-        UsageError: there is no such model, or the factory gave something else.
-        Exception: whatever the factory raises.
+        UsageError: there is no such model, or the factory returned something else.
+        Exception: any exception of the factory.
     """
     factory = _find(spec)
     torch.manual_seed(SEED)
@@ -51,13 +51,13 @@ def build(spec: ModelSpec) -> torch.nn.Module:
 
 
 def make_inputs(specs: tuple[InputSpec, ...]) -> tuple[torch.Tensor, ...]:
-    """The inputs without a name: random from a fixed seed, floats in [0, 1), integers 0 or 1."""
+    """Make the inputs without a name, from a fixed seed: floats in [0, 1), integers 0 or 1."""
     torch.manual_seed(SEED)
     return tuple(_tensor(spec) for spec in specs if not spec.name)
 
 
 def make_kwargs(specs: tuple[InputSpec, ...]) -> dict[str, Any]:
-    """The inputs with a name, by that name, random in the same way."""
+    """Make the inputs with a name, random in the same way, by name."""
     torch.manual_seed(SEED)
     return {spec.name: _tensor(spec) for spec in specs if spec.name}
 
@@ -89,7 +89,7 @@ def _torchvision(name: str) -> Callable[[], Any]:
         raise UsageError(
             f"torchvision has no model '{name}'.", "`flopaudit models` lists what it has."
         ) from error
-    # Builders with a backbone would load its weights; only some take the argument.
+    # Builders with a backbone would load its weights; only some of them take the argument.
     untrained = {"weights": None, "weights_backbone": None}
     accepted = inspect.signature(builder).parameters
     kwargs = {key: None for key in untrained if key in accepted}

@@ -1,46 +1,44 @@
-"""The libraries that models can come from beside torchvision: which module here speaks for which.
+"""Registry of the libraries that models can come from in addition to torchvision.
 
-A library is imported only when a model of it is asked for: names, inputs and factories all need it.
+To add a library, write `models/NAME_zoo.py` with the functions of `Library` and add NAME to
+`core.specs.LIBRARIES`. A library is imported only when one of its models is requested: names,
+inputs and factories all need it.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec
 
 
 class Library(Protocol):
-    """What a module such as `timm_zoo` offers; each function may raise UsageError."""
+    """The functions of a module such as `timm_zoo`; each may raise UsageError."""
 
     def names(self) -> list[str]:
-        """All models, sorted."""
+        """Return the names of all models, sorted."""
 
     def family(self, name: str) -> str:
-        """What a model is grouped by."""
+        """Return the group of similar models that a model belongs to."""
 
     def inputs(self, spec: ModelSpec) -> tuple[str, ...]:
-        """What one forward pass of a model takes, in the notation of the command line."""
+        """Return the inputs of one forward pass, in the notation of the command line."""
 
     def factory(self, spec: ModelSpec) -> Callable[[], Any]:
-        """What builds a model with random weights."""
+        """Return a function that builds the model with random weights."""
 
 
 def library(source: str) -> Library:
-    """The module that speaks for a library.
+    """Return the module for a library of `core.specs.LIBRARIES`.
 
     Raises:
         UsageError: the library is not installed.
     """
     if importlib.util.find_spec(source) is None:
         raise UsageError(f"{source} is not installed.", f"pip install 'flopaudit[{source}]'.")
-    if source == "timm":
-        from flopaudit.models import timm_zoo
-
-        return timm_zoo
-    from flopaudit.models import transformers_zoo
-
-    return transformers_zoo
+    found: Any = importlib.import_module(f"flopaudit.models.{source}_zoo")
+    return cast("Library", found)

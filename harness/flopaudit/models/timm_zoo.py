@@ -1,4 +1,4 @@
-"""timm's registered models: names, the input of their configuration, and how they are built.
+"""timm's registered models: their names, the input of their configuration, and their factories.
 
 Imports timm, and with it torch, so it is itself imported only for a model of timm.
 """
@@ -16,28 +16,28 @@ from flopaudit.core.specs import InputSpec, ModelSpec, parse_options
 
 
 def names() -> list[str]:
-    """All registered architectures."""
+    """Return the names of all registered architectures, sorted."""
     found: list[str] = sorted(timm.list_models())
     return found
 
 
 def family(name: str) -> str:
-    """The module of timm that defines a model."""
+    """Return the module of timm that defines a model."""
     module: str = timm.model_entrypoint(name).__module__
     return module.rpartition(".")[2]
 
 
 def inputs(spec: ModelSpec) -> tuple[str, ...]:
-    """One image of the size its configuration names, or of `img_size` and `in_chans`.
+    """Return one image of the size in the configuration, or of `img_size` and `in_chans`.
 
     Raises:
-        UsageError: there is no such model, or its configuration names no size.
+        UsageError: there is no such model, or its configuration has no size.
     """
     _check(spec)
     configured = get_pretrained_cfg_value(spec.location, "input_size")
     if not configured:
         raise UsageError(
-            f"timm names no input size for '{spec.location}'.", "Add --input 1x3x224x224."
+            f"timm has no input size for '{spec.location}'.", "Add --input 1x3x224x224."
         )
     channels, height, width = configured
     options = parse_options(spec.options)
@@ -47,7 +47,7 @@ def inputs(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def factory(spec: ModelSpec) -> Callable[[], Any]:
-    """What builds a model with random weights; options are passed to its entry point.
+    """Return a function that builds a model with random weights from the options of its spec.
 
     Raises:
         UsageError: there is no such model.
@@ -63,7 +63,7 @@ def factory(spec: ModelSpec) -> Callable[[], Any]:
                 raise
             raise UsageError(
                 f"timm does not build '{spec.location}' with these options: {error}.",
-                "Give others.",
+                "Give other options.",
             ) from error
 
     return build

@@ -1,8 +1,8 @@
 """The catalogue of torchvision's registered models, read without importing torchvision.
 
-In: the source files of the installed torchvision package, parsed with `ast`; nothing in them runs.
-Out: per registered model its family, the input its weights imply (`1x3x224x224`) and what
-torchvision publishes about every weights entry (multiply-accumulates, parameters), as written.
+The source files of the installed package are parsed with `ast`; none of their code runs. Each
+registered model has its family, the input that its weights imply (`1x3x224x224`) and the numbers
+that torchvision publishes for its weights (multiply-accumulates, parameters), as written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights = dict[str, "WeightsEntry"]  # one enumeration: its members and aliases 
 
 
 class CatalogueError(LookupError):
-    """The catalogue cannot be read; the message says what to do about it."""
+    """The catalogue cannot be read; the message gives the remedy."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ _RULES = {
 }
 
 # Detection transforms resize nothing: the network itself does, to a shorter side of 800 unless it
-# was built for another size. So torchvision published "_ops" at 800 x 800 but for these weights
+# was built for another size. So torchvision published "_ops" at 800 x 800 except for these weights
 # (1333 is the key point network's longest allowed side; it becomes 800 inside).
 _DETECTION_SIZES = {
     "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights": 320,
@@ -100,7 +100,7 @@ PRESETS: dict[str, tuple[str, ...]] = {"quick": tuple(_QUICK.split()), "torchvis
 
 @lru_cache(maxsize=1)
 def torchvision_models() -> dict[str, ZooModel]:
-    """Every registered model by name, sorted.
+    """Return every registered model by name, sorted.
 
     Raises:
         CatalogueError: torchvision is not installed.
@@ -116,20 +116,20 @@ def torchvision_models() -> dict[str, ZooModel]:
 
 
 def matching(pattern: str) -> list[ZooModel]:
-    """The models whose name contains `pattern` or matches it as a shell pattern."""
+    """Return the models whose name contains `pattern` or matches it as a shell pattern."""
     models = torchvision_models().values()
     return [m for m in models if pattern in m.name or fnmatch.fnmatchcase(m.name, pattern)]
 
 
 def preset(name: str) -> tuple[str, ...]:
-    """The model names of a preset.
+    """Return the model names of a preset.
 
     Raises:
-        ValueError: there is no such preset; it names those there are.
+        ValueError: there is no such preset; the message lists the presets.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; the presets are {', '.join(sorted(PRESETS))}")
-    # A name that this torchvision lacks is kept: using it must fail, not pass unseen.
+    # A name that this torchvision lacks is kept, so that its use fails instead of passing unseen.
     models = torchvision_models()
     found = (fnmatch.filter(models, pattern) or [pattern] for pattern in PRESETS[name])
     return tuple(chain.from_iterable(found))
@@ -137,7 +137,7 @@ def preset(name: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Source:
-    """What one file registers; no syntax tree is kept, for live trees slow every later parse."""
+    """The models of one file; no syntax tree is kept, as live trees slow every later parse."""
 
     family: str
     fixed_size: Size | None
@@ -204,7 +204,7 @@ def _builders(tree: ast.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _weights_names(node: ast.FunctionDef) -> tuple[str, ...]:
-    """The names in the annotation of the `weights` argument: quantized classes before float."""
+    """Return the names in the annotation of `weights`: quantized classes before float."""
     for argument in (*node.args.args, *node.args.kwonlyargs):
         if argument.arg == "weights" and argument.annotation is not None:
             names = ast.walk(argument.annotation)
@@ -225,7 +225,7 @@ def _assignments(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _fixed_size(tree: ast.Module) -> Size | None:
-    """The default of `kwargs.pop("image_size", default)` anywhere in the file."""
+    """Return the default of `kwargs.pop("image_size", default)` anywhere in the file."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _last_name(node.func) == "pop" and len(node.args) > 1:
             name, default = map(_literal, node.args[:2])
@@ -235,7 +235,7 @@ def _fixed_size(tree: ast.Module) -> Size | None:
 
 
 def _last_name(node: ast.expr | None) -> str:
-    """`b` for both `b` and `a.b`."""
+    """Return `b` for both `b` and `a.b`."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
@@ -246,7 +246,7 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
 
 
 def _literal(node: ast.expr | None) -> object:
-    """The value of a literal of numbers and strings; None for anything else."""
+    """Return the value of a literal of numbers and strings; None for anything else."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, (ast.Tuple, ast.List)):
@@ -255,7 +255,7 @@ def _literal(node: ast.expr | None) -> object:
 
 
 def _pair(value: object) -> Size | None:
-    """A size as (height, width): one number stands for both."""
+    """Return a size as (height, width); one number stands for both."""
     numbers = value if isinstance(value, tuple) and value else (value,)
     height, width = numbers[0], numbers[-1]
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
@@ -263,7 +263,7 @@ def _pair(value: object) -> Size | None:
 
 @dataclass(frozen=True)
 class _Text:
-    """What an expression needs from its file to be understood."""
+    """The parts of a file that its expressions refer to."""
 
     lines: list[bytes]  # bytes, because that is what ast's columns count
     constants: dict[str, ast.expr]  # module-level NAME = expression
@@ -300,7 +300,7 @@ def _written_size(call: ast.Call, rule: _Rule) -> Size | None:
 
 
 def _meta(node: ast.expr | None, key: str, text: _Text) -> ast.expr | None:
-    """What `key` has in a dict display, following `**NAME`; as at run time the last wins."""
+    """Return the value of `key` in a dict display, following `**NAME`; the last one wins."""
     if isinstance(node, ast.Name):
         return _meta(text.constants.get(node.id), key, text)
     if not isinstance(node, ast.Dict):
@@ -313,7 +313,7 @@ def _meta(node: ast.expr | None, key: str, text: _Text) -> ast.expr | None:
 
 
 def _decimal(node: ast.expr | None, text: _Text) -> Decimal | None:
-    """A number as its digits stand in the source, which a float would not keep."""
+    """Return a number with the digits of the source, which a float would not keep."""
     if not isinstance(node, ast.Constant) or not isinstance(node.value, (int, float)):
         return None
     return Decimal(text.lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode())

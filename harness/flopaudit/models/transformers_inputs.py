@@ -1,10 +1,9 @@
-"""What one forward pass of a transformers model takes, derived from its class and configuration.
+"""Inputs of transformers models, derived from a model's class and configuration.
 
-In: a model class (its `main_input_name`, the signature of its forward) and a configuration. Out:
-named inputs. Which: the main one, those without a default, the decoder's tokens where there is a
-decoder, and the input of each modality in a model that gives features of each by itself, as CLIP
-does. How large: what the configuration says, else what is usual. Imports neither torch nor
-transformers.
+A model gets its main input (`main_input_name`), the parameters of forward without a default, the
+decoder's tokens if it has a decoder, and one input for each modality if it gives features of each
+by itself, as CLIP does. Sizes are those of the configuration, else common ones. Imports neither
+torch nor transformers.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from flopaudit.core.specs import InputSpec
 
 TOKENS = 128
 IMAGE_SIZE = 224
-SAMPLES = 16_000  # a second of sound
-FRAMES = 1000  # ten seconds of spectra, one each 10 ms
+SAMPLES = 16_000  # one second of sound
+FRAMES = 1000  # ten seconds of spectra, one every 10 ms
 Shape = tuple[int, ...]
 
 _FEATURES = {
@@ -36,10 +35,10 @@ _PARTS = {
 
 
 def forward_inputs(model: Any, config: Any) -> list[InputSpec]:
-    """The inputs of a model, in the order of forward's parameters.
+    """Return the inputs of a model, in the order of forward's parameters.
 
     Raises:
-        UsageError: forward needs one whose shape nothing here knows.
+        UsageError: forward needs an input whose shape is not known here.
     """
     parameters = inspect.signature(model.forward).parameters
     wanted = _wanted(model, config, parameters)
@@ -75,11 +74,11 @@ def _input(name: str, model: Any, config: Any) -> InputSpec:
 
 
 def _unknown(_config: Any) -> None:
-    """The shape of an input that nothing here knows."""
+    """Return no shape, for an input that is not known here."""
 
 
 def _configs(config: Any, kind: str) -> Iterator[Any]:
-    """A configuration and those in it that are of a kind, outermost first."""
+    """Yield a configuration and the nested ones of a kind, outermost first."""
     yield config
     for name in _PARTS[kind]:
         part = getattr(config, name, None)
@@ -88,7 +87,7 @@ def _configs(config: Any, kind: str) -> Iterator[Any]:
 
 
 def _first(config: Any, kind: str, *names: str) -> Any:
-    """The first attribute that one of the configurations has; None if none has one."""
+    """Return the first attribute that one of the configurations has; None if none has one."""
     values = (getattr(each, name, None) for each in _configs(config, kind) for name in names)
     return next((value for value in values if value is not None), None)
 
@@ -110,7 +109,7 @@ def _image(config: Any) -> Shape:
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    """Height and width; one number stands for both."""
+    """Return height and width; one number stands for both."""
     if isinstance(size, int):
         return (size, size)
     if isinstance(size, dict) or hasattr(size, "height"):
@@ -120,7 +119,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _pixels(config: Any) -> Shape:
-    """An image, or the frames of a video where the configuration has a number of them."""
+    """Return an image, or a video's frames if the configuration has a number of frames."""
     frames = _first(config, "image", "num_frames")
     image = _image(config)
     return (1, frames, *image[1:]) if frames else image
@@ -132,7 +131,7 @@ def _video(config: Any) -> Shape:
 
 
 def _samples(config: Any) -> Shape:
-    """A wave, with channels where the configuration has them; spectra where it has mel bins."""
+    """Return a wave, with channels if the configuration has them; spectra if it has mel bins."""
     length, bins = getattr(config, "max_length", None), getattr(config, "num_mel_bins", None)
     if length and bins:
         return (1, length, bins)
@@ -142,7 +141,7 @@ def _samples(config: Any) -> Shape:
 
 
 def _spectra(config: Any) -> Shape:
-    """Bins by time as whisper takes them, or time by features."""
+    """Return bins by time, as whisper takes them, or time by features."""
     bins = _first(config, "sound", "num_mel_bins", "num_mels")
     positions = _first(config, "sound", "max_source_positions")
     features = _first(config, "sound", "input_feat_per_channel", "feature_projection_input_dim")
@@ -154,7 +153,7 @@ def _spectra(config: Any) -> Shape:
 
 
 def _series(config: Any) -> Shape | None:
-    """A series of several channels, all of which is context."""
+    """Return a series of several channels, all of it context."""
     length, channels = (
         getattr(config, name, None) for name in ("context_length", "num_input_channels")
     )

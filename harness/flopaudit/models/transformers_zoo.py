@@ -1,4 +1,4 @@
-"""transformers' models: by model type or class name, with a configuration that options override.
+"""Models of transformers, by model type or class name, with options over the configuration.
 
 A type such as `llama` means the class that AutoModel gives for it; a class name such as
 `LlamaForCausalLM` means itself. Imports transformers, and with it torch, so it is itself imported
@@ -18,33 +18,33 @@ from flopaudit.core.errors import UsageError, unknown
 from flopaudit.core.specs import ModelSpec, Option, parse_options
 from flopaudit.models.transformers_inputs import forward_inputs
 
-# Arguments of every configuration that are no attributes of its own.
+# Arguments of every configuration that are not attributes of it.
 _IMPLEMENTATIONS = ("attn_implementation", "experts_implementation")
 
 
 def names() -> list[str]:
-    """All model types that AutoModel knows."""
+    """Return all model types that AutoModel knows, sorted."""
     return sorted(MODEL_MAPPING_NAMES)
 
 
 def family(name: str) -> str:
-    """The class that AutoModel gives for a type."""
+    """Return the name of the class that AutoModel gives for a type."""
     found = MODEL_MAPPING_NAMES[name]
     return found if isinstance(found, str) else str(found[0])
 
 
 def inputs(spec: ModelSpec) -> tuple[str, ...]:
-    """The inputs that forward takes, by keyword.
+    """Return the inputs of one forward pass, by keyword.
 
     Raises:
-        UsageError: there is no such model or option, or an input is needed that nothing here knows.
+        UsageError: there is no such model or option, or an input is needed whose shape is unknown.
     """
     model, config = _resolve(spec)
     return tuple(map(str, forward_inputs(model, config)))
 
 
 def factory(spec: ModelSpec) -> Callable[[], Any]:
-    """What builds a model with random weights.
+    """Return a function that builds a model with random weights.
 
     Raises:
         UsageError: there is no such model or option.
@@ -54,8 +54,8 @@ def factory(spec: ModelSpec) -> Callable[[], Any]:
 
     def build() -> Any:
         built = model(config)
-        # grouped_mm, what transformers chooses, refuses float32 on meta, though not on the CPU.
-        # batched_mm is its other way to compute the same products, each of each chosen expert.
+        # grouped_mm, the default of transformers, refuses float32 on meta, though not on the CPU.
+        # batched_mm computes the same products, those of each chosen expert.
         if torch.get_default_device().type == "meta" and not chosen:
             built.set_experts_implementation("batched_mm")
         return built
@@ -64,7 +64,7 @@ def factory(spec: ModelSpec) -> Callable[[], Any]:
 
 
 def _resolve(spec: ModelSpec) -> tuple[Any, Any]:
-    """The class of a model and its configuration."""
+    """Return the class of a model and its configuration."""
     options = parse_options(spec.options)
     if spec.location in MODEL_MAPPING_NAMES:
         config = _configure(transformers.CONFIG_MAPPING[spec.location], options)
@@ -106,15 +106,15 @@ def _configure(kind: Any, options: Mapping[str, Option]) -> Any:
     arguments = _arguments(default, options)
     try:
         return kind(**arguments)
-    except Exception as error:  # what a configuration checks, and how, is its own
-        said = " ".join(str(error).split())
+    except Exception as error:  # each configuration has checks of its own
+        reason = " ".join(str(error).split())
         raise UsageError(
-            f"{kind.__name__} does not take these options: {said}.", "Give others."
+            f"{kind.__name__} does not take these options: {reason}.", "Give other options."
         ) from error
 
 
 def _arguments(default: Any, options: Mapping[str, Option]) -> dict[str, Any]:
-    """Arguments of a configuration; `text_config.hidden_size` becomes one of `text_config`."""
+    """Return arguments of a configuration; `text_config.hidden_size` is nested in `text_config`."""
     arguments: dict[str, Any] = {}
     inner: dict[str, dict[str, Option]] = {}
     for key, value in options.items():

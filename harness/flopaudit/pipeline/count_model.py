@@ -1,4 +1,4 @@
-"""`flopaudit count`: a model that a user names comes in, its reference count in words goes out."""
+"""Reference counts for `flopaudit count`: builds the requested model and counts it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CountOptions:
-    """How a model is to be counted.
+    """How a model is counted.
 
     Attributes:
-        conventions: names of the readings to show.
+        conventions: names of the conventions to show.
         backward: a training step, in training mode, rather than an inference.
         static: from the exported graph rather than from a run.
         strict: fail where an operator has no formula.
@@ -32,7 +32,7 @@ class CountOptions:
     strict: bool = False
 
 
-def count_model(subject: ModelRequest, asked: CountOptions | None = None) -> ModelCount:
+def count_model(request: ModelRequest, options: CountOptions | None = None) -> ModelCount:
     """Build a model and count it, on meta tensors from the start where that can be done.
 
     Raises:
@@ -44,30 +44,30 @@ def count_model(subject: ModelRequest, asked: CountOptions | None = None) -> Mod
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
 
-    asked = asked or CountOptions()
-    for name in asked.conventions:
+    options = options or CountOptions()
+    for name in options.conventions:
         convention(name)
     version = torch.__version__.partition("+")[0]
     try:
-        ledger, peak = _count(subject, asked)
+        ledger, peak = _count(request, options)
     except NotExportable as error:
         raise UsageError(str(error), "Leave out --static.") from error
     except UncountedError as error:
         raise UsageError(f"With --strict, {error}.", "Leave out --strict.") from error
     return ModelCount(
-        model=str(subject.spec),
-        inputs=subject.inputs,
-        conventions=asked.conventions,
-        backward=asked.backward,
-        static=asked.static,
+        model=str(request.spec),
+        inputs=request.inputs,
+        conventions=options.conventions,
+        backward=options.backward,
+        static=options.static,
         ledger=ledger,
         peak_activation_bytes=peak,
         torch=version,
     )
 
 
-def _count(subject: ModelRequest, asked: CountOptions) -> tuple[Ledger, int | None]:
-    """The ledger, and the peak of activations where the model runs on meta tensors."""
+def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | None]:
+    """Return the ledger, and the peak of activations if the model runs on meta tensors."""
     import torch
 
     from flopaudit.core.specs import parse_inputs
@@ -76,49 +76,49 @@ def _count(subject: ModelRequest, asked: CountOptions) -> tuple[Ledger, int | No
     from flopaudit.reference.graph_export import NotExportable
     from flopaudit.reference.peak_memory import peak_activation_bytes
 
-    specs = parse_inputs(subject.inputs)
+    specs = parse_inputs(request.inputs)
     try:
         with torch.device("meta"):
-            model = build(subject.spec)
+            model = build(request.spec)
             args, kwargs = make_inputs(specs), make_kwargs(specs)
-            ledger = _by_either_way(model, args, kwargs, asked, "meta")
+            ledger = _by_either_way(model, args, kwargs, options, "meta")
             # Of an inference: a training step keeps its activations for the backward pass.
-            peak = None if asked.backward else peak_activation_bytes(model, *args, **kwargs)
+            peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
             return ledger, peak
     except (UsageError, UncountedError, NotExportable):
         raise
-    except Exception:  # noqa: BLE001 - whatever cannot be done on meta is done for real
-        return _count_for_real(subject, asked, specs), None
+    except Exception:  # noqa: BLE001 - a model that fails on meta is run for real
+        return _count_for_real(request, options, specs), None
 
 
 def _by_either_way(
-    model: Any, args: Any, kwargs: dict[str, Any], asked: CountOptions, device: Device
+    model: Any, args: Any, kwargs: dict[str, Any], options: CountOptions, device: Device
 ) -> Ledger:
     from flopaudit.reference.counter import count
     from flopaudit.reference.export_counter import count_static
 
-    if asked.static:
+    if options.static:
         return count_static(model, *args, **kwargs)
-    model.train(asked.backward)
+    model.train(options.backward)
     return count(
-        model, *args, device=device, backward=asked.backward, strict=asked.strict, **kwargs
+        model, *args, device=device, backward=options.backward, strict=options.strict, **kwargs
     )
 
 
-def _count_for_real(subject: ModelRequest, asked: CountOptions, specs: Any) -> Ledger:
+def _count_for_real(request: ModelRequest, options: CountOptions, specs: Any) -> Ledger:
     from flopaudit.core.text import one_line
     from flopaudit.models.build import build, make_inputs, make_kwargs
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
 
-    model = build(subject.spec)
+    model = build(request.spec)
     try:
-        return _by_either_way(model, make_inputs(specs), make_kwargs(specs), asked, "auto")
+        return _by_either_way(model, make_inputs(specs), make_kwargs(specs), options, "auto")
     except (UncountedError, NotExportable):
         raise
     except Exception as error:
-        inputs = " + ".join(subject.inputs)
+        inputs = " + ".join(request.inputs)
         raise UsageError(
-            f"'{subject.spec}' does not run on {inputs}: {one_line(error)}.",
-            "Give other --input shapes, or mend the model.",
+            f"'{request.spec}' does not run on {inputs}: {one_line(error)}.",
+            "Give other --input shapes, or fix the model.",
         ) from error

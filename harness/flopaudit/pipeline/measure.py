@@ -1,25 +1,20 @@
-"""Cells come in, their records go out, each appended to its journal as its cell finishes.
+"""Measurement of cells: runs them, and appends each record to its journal as its cell finishes.
 
-What a journal already has, measured in the same environment, is not measured again; that is how an
-interrupted run goes on.
+Cells of which a journal has a record from the same environment are not run again, so an interrupted
+run continues where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from flopaudit.core.errors import UsageError
-from flopaudit.isolation.scheduler import (
-    REFERENCE,
-    TRACE,
-    Cell,
-    Event,
-    Job,
-    Scheduler,
-)
+from flopaudit.isolation.jobs import REFERENCE, TRACE, Cell, Job, Limits
+from flopaudit.isolation.outcomes import Outcome
+from flopaudit.isolation.scheduler import Event, Scheduler
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import (
     is_current,
@@ -39,7 +34,7 @@ from flopaudit.tools import versions
 from flopaudit.tools.registry import ToolVariant
 
 Notice = Callable[[Event, int, int], None]
-"""Told of each event, how many cells are done, and how many there are."""
+"""Called with each event, the number of cells that are done, and the number of all cells."""
 
 MEASUREMENTS = "measurements.jsonl"
 
@@ -47,32 +42,53 @@ OWN: dict[str, tuple[str, type[Record]]] = {
     REFERENCE: ("references.jsonl", Reference),
     TRACE: ("traces.jsonl", TraceRecord),
 }
-"""The harness's own cells: where their records go, and of what kind they are."""
+"""The harness's own cells: the file and the kind of their records."""
 
-_MAKERS = {REFERENCE: reference, TRACE: trace_record}
+_BUILDERS = {REFERENCE: reference, TRACE: trace_record}
+
+
+def _ignore(_event: Event, _done: int, _total: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How cells are run.
+
+    Attributes:
+        slots: the number of cells at a time.
+        limits: the time and memory that each may take.
+        notice: called with each event, to show the progress.
+        again: whether to run also the cells of which there are records; the last record counts.
+    """
+
+    slots: int
+    limits: Limits
+    notice: Notice = _ignore
+    again: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured.
+    """The cells to measure.
 
     Attributes:
-        subjects: the models.
-        columns: the tools, all on every model.
+        requests: the models.
+        variants: the tools, all on every model.
         own: the harness's own cells, `REFERENCE` or `TRACE`.
-        sync_every: how many records may share a way to the disk (see `flopaudit.records.store`).
-        again: whether to measure also what there are records of; of several the last counts.
+        sync_every: after how many records a journal is synced (see `flopaudit.records.store`).
+        again: whether to measure also cells of which there are records; the last record counts.
     """
 
-    subjects: Sequence[ModelRequest]
-    columns: Sequence[ToolVariant]
+    requests: Sequence[ModelRequest]
+    variants: Sequence[ToolVariant]
     own: Sequence[str] = (REFERENCE, TRACE)
     sync_every: int = 1
     again: bool = False
 
 
 def cell_of(variant: ToolVariant) -> Cell:
-    """What the scheduler is told of a tool."""
+    """Return the cell of a tool variant, for the scheduler."""
     return Cell(variant.name, variant.variant, str(variant.site) if variant.site else None)
 
 
@@ -80,42 +96,46 @@ def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None
     """Run the cells that the journals of a directory do not have yet, and append their records.
 
     Raises:
-        UsageError: a tool is not what is installed, since another wrote over its files.
+        UsageError: files of a tool were overwritten by another distribution.
     """
-    for column in plan.columns:
-        _check(column)
+    for variant in plan.variants:
+        _check_files(variant)
     jobs = _open_jobs(plan, out)
     total = sum(len(job.cells) for job in jobs)
     if not total:
         return
-    wanted = {where.job(()): where for where in plan.subjects}
-    by_cell = {cell_of(column): column for column in plan.columns}
+    requests = {request.job(()): request for request in plan.requests}
+    variants = {cell_of(variant): variant for variant in plan.variants}
     done = 0
     with ExitStack() as stack:
         journals = {name: _journal(stack, out / name, plan) for name in _files()}
         for event in scheduler.run(jobs):
             if event.cell is not None and event.outcome is not None:
-                where = wanted[Job(event.job.model, event.job.inputs, ())]
+                request = requests[Job(event.job.model, event.job.inputs, ())]
+                file, record = _record(event.cell, event.outcome, request, variants)
+                journals[file].append(record)
                 done += 1
-                own = OWN.get(event.cell.tool)
-                if own:
-                    record = _MAKERS[event.cell.tool](where, event.outcome)
-                    journals[own[0]].append(record)
-                else:
-                    column = by_cell[event.cell]
-                    journals[MEASUREMENTS].append(measurement(column, where, event.outcome))
             notice(event, done, total)
 
 
-def _check(column: ToolVariant) -> None:
-    tool = column.tool
-    changed = versions.overwritten(tool.distribution, tool.package, column.site)
+def _record(
+    cell: Cell, outcome: Outcome, request: ModelRequest, variants: Mapping[Cell, ToolVariant]
+) -> tuple[str, Record]:
+    """Return the record of a cell, and the name of its journal."""
+    if cell.tool in OWN:
+        return OWN[cell.tool][0], _BUILDERS[cell.tool](request, outcome)
+    return MEASUREMENTS, measurement(variants[cell], request, outcome)
+
+
+def _check_files(variant: ToolVariant) -> None:
+    tool = variant.tool
+    changed = versions.overwritten(tool.distribution, tool.package, variant.site)
     owners = sorted({owner for owner in changed.values() if owner})
     if owners:
         raise UsageError(
             f"{tool.name} is not what is installed: {', '.join(owners)} wrote over {len(changed)} "
             "of its files.",
-            f"Install it anew, or apart: `flopaudit install {tool.distribution}==VERSION`.",
+            f"Install it again, or apart: `flopaudit install {tool.distribution}==VERSION`.",
         )
 
 
@@ -130,7 +150,7 @@ def _journal(stack: ExitStack, path: Path, plan: Plan) -> store.Journal:
 
 
 def _open_jobs(plan: Plan, out: Path) -> list[Job]:
-    """What is still to be done: all cells without a record from this environment."""
+    """Return the cells without a record from this environment, by model."""
     measured = {
         (record.key, record.environment)
         for record in store.read(out / MEASUREMENTS, Measurement)
@@ -140,26 +160,26 @@ def _open_jobs(plan: Plan, out: Path) -> list[Job]:
         name: set() if plan.again else _done(out / OWN[name][0], OWN[name][1]) for name in plan.own
     }
     jobs = []
-    for where in plan.subjects:
-        model = str(where.spec)
+    for request in plan.requests:
+        model = str(request.spec)
         cells = [
-            *(Cell(name, None) for name in plan.own if (model, where.inputs) not in own[name]),
+            *(Cell(name, None) for name in plan.own if (model, request.inputs) not in own[name]),
             *(
-                cell_of(column)
-                for column in plan.columns
+                cell_of(variant)
+                for variant in plan.variants
                 if (
-                    (*column.key, model, where.inputs),
-                    environment(column.tool.distribution, column.site),
+                    (*variant.key, model, request.inputs),
+                    environment(variant.tool.distribution, variant.site),
                 )
                 not in measured
             ),
         ]
-        jobs.append(where.job(cells))
+        jobs.append(request.job(cells))
     return jobs
 
 
 def _done(path: Path, kind: type[Record]) -> set[tuple[str, tuple[str, ...]]]:
-    """Models and inputs of which there is a record from this environment."""
+    """Return the models and inputs of which there is a record from this environment."""
     here = environment()
     return {
         record.key
@@ -169,7 +189,7 @@ def _done(path: Path, kind: type[Record]) -> set[tuple[str, tuple[str, ...]]]:
 
 
 def discard(out: Path) -> None:
-    """Forget the records of a directory, so that they are measured anew."""
+    """Delete the records of a directory, so that its cells are measured again."""
     if out.is_dir():
         with store.locked(out):
             for name in _files():

@@ -1,4 +1,4 @@
-"""What a user names, found: specs and names come in, tools and models ready to be run go out.
+"""Model requests: finds the models that a user names, and their inputs.
 
 Imports neither torch nor a tool.
 """
@@ -21,7 +21,7 @@ from flopaudit.core.specs import (
     parse_model,
     split_list,
 )
-from flopaudit.isolation.scheduler import Cell, Job
+from flopaudit.isolation.jobs import Cell, Job
 from flopaudit.models.libraries import library
 
 
@@ -33,26 +33,24 @@ class ModelRequest:
     inputs: tuple[str, ...]
 
     def job(self, cells: Iterable[Cell]) -> Job:
-        """What the scheduler is told."""
+        """Return a job with these cells, for the scheduler."""
         return Job(self.spec, self.inputs, tuple(cells))
 
 
 def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
-    """A model by its spec; without inputs, those of the zoo, of the library or of the probe's case.
+    """Return the request of a model, with the default inputs of its source unless some are given.
 
     Imports timm or transformers, and so torch, for the inputs of a model of theirs.
 
     Raises:
-        UsageError: the spec or an input cannot be read, there is no such model or library, or a
-            model from elsewhere comes without inputs.
+        UsageError: the spec or an input cannot be read, there is no such model or library, or the
+            model has no default inputs and none are given.
     """
     spec = parse_model(text)
     given = tuple(map(str, parse_inputs(inputs)))
     if spec.source == "torchvision":
-        usual = _torchvision_inputs(
-            spec.location
-        )  # also where others are given: it checks the name
-        given = given or usual
+        default = _torchvision_inputs(spec.location)  # always called: it checks the name
+        given = given or default
     elif spec.source in LIBRARIES:
         given = given or library(spec.source).inputs(spec)
     elif spec.source == PROBE:
@@ -86,10 +84,10 @@ def _probe_inputs(spec: ModelSpec, given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[ModelRequest]:
-    """The models of a comma-separated list, or of a preset.
+    """Return the models of a comma-separated list, or of a preset.
 
     Raises:
-        UsageError: neither or both are given, or one of them is not known.
+        UsageError: neither or both are given, or a model is unknown.
     """
     from flopaudit.models import torchvision_zoo
 
@@ -108,32 +106,33 @@ def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[Model
 
 
 def sampled_models(text: str) -> list[ModelRequest]:
-    """Models of a library, drawn at random: the same ones for the same text and version.
+    """Sample models of a library: always the same ones for the same text and version.
 
     Args:
         text: `SOURCE:NUMBER` or `SOURCE:NUMBER:SEED`, such as timm:60:4.
 
     Raises:
-        UsageError: it is not of that form, or there are not so many.
+        UsageError: the text is not of that form, or the library has fewer models.
     """
     source, _, rest = text.partition(":")
     number, _, seed = rest.partition(":")
     if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
         raise UsageError(
-            f"'{text}' does not say what to draw.", "--draw timm:60:4 is 60 models by the seed 4."
+            f"'{text}' does not say what to sample.",
+            "Write SOURCE:NUMBER:SEED: timm:60:4 is 60 models of timm, sampled with seed 4.",
         )
     names = [line["model"] for line in model_lines("*", source)]
     if int(number) > len(names):
-        raise UsageError(f"{source} has {len(names)} models.", f"Draw {len(names)} at the most.")
-    chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - on purpose
+        raise UsageError(f"{source} has only {len(names)} models.", f"Sample at most {len(names)}.")
+    chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - reproducible, not secret
     return [model_request(f"{source}:{name}", ()) for name in sorted(chosen)]
 
 
 def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any]]:
-    """One entry for each model of a source that the pattern fits.
+    """List the models of a source whose name contains the pattern or matches it.
 
     Raises:
-        UsageError: there is none, or no such source.
+        UsageError: no model matches, or there is no such source.
     """
     listed: dict[str, Callable[[str, str], list[dict[str, Any]]]] = {
         "torchvision": _torchvision_lines,
@@ -149,7 +148,7 @@ def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any
 
 
 def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
-    """Names and families alone: an input needs the model's configuration or class."""
+    """List names and families only: inputs need each model's configuration or class."""
     found = library(source)
     return [
         {"model": name, "family": found.family(name), **dict.fromkeys(_PUBLISHED), "inputs": []}
@@ -159,7 +158,7 @@ def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
 
 
 def _probe_lines(pattern: str, _source: str) -> list[dict[str, Any]]:
-    """The probes with the inputs of their first case; their family is what they are about."""
+    """List the probes with the inputs of their first case; their family is their topic."""
     from flopaudit import probes
 
     return [

@@ -1,7 +1,7 @@
-"""Tools come in, their profiles go out: all probes are run under each, and their rules read off.
+"""Probing: runs all probes under each tool, and infers the tool's profile from its numbers.
 
-What is measured is kept in a folder beside the profiles, so that an interrupted probing goes on
-where it was; the traces of the probes, which no tool changes, serve all tools.
+The measurements are kept in a folder below that of the profiles, so that an interrupted probing
+continues where it was. The traces of the probes are the same for all tools.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import TypeGuard
 
 from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
-from flopaudit.isolation.scheduler import Limits, Scheduler
+from flopaudit.isolation.outcomes import Outcome, Traced
+from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline.measure import (
     MEASUREMENTS,
-    Notice,
     Plan,
+    RunOptions,
     measure,
 )
 from flopaudit.pipeline.model_requests import ModelRequest
@@ -52,35 +53,33 @@ BATTERY = (
 SYNC_EVERY = 50
 
 
-def probe(
-    columns: Sequence[ToolVariant], out: Path, slots: int, limits: Limits, notice: Notice
-) -> list[Profile]:
+def probe(variants: Sequence[ToolVariant], out: Path, options: RunOptions) -> list[Profile]:
     """Measure the profiles of tools, and write each into a directory as it is done.
 
     Raises:
         UsageError: the directory cannot be used, or holds what this program cannot read.
-        KeyboardInterrupt: as usual; what is measured is kept, and the same call goes on from there.
+        KeyboardInterrupt: as usual; the measurements are kept, and the same call continues there.
     """
     with store.locked(out):
         work = out / WORK
         work.mkdir(exist_ok=True)
         traces = _traced(work / TRACES)
-        profiles = [_probe_one(each, out, traces, slots, limits, notice) for each in columns]
+        profiles = [_probe_one(each, out, traces, options) for each in variants]
         matrix_report.write(out)
         return profiles
 
 
 def _traced(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
-    """The traces of all cases; those that are missing are made here, since they change nothing."""
+    """Return the traces of all cases; missing ones are made in this process, as no tool is run."""
     here = environment()
     known = {r.key for r in store.read(path, TraceRecord) if _is_from(r, here)}
-    missing = [where for where in cases() if (str(where.spec), where.inputs) not in known]
+    missing = [each for each in cases() if (str(each.spec), each.inputs) not in known]
     if missing:
         _trace(missing, path)
     return traces_in(path)
 
 
-def _trace(subjects: Sequence[ModelRequest], path: Path) -> None:
+def _trace(requests: Sequence[ModelRequest], path: Path) -> None:
     import torch
 
     from flopaudit.models.build import build, make_inputs, make_kwargs
@@ -89,10 +88,10 @@ def _trace(subjects: Sequence[ModelRequest], path: Path) -> None:
     torch.set_num_threads(1)  # with such small tensors more would only wait for each other
     journal = store.Journal(path, SYNC_EVERY)
     try:
-        for where in subjects:
-            specs = parse_inputs(where.inputs)
-            found = trace(build(where.spec), make_inputs(specs), make_kwargs(specs))
-            journal.append(trace_record(where, {"trace": found.to_json()}))
+        for request in requests:
+            specs = parse_inputs(request.inputs)
+            found = trace(build(request.spec), make_inputs(specs), make_kwargs(specs))
+            journal.append(trace_record(request, Outcome(Traced(found.to_json()))))
     finally:
         journal.close()
 
@@ -102,7 +101,7 @@ def _is_from(record: Record, here: Environment) -> TypeGuard[TraceRecord]:
 
 
 def cases() -> list[ModelRequest]:
-    """Every case of every probe."""
+    """Return every case of every probe, as a model request."""
     return [
         ModelRequest(probes.spec(name, number), case.inputs)
         for name, found in probes.PROBES.items()
@@ -110,55 +109,54 @@ def cases() -> list[ModelRequest]:
     ]
 
 
-def _probe_one(  # noqa: PLR0913, PLR0917 - what a run is given
-    column: ToolVariant,
+def _probe_one(
+    variant: ToolVariant,
     out: Path,
     traces: dict[tuple[str, tuple[str, ...]], Trace],
-    slots: int,
-    limits: Limits,
-    notice: Notice,
+    options: RunOptions,
 ) -> Profile:
-    name = file_name(column.key)
+    name = file_name(variant.key)
     journals = out / WORK / name.removesuffix(".json")
     journals.mkdir(exist_ok=True)
-    preload = (column.tool.package, *BATTERY)
-    site = str(column.site) if column.site else None
-    with Scheduler(slots, limits, preload, site) as scheduler:
-        measure(scheduler, Plan(cases(), (column,), (), SYNC_EVERY), journals, notice)
-    profile = read_off(column, measurements_in(journals / MEASUREMENTS), traces)
+    preload = (variant.tool.package, *BATTERY)
+    site = str(variant.site) if variant.site else None
+    plan = Plan(cases(), (variant,), (), SYNC_EVERY, options.again)
+    with Scheduler(options.slots, options.limits, preload, site) as scheduler:
+        measure(scheduler, plan, journals, options.notice)
+    profile = infer_profile(variant, measurements_in(journals / MEASUREMENTS), traces)
     if has_counted(profile):
         store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
     return profile
 
 
 def has_failed(profile: Profile) -> bool:
-    """Whether a tool gave no number for any probe, and not since it does not take them at all."""
+    """Whether a tool gave no number for any probe, although it takes such models."""
     notes = (outcome.note for outcome in profile.probes)
     refused = all(note.startswith(Status.UNSUPPORTED.value) for note in notes)
     return not has_counted(profile) and not refused
 
 
 def has_counted(profile: Profile) -> bool:
-    """Whether the tool gave a number for any probe; if not, nothing is known of it."""
+    """Whether the tool gave a number for any probe; if not, nothing is known about it."""
     return any(outcome.counted for outcome in profile.probes)
 
 
-def read_off(
-    column: ToolVariant,
+def infer_profile(
+    variant: ToolVariant,
     measured: Sequence[Measurement],
     traces: dict[tuple[str, tuple[str, ...]], Trace],
 ) -> Profile:
-    """The profile that measurements of probes show, those of this environment alone."""
-    here = environment(column.tool.distribution, column.site)
+    """Infer a profile from measurements of probes, those of this environment only."""
+    here = environment(variant.tool.distribution, variant.site)
     named = Named(
-        column.tool.name, here.tool or "unknown", column.variant, column.tool.unit, here.torch
+        variant.tool.name, here.tool or "unknown", variant.variant, variant.tool.unit, here.torch
     )
     known = {(r.model, r.inputs): r for r in measured if r.environment == here}
     observations = []
-    for where in cases():
-        key = (str(where.spec), where.inputs)
+    for request in cases():
+        key = (str(request.spec), request.inputs)
         if key in known and key in traces:
-            observations.append(_observation(where.spec.location, known[key], traces))
+            observations.append(_observation(request.spec.location, known[key], traces))
     return profile_of(named, observations)
 
 
@@ -176,7 +174,7 @@ def _observation(
 
 
 def summary(profile: Profile) -> Iterator[str]:
-    """What was found of a tool, for a person; what its profile does not give, first."""
+    """Describe a tool's profile in lines of text, beginning with what it does not predict."""
     name = " ".join(filter(None, (profile.tool, profile.variant, profile.version)))
     if not has_counted(profile):
         [(note, _)] = Counter(outcome.note for outcome in profile.probes).most_common(1)
@@ -184,12 +182,12 @@ def summary(profile: Profile) -> Iterator[str]:
         return
     counted = sum(outcome.counted for outcome in profile.probes)
     exact = sum(outcome.exact for outcome in profile.probes)
-    asked = sum(outcome.cases for outcome in profile.probes)
+    sizes = sum(outcome.cases for outcome in profile.probes)
     for outcome in profile.probes:
         if outcome.exact < outcome.counted:
             yield f"{name}: not predicted: {outcome.probe} ({outcome.exact} of {outcome.counted})"
     yield (
-        f"{name}: {len(profile.probes)} probes in {asked:,} sizes, {counted:,} counted, "
+        f"{name}: {len(profile.probes)} probes in {sizes:,} sizes, {counted:,} counted, "
         f"{exact:,} of them predicted exactly; sees {profile.habits.view}; "
         f"{sum(rule.outcome == COUNTED for rule in profile.rules)} kinds of sites counted"
     )

@@ -1,10 +1,11 @@
-"""The outcome of a cell comes in, its record goes out, with the environment it came from."""
+"""Records of cells: each made from the outcome of a cell and the environment it ran in."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from flopaudit.core.specs import parse_input
+from flopaudit.isolation.outcomes import Counted, Failed, Outcome, ReferenceCounted, Traced
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.records.environment import environment
 from flopaudit.records.schema import (
@@ -20,66 +21,92 @@ from flopaudit.records.schema import (
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tracing.sites import TRACE_VERSION
 
+_Kind = TypeVar("_Kind", Counted, ReferenceCounted, Traced)
 
-def measurement(column: ToolVariant, where: ModelRequest, outcome: dict[str, Any]) -> Measurement:
-    """The record of one cell."""
-    reported = outcome.get("reported")
-    unit = Unit(column.tool.unit)
-    env = environment(column.tool.distribution, column.site)
+
+def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -> Measurement:
+    """Return the record of one cell.
+
+    Raises:
+        TypeError: the outcome is not that of a tool.
+    """
+    result = _checked(outcome, Counted)
+    counted = result if isinstance(result, Counted) else None
+    unit = Unit(variant.tool.unit)
+    env = environment(variant.tool.distribution, variant.site)
     return Measurement(
-        tool=column.tool.name,
+        tool=variant.tool.name,
         tool_version=env.tool,
-        variant=column.variant,
-        model=str(where.spec),
-        inputs=where.inputs,
-        conditions=Conditions(dtype=parse_input(where.inputs[0]).dtype),
-        status=Status(outcome["status"]),
-        raw=outcome.get("raw"),
+        variant=variant.variant,
+        model=str(request.spec),
+        inputs=request.inputs,
+        conditions=Conditions(dtype=parse_input(request.inputs[0]).dtype),
+        status=Status(outcome.status),
+        raw=result.raw,
         unit=unit,
-        reported=reported,
-        macs=_macs(reported, unit),
-        params=outcome.get("params"),
-        modules=tuple(outcome.get("modules", ())),
-        seconds=outcome.get("seconds"),
-        peak_rss_bytes=outcome.get("peak_rss_bytes"),
-        output_excerpt=outcome.get("output_excerpt", ""),
-        error=outcome.get("error"),
+        reported=counted.reported if counted else None,
+        macs=_macs(counted.reported, unit) if counted else None,
+        params=counted.params if counted else None,
+        modules=counted.modules if counted else (),
+        seconds=outcome.seconds,
+        peak_rss_bytes=outcome.peak_rss_bytes,
+        output_excerpt=outcome.output_excerpt,
+        error=outcome.error,
         environment=env,
     )
 
 
-def _macs(reported: int | None, unit: Unit) -> int | None:
-    if reported is None or unit is Unit.MAC:
+def _checked(outcome: Outcome, kind: type[_Kind]) -> _Kind | Failed:
+    """Return the result of an outcome, which is of a kind or failed."""
+    if not isinstance(outcome.result, (kind, Failed)):
+        raise TypeError(f"a {kind.__name__} was expected, not a {type(outcome.result).__name__}")
+    return outcome.result
+
+
+def _macs(reported: int, unit: Unit) -> int | None:
+    """Return a number in multiply-accumulates; None for an odd number of FLOPs."""
+    if unit is Unit.MAC:
         return reported
     return None if reported % 2 else reported // 2
 
 
-def reference(where: ModelRequest, outcome: dict[str, Any]) -> Reference:
-    """The record of the reference on one model."""
-    shape = parse_input(where.inputs[0]).shape
-    fields = {
-        key: value
-        for key, value in outcome.items()
-        if key in Reference.model_fields and value is not None
-    }
+def reference(request: ModelRequest, outcome: Outcome) -> Reference:
+    """Return the record of the reference count of one model.
+
+    Raises:
+        TypeError: the outcome is not that of the reference.
+    """
+    result = _checked(outcome, ReferenceCounted)
+    counted: dict[str, Any] = {"device": "none"}
+    if isinstance(result, ReferenceCounted):
+        counted = {name: value for name, value in vars(result).items() if name != "kind"}
+    shape = parse_input(request.inputs[0]).shape
     return Reference(
-        model=str(where.spec),
-        inputs=where.inputs,
+        model=str(request.spec),
+        inputs=request.inputs,
         batch=shape[0] if len(shape) > 1 else 1,
+        seconds=outcome.seconds,
+        peak_rss_bytes=outcome.peak_rss_bytes,
+        error=outcome.error,
         environment=environment(),
-        **{"device": "none", **fields},
+        **counted,
     )
 
 
-def trace_record(where: ModelRequest, outcome: dict[str, Any]) -> TraceRecord:
-    """The record of what a tool could see of one model."""
+def trace_record(request: ModelRequest, outcome: Outcome) -> TraceRecord:
+    """Return the record of the trace of one model.
+
+    Raises:
+        TypeError: the outcome is not that of a trace.
+    """
+    result = _checked(outcome, Traced)
     return TraceRecord(
-        model=str(where.spec),
-        inputs=where.inputs,
+        model=str(request.spec),
+        inputs=request.inputs,
         trace_version=TRACE_VERSION,
-        trace=outcome.get("trace"),
-        seconds=outcome.get("seconds"),
-        error=outcome.get("error"),
+        trace=result.trace if isinstance(result, Traced) else None,
+        seconds=outcome.seconds,
+        error=outcome.error,
         environment=environment(),
     )
 

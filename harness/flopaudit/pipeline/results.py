@@ -1,4 +1,4 @@
-"""A directory of records: reads it, works out the findings, and writes it in order with tables."""
+"""Results directories: read the records, derive the findings, write both in order with tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from flopaudit.explain.findings import Known, explain
 from flopaudit.explain.settlement import FILE, settlements, to_line
-from flopaudit.isolation.scheduler import REFERENCE, TRACE
+from flopaudit.isolation.jobs import REFERENCE, TRACE
 from flopaudit.pipeline.measure import MEASUREMENTS, OWN
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.profiles import repository
@@ -30,16 +30,16 @@ FINDINGS = "findings.jsonl"
 
 @dataclass(frozen=True)
 class Results:
-    """All that is in a directory after a run."""
+    """The records and findings in a directory after a run."""
 
     measurements: tuple[Measurement, ...]
     references: tuple[Reference, ...]
     findings: tuple[Finding, ...]
 
-    def only(self, subjects: Sequence[ModelRequest], columns: Sequence[ToolVariant]) -> Results:
-        """Those of the models and tools that were asked for, each in the version asked for."""
-        models = {(str(where.spec), where.inputs) for where in subjects}
-        tools = {column.key for column in columns}
+    def only(self, requests: Sequence[ModelRequest], variants: Sequence[ToolVariant]) -> Results:
+        """Return those of the requested models and tools, each in the requested version."""
+        models = {(str(request.spec), request.inputs) for request in requests}
+        tools = {variant.key for variant in variants}
         return Results(
             tuple(
                 m
@@ -53,7 +53,7 @@ class Results:
         )
 
     def to_json(self, out: Path) -> dict[str, Any]:
-        """Everything but the rows of modules, which are in the files."""
+        """Return everything but the rows of modules, which are in the files."""
         return {
             "out": str(out),
             "measurements": [
@@ -67,19 +67,19 @@ class Results:
 
 
 def measurements_in(path: Path) -> list[Measurement]:
-    """The measurements in a file, none if there is no such file."""
+    """Return the measurements in a file; none if there is no such file."""
     return [record for record in store.read(path, Measurement) if isinstance(record, Measurement)]
 
 
 def references_in(path: Path) -> list[Reference]:
-    """The references in a file, none if there is no such file."""
+    """Return the references in a file; none if there is no such file."""
     return [record for record in store.read(path, Reference) if isinstance(record, Reference)]
 
 
 def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
-    """The traces in a file by model and inputs, none if there is no such file.
+    """Return the traces in a file by model and inputs; none if there is no such file.
 
-    Those of another version of the format are left out, and made anew by the next run.
+    Traces of another version of the format are left out; the next run makes them again.
     """
     return {
         record.key: from_json(record.trace)
@@ -91,7 +91,7 @@ def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
 
 
 def publish(out: Path) -> Results:
-    """Put the records of a directory in order, and write findings and tables beside them."""
+    """Put the records of a directory in order, and write its findings, settlements and tables."""
     results = collect(out)
     store.write_records(out / MEASUREMENTS, list(results.measurements))
     store.write_records(out / REFERENCES, list(results.references))
@@ -107,7 +107,7 @@ def publish(out: Path) -> Results:
 
 
 def collect(out: Path) -> Results:
-    """Read a directory; of several records of one cell the last counts; findings are worked out."""
+    """Read a directory and derive its findings; of several records of one cell the last counts."""
     measurements: list[Measurement] = _in_order(measurements_in(out / MEASUREMENTS))
     references: list[Reference] = _in_order(references_in(out / REFERENCES))
     traces = traces_in(out / TRACES)
@@ -134,6 +134,6 @@ def _in_order(records: Iterable[Any]) -> list[Any]:
 
 
 def _order(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """By model, then inputs, then tool: the same whatever order the cells finished in."""
+    """Return a sort key by model, inputs and tool: independent of the order of finishing."""
     *tool, model, inputs = key
     return (model, inputs, *tool)

@@ -1,7 +1,7 @@
-"""A run: models and tools come in, the records in a directory go out, one for each cell.
+"""A run: measures tools on models, and writes records, findings and tables into a directory.
 
-The records are appended as cells finish (`flopaudit.pipeline.measure`) and put in order, with
-findings and tables beside them, at the end.
+The records are appended as cells finish (`flopaudit.pipeline.measure`) and put in order at the end,
+together with findings and tables.
 """
 
 from __future__ import annotations
@@ -9,34 +9,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flopaudit.isolation.scheduler import Limits, Scheduler
-from flopaudit.pipeline.measure import Notice, Plan, measure
+from flopaudit.isolation.scheduler import Scheduler
+from flopaudit.pipeline.measure import Plan, RunOptions, measure
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.results import Results, publish
 from flopaudit.records import store
 from flopaudit.tools.registry import ToolVariant
 
 
-def run_all(  # noqa: PLR0913, PLR0917 - what a run is given
-    subjects: Sequence[ModelRequest],
-    tools: Sequence[ToolVariant],
+def run_all(
+    requests: Sequence[ModelRequest],
+    variants: Sequence[ToolVariant],
     out: Path,
-    slots: int,
-    limits: Limits,
-    notice: Notice,
-    *,
-    again: bool = False,
+    options: RunOptions,
 ) -> Results:
-    """Measure all tools on all models into a directory, and write findings and tables there.
+    """Measure all tool variants on all models, and return what the directory then holds.
 
-    With `again`, also what the directory has records of.
+    Args:
+        requests: the models.
+        variants: the tools, each in its version.
+        out: the directory for records, findings and tables.
+        options: how the cells are run.
 
     Raises:
         UsageError: the directory cannot be used, or holds what this program cannot read.
-        KeyboardInterrupt: as usual; all child processes are ended first, and what is finished is
-            in the directory.
+        KeyboardInterrupt: as usual; all child processes are ended first, and the records of
+            finished cells are in the directory.
     """
     with store.locked(out):
-        with Scheduler(slots, limits) as scheduler:
-            measure(scheduler, Plan(subjects, tools, again=again), out, notice)
+        with Scheduler(options.slots, options.limits) as scheduler:
+            plan = Plan(requests, variants, again=options.again)
+            measure(scheduler, plan, out, options.notice)
         return publish(out)

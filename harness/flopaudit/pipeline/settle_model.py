@@ -1,13 +1,13 @@
-"""A model that a user names comes in, its settlement goes out: a stored one, or measured now."""
+"""Settlements of one model: a stored one, or one that is measured now."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flopaudit import published
+from flopaudit.core.specs import ToolKey
 from flopaudit.explain.settlement import Settlement, find
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.tools.registry import ToolVariant
@@ -16,72 +16,79 @@ from flopaudit.tools.versions import version
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
-    from flopaudit.isolation.scheduler import Limits
-    from flopaudit.pipeline.measure import Notice
+    from flopaudit.pipeline.measure import RunOptions
 
 RESULTS = Path("results")
 OWN = RESULTS / "settled"
-"""Where what is measured for a settlement is kept."""
+"""The directory for records that are measured for a settlement, unless the user names another."""
 
 
-@dataclass(frozen=True)
-class MeasureOptions:
-    """What may be used to measure."""
+def stored(
+    request: ModelRequest, variants: Sequence[ToolVariant], out: Path | None = None
+) -> tuple[Settlement, str] | None:
+    """Return a stored settlement made with the versions installed here, and the name of its place.
 
-    slots: int
-    limits: Limits
-    notice: Notice
-    again: bool = False
+    It is looked for in `out`, below `results`, then among the settlements that the package carries.
 
-
-def stored(subject: ModelRequest, columns: Sequence[ToolVariant]) -> tuple[Settlement, str] | None:
-    """A settlement that is kept, made with the versions that are installed here, and where it is.
-
-    Looked for below `results`, then among the settlements that the package carries.
+    Args:
+        request: the model.
+        variants: the tools that the settlement must have; it is returned with these only. All
+            tools that it has if there are none.
+        out: a directory to look in first.
 
     Raises:
-        UsageError: one is there that this program cannot read.
+        UsageError: a file of settlements there cannot be read by this program.
     """
-    for directory, name in _directories():
-        found = find([directory], str(subject.spec), subject.inputs)
-        if found and found["torch"] == version("torch") and _has(found, columns):
-            return (_only(found, columns) if columns else found), name
+    for directory, name in _directories(out):
+        found = find([directory], str(request.spec), request.inputs)
+        if found and found["torch"] == version("torch") and _has(found, variants):
+            return (_only(found, variants) if variants else found), name
     return None
 
 
-def _directories() -> Iterator[tuple[Traversable, str]]:
+def _directories(out: Path | None) -> Iterator[tuple[Traversable, str]]:
+    first = [out] if out and out.is_dir() else []
     here = sorted(RESULTS.iterdir()) if RESULTS.is_dir() else []
-    yield from ((directory, str(directory)) for directory in here)
+    yield from ((directory, str(directory)) for directory in (*first, *here))
     for directory in published.settlements():
         yield directory, f"the {directory.name} results that flopaudit ships"
 
 
-def _key(tool: dict[str, str | None]) -> tuple[str, str, str]:
+def _key(tool: dict[str, str | None]) -> ToolKey:
     return (tool["tool"] or "", tool["version"] or "", tool["variant"] or "")
 
 
-def _has(found: Settlement, columns: Iterable[ToolVariant]) -> bool:
-    return {column.key for column in columns} <= {_key(tool) for tool in found["tools"]}
+def _has(found: Settlement, variants: Iterable[ToolVariant]) -> bool:
+    return {variant.key for variant in variants} <= {_key(tool) for tool in found["tools"]}
 
 
-def _only(found: Settlement, columns: Iterable[ToolVariant]) -> Settlement:
-    wanted = {column.key for column in columns}
+def _only(found: Settlement, variants: Iterable[ToolVariant]) -> Settlement:
+    wanted = {variant.key for variant in variants}
     return {**found, "tools": [tool for tool in found["tools"] if _key(tool) in wanted]}
 
 
 def measured(
-    subject: ModelRequest, columns: Sequence[ToolVariant], means: MeasureOptions
+    request: ModelRequest,
+    variants: Sequence[ToolVariant],
+    options: RunOptions,
+    out: Path = OWN,
 ) -> Settlement:
-    """Run the tools on the model now, and settle what they say.
+    """Run the tools on the model now, and return the settlement of their numbers.
+
+    Args:
+        request: the model.
+        variants: the tools to run.
+        options: how the cells are run.
+        out: the directory to keep the records in.
 
     Raises:
-        UsageError: the results cannot be kept.
-        KeyboardInterrupt: as usual; what is finished is kept.
+        UsageError: the records cannot be kept.
+        KeyboardInterrupt: as usual; the records of finished cells are kept.
     """
     from flopaudit.pipeline.run import run_all
 
-    run_all([subject], columns, OWN, means.slots, means.limits, means.notice, again=means.again)
-    found = find([OWN], str(subject.spec), subject.inputs)
+    run_all([request], variants, out, options)
+    found = find([out], str(request.spec), request.inputs)
     if found is None:
-        raise RuntimeError(f"the run in {OWN} left no settlement of {subject.spec}")
-    return _only(found, columns)
+        raise RuntimeError(f"the run in {out} left no settlement of {request.spec}")
+    return _only(found, variants)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 SETTLED = ("quick", "torchvision")
-"""Folders with settlements, in the order in which they are asked."""
+"""Folders with settlements, in the order in which they are searched."""
 
 
 def profiles() -> Traversable:
-    """The folder of profiles, one JSON file for each tool, version and variant."""
+    """Return the folder of profiles, one JSON file for each tool, version and variant."""
     return resources.files(__name__) / "profiles"
 
 
 def settlements() -> list[Traversable]:
-    """The folders of settlements, each with a `settlements.jsonl`."""
+    """Return the folders of settlements, each with a `settlements.jsonl`."""
     return [resources.files(__name__) / name for name in SETTLED]

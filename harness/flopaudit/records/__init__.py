@@ -1,4 +1,4 @@
-"""Stored records: their schema, the files that survive a kill, and the environment they are from.
+"""Stored records: their schema, files that survive a kill, and the environment of a run.
 
 In: finished records. Out: lines of JSON on the disk, and validated records read back.
 """

@@ -1,4 +1,4 @@
-"""Where a run takes place: versions and processor, found without importing what they are of."""
+"""The environment of a run: versions and processor, read without importing any of the packages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flopaudit.tools.versions import version
 
 
 def environment(distribution: str | None = None, site: Path | None = None) -> Environment:
-    """Where this runs, and the version of a tool; imports none of what it names.
+    """Return this environment, with the version of a tool if one is given.
 
     Args:
-        distribution: what the tool is installed by.
-        site: the folder that the tool is in, if it is not the installed one.
+        distribution: the distribution of the tool.
+        site: the folder that the tool is in, unless it is the installed one.
     """
     return Environment(
         flopaudit=version("flopaudit") or "unknown",

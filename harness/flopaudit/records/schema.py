@@ -1,8 +1,7 @@
-"""The records that are stored and exchanged; frozen, validated on reading, counts exact integers.
+"""Records that are stored and exchanged: frozen, validated on reading, counts as exact integers.
 
-History of the format: 1 — the first; a `Finding` has had a `tool_version` since several versions of
-a tool can be in one directory, None where it was written before, and the probe, the modules and the
-thread behind it since profiles are measured.
+Version 1 of the format is the first. Files that were written before these fields were added lack
+`tool_version`, `probe`, `modules` and `issue` of a `Finding`; they read as their defaults.
 """
 
 from __future__ import annotations
@@ -20,7 +19,10 @@ SCHEMA_VERSION = 1
 Count = Annotated[int, Field(ge=0)]
 
 Quantity = Literal["macs", "flops", "params"]
-"""What a finding is about."""
+"""The quantity that a finding is about."""
+
+When = Literal["success", "raise", "import", "none"]
+"""What an audit looked at: a call that gave a number, one that raised, an import, or nothing."""
 
 
 class Status(str, Enum):
@@ -35,30 +37,30 @@ class Status(str, Enum):
     CRASHED = "crashed"
     """The process ended before the tool returned: a signal, an exit, or too much memory."""
     TIMED_OUT = "timed_out"
-    """The tool had not returned within its time."""
+    """The tool did not return within its time limit."""
     UNAVAILABLE = "unavailable"
     """The tool, or the model, could not be loaded here."""
 
 
 class Unit(str, Enum):
-    """What a tool's number is in."""
+    """The unit of a tool's number."""
 
     MAC = "MAC"
     FLOP = "FLOP"
 
 
 class Record(BaseModel):
-    """Base of all that is stored: frozen, no unknown fields, no coercion."""
+    """Base of all records: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def line(self) -> str:
-        """The record as one line of JSON."""
+        """Return the record as one line of JSON."""
         return self.model_dump_json()
 
 
 class Conditions(Record):
-    """How the model was run."""
+    """The conditions under which the model was run."""
 
     device: str = "cpu"
     mode: Literal["eval", "train"] = "eval"
@@ -67,7 +69,7 @@ class Conditions(Record):
 
 
 class Environment(Record):
-    """Where it was run. `tool` is the version of the tool's distribution, if it is installed."""
+    """The environment of a run; `tool` is the version of the tool's distribution, if installed."""
 
     flopaudit: str
     python: str
@@ -78,9 +80,9 @@ class Environment(Record):
 
 
 class ModuleRow(Record):
-    """What the tool attributes to one module; `count` in the unit of the measurement.
+    """The tool's count for one module, in the unit of the measurement.
 
-    `operator` is set where the tool tells a module's operators apart.
+    `operator` is set if the tool tells the operators of a module apart.
     """
 
     path: str
@@ -91,11 +93,11 @@ class ModuleRow(Record):
 
 
 class Measurement(Record):
-    """What one tool said of one model.
+    """The result of one tool on one model.
 
-    `reported` is the tool's total in `unit`; `macs` the same in multiply-accumulates, None where
-    `reported` is an odd number of FLOPs. `raw` is what the tool returned under its own names,
-    numbers that JSON has no form for (nan, inf) written as strings.
+    `reported` is the tool's total in `unit`; `macs` is the same in multiply-accumulates, None if
+    `reported` is an odd number of FLOPs. `raw` holds the totals that the tool returned, under its
+    own names; numbers that JSON cannot hold (nan, inf) are strings.
     """
 
     schema_version: Literal[1] = 1
@@ -122,19 +124,19 @@ class Measurement(Record):
     def _status_fits(self) -> Measurement:
         counted = self.status is Status.COUNTED
         if counted != (self.reported is not None):
-            raise ValueError("a measurement has a `reported` number just when it is `counted`")
+            raise ValueError("a measurement has a `reported` number if and only if it is `counted`")
         if counted == (self.error is not None):
-            raise ValueError("a measurement has an `error` just when it is not `counted`")
+            raise ValueError("a measurement has an `error` if and only if it is not `counted`")
         return self
 
     @property
     def tool_key(self) -> ToolKey:
-        """Whose number it is."""
+        """The tool variant that reported the number."""
         return (self.tool, self.tool_version or "", self.variant or "")
 
     @property
     def key(self) -> tuple[str, str, str, str, tuple[str, ...]]:
-        """What makes the cell: tool, version, variant, model, inputs."""
+        """The identity of the cell: tool, version, variant, model, inputs."""
         return (*self.tool_key, self.model, self.inputs)
 
     @property
@@ -144,11 +146,11 @@ class Measurement(Record):
 
 
 class OperatorTotal(Record):
-    """The executed operators of one module that are of one operator and one call form, added up.
+    """The sum of the executions of one operator in one call form within one module.
 
-    `macs_by_output` is what transposed convolutions come to by the other custom, which has every
-    output meet every weight; 0 where there are none. The lists by call have an entry for each call
-    of the module, for modules that are called often.
+    `macs_by_output` is the count of transposed convolutions by the other convention, in which every
+    output meets every weight; 0 if there are none. The lists by call have an entry for each call of
+    the module, for modules that are called more than once.
     """
 
     path: str
@@ -171,7 +173,7 @@ class OperatorTotal(Record):
 
 
 class ModuleParams(Record):
-    """The parameters that a module holds itself, and the names the module goes by."""
+    """The parameters that a module holds itself, and all names of the module."""
 
     path: str
     type: str
@@ -182,7 +184,7 @@ class ModuleParams(Record):
 
 
 class Reference(Record):
-    """The reference count of one model: totals, and the ledger added up by module and operator."""
+    """The reference count of one model: totals, and the ledger summed by module and operator."""
 
     schema_version: Literal[1] = 1
     model: str
@@ -204,7 +206,7 @@ class Reference(Record):
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
-        """What makes the reference: model and inputs."""
+        """The identity of the reference: model and inputs."""
         return (self.model, self.inputs)
 
 
@@ -222,7 +224,7 @@ class TraceRecord(Record):
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
-        """What makes the trace: model and inputs."""
+        """The identity of the trace: model and inputs."""
         return (self.model, self.inputs)
 
 
@@ -230,10 +232,10 @@ class Finding(Record):
     """One part of the difference between a measurement and the reference.
 
     The amounts of all findings of one measurement and one quantity add up to
-    reported - reference, exactly. `quantity` is what is counted: the measurement's unit or params.
-    `probe` shows the cause, `modules` is how many it comes from, `issue` a thread about it;
-    `rows_that_differ` counts the modules for which the tool says something else than its profile
-    although the sum is right.
+    reported - reference, exactly. `quantity` is the measurement's unit or params. `probe` names a
+    probe that shows the cause, `modules` is the number of modules involved, and `issue` is a public
+    thread about it. `rows_that_differ` is the number of modules for which the tool reports another
+    count than its profile predicts, although the sum is right.
     """
 
     schema_version: Literal[1] = 1
@@ -253,17 +255,17 @@ class Finding(Record):
 
     @property
     def tool_key(self) -> ToolKey:
-        """Whose number it is about."""
+        """The tool variant that the finding is about."""
         return (self.tool, self.tool_version or "", self.variant or "")
 
 
 class SideEffect(Record):
-    """One check of what one call of a tool, or its import, left behind.
+    """One check of the side effects of one call of a tool, or of its import.
 
-    `when` says after what: the call gave a number, it or the model raised, the tool was imported;
-    `none` where the tool did not take the model or the process ended. `before` and `after` are what
-    was there, or how much of it; `amount` is in how many places they differ, and `detail` names
-    them. `condition` is of `audit.cases.CONDITIONS`.
+    `when` is what happened before the check: the call gave a number, the call or the model raised,
+    or the tool was imported; `none` if the tool refused the model or the process ended. `before`
+    and `after` are the two states, or their sizes; `amount` is the number of places in which they
+    differ, and `detail` names them. `condition` is one of `audit.cases.CONDITIONS`.
     """
 
     schema_version: Literal[1] = 1
@@ -272,7 +274,7 @@ class SideEffect(Record):
     variant: str | None = None
     model: str
     condition: str
-    when: Literal["success", "raise", "import", "none"]
+    when: When
     check: str
     before: str
     after: str
@@ -283,7 +285,7 @@ class SideEffect(Record):
     @model_validator(mode="after")
     def _amount_fits(self) -> SideEffect:
         if self.changed != bool(self.amount):
-            raise ValueError("an effect has an `amount` just when something `changed`")
+            raise ValueError("an effect has an `amount` if and only if something `changed`")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Files of a run: lines of JSON, appended, that survive a kill, and files written whole."""
+"""Files of a run: journals of records that survive a kill, and files that are written whole."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from flopaudit.records.schema import Record, load
 class Journal:
     """A file to which finished records are appended, one line each.
 
-    A kill can leave half a line at the end; it is taken off when the file is next opened here, and
-    `read` passes over it. Each line is with the system before `append` returns, so that no kill of
-    a process loses it, and by default on the disk, so that no loss of power does either. The disk
-    takes some milliseconds, a third of a small cell: with `sync_every`, so many lines share them,
-    and a loss of power can cost the lines since the last time, which are then measured again, or
-    leave rubbish in their place, which `read` names.
+    A kill can leave half a line at the end; it is removed when the file is next opened here, and
+    `read` ignores it. Each line is handed to the system before `append` returns, so that killing
+    the process does not lose it, and by default it is synced to the disk, so that a loss of power
+    does not lose it either. A sync takes some milliseconds, a third of a small cell. With
+    `sync_every`, that many lines share one: a loss of power can then lose the lines since the last
+    sync, which are measured again, or leave garbage in their place, which `read` reports.
     """
 
     def __init__(self, path: Path, sync_every: int = 1) -> None:
@@ -41,7 +41,7 @@ class Journal:
             self._sync()
 
     def close(self) -> None:
-        """Close the file, all of it on the disk."""
+        """Sync and close the file."""
         self._sync()
         self._file.close()
 
@@ -52,12 +52,12 @@ class Journal:
 
 
 def _whole_lines(data: bytes) -> int:
-    """Bytes up to and with the last line end."""
+    """Return the number of bytes up to the last line end, which is included."""
     return data.rfind(b"\n") + 1
 
 
 def read(path: Path, kind: type[Record]) -> list[Record]:
-    """The records in a file; none if there is no such file; half a line at its end is left out.
+    """Return the records in a file, without half a line at its end; none if there is no such file.
 
     Raises:
         UsageError: a line is not such a record, or is of another version of the schema.
@@ -65,24 +65,24 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
     if not path.exists():
         return []
     data = path.read_bytes()
-    # By line feeds alone: Unicode knows more ends of lines, and JSON may hold those.
+    # Split at line feeds only: Unicode has more line ends, which JSON may contain.
     lines = data[: _whole_lines(data)].split(b"\n")[:-1]
     return [_record(kind, line, f"Line {n} of {path}") for n, line in enumerate(lines, start=1)]
 
 
-def _record(kind: type[Record], line: bytes, where: str) -> Record:
+def _record(kind: type[Record], line: bytes, place: str) -> Record:
     try:
         record: Record = load(kind, line.decode())
     except ValueError as error:
         raise UsageError(
-            f"{where} is not a {kind.__name__.lower()}: {str(error).splitlines()[0]}.",
+            f"{place} is not a {kind.__name__.lower()}: {str(error).splitlines()[0]}.",
             "Repair or remove that line, or use another --out.",
         ) from error
     return record
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: readers see the old one or the new one, never a part."""
+    """Replace a file at once: readers see the old content or the new one, never a part."""
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline="\n"
     ) as file:
@@ -98,16 +98,16 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_records(path: Path, records: list[Record]) -> None:
-    """Replace a file by these records, one line each."""
+    """Replace the content of a file by these records, one line each."""
     write_whole(path, "".join(record.line() + "\n" for record in records))
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold a directory against other runs.
+    """Lock a directory against other runs.
 
     Raises:
-        UsageError: it cannot be made or written to, or another run holds it.
+        UsageError: the directory cannot be created or written to, or another run has locked it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -118,13 +118,13 @@ def locked(directory: Path) -> Iterator[None]:
             f"Cannot write to {directory}: {error.strerror}.", "Give another --out."
         ) from error
     try:
-        _hold(held, directory)
+        _lock(held, directory)
         yield
     finally:
         os.close(held)
 
 
-def _hold(descriptor: int, directory: Path) -> None:
+def _lock(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

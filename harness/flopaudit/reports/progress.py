@@ -82,6 +82,5 @@ def describe(event: Event) -> str:
 
 def _line(event: Event, done: int, total: int) -> None:
     if event.outcome is not None:
-        status = event.outcome["status"]
-        error = f", {event.outcome['error']}" if event.outcome.get("error") else ""
-        print(f"[{done}/{total}] {describe(event)} {status}{error}", file=sys.stderr)
+        error = f", {event.outcome.error}" if event.outcome.error else ""
+        print(f"[{done}/{total}] {describe(event)} {event.outcome.status}{error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Registry of the tools: names come in, tools in a version and a variant go out.
+"""Registry of tools: finds tool variants by the names that a user writes.
 
 Imports neither torch nor a tool.
 """
@@ -21,9 +21,13 @@ from flopaudit.tools.versions import version
 
 @dataclass(frozen=True)
 class ToolVariant:
-    """A tool with one of its variants; `name` is what `adapters.find` knows the tool by.
+    """A tool in one version and one way of running it.
 
-    `site` is the folder with the version of the tool that is meant; None for the one installed.
+    Attributes:
+        name: the name that `flopaudit_adapters.find` takes.
+        tool: the adapter's description of the tool.
+        variant: one of the tool's variants, None if it has none.
+        site: the folder with this version of the tool; None for the installed one.
     """
 
     name: str
@@ -33,43 +37,45 @@ class ToolVariant:
 
     @property
     def version(self) -> str | None:
-        """Of the tool's distribution; None if it is not there or does not say."""
+        """Version of the tool's distribution; None if it is missing or states none."""
         return version(self.tool.distribution, self.site)
 
     @property
     def key(self) -> ToolKey:
-        """What makes the column: the same as `tool_key` of its records."""
+        """Tool, version and variant: the same as `tool_key` of its records."""
         return (self.tool.name, self.version or "", self.variant or "")
 
 
 def tool_variants(names: str) -> list[ToolVariant]:
-    """The tools of a comma-separated list, each with all its variants, or `NAME:VARIANT` alone.
+    """Return the tools of a comma-separated list, each with all its variants.
 
-    With `@FOLDER` or `==VERSION` behind it, a tool is that version of it (see `versions`).
+    `NAME:VARIANT` is one variant only. `NAME@FOLDER` and `NAME==VERSION` are other versions of a
+    tool than the installed one (see `versions`).
 
     Raises:
-        UsageError: there is no such tool, variant or version, or two go by the same name.
+        UsageError: there is no such tool, variant or version, or two adapters or folders give the
+            same tool.
     """
-    found = dict.fromkeys(column for name in split_list(names) for column in _columns(name))
+    found = dict.fromkeys(variant for name in split_list(names) for variant in _variants(name))
     adapters: dict[tuple[str, str | None], str] = {}
     sites: dict[ToolKey, Path | None] = {}
-    for column in found:
-        tool, variant = column.tool.name, column.variant
-        other = adapters.setdefault((tool, variant), column.name)
-        if other != column.name:
+    for each in found:
+        tool, variant = each.tool.name, each.variant
+        other = adapters.setdefault((tool, variant), each.name)
+        if other != each.name:
             raise UsageError(
-                f"'{other}' and '{column.name}' are both named '{tool}'.",
+                f"'{other}' and '{each.name}' are both named '{tool}'.",
                 "Give the Tool of one of them another name.",
             )
-        if sites.setdefault(column.key, column.site) != column.site:
+        if sites.setdefault(each.key, each.site) != each.site:
             raise UsageError(
-                f"{tool} {column.version or 'of unknown version'} is named with two places.",
+                f"{tool} {each.version or 'of unknown version'} is named with two places.",
                 "Name one of them.",
             )
     return list(found)
 
 
-def _columns(text: str) -> Iterator[ToolVariant]:
+def _variants(text: str) -> Iterator[ToolVariant]:
     named = versions.parse(text)
     name, tool, variants = _tool(named.name)
     site = versions.place(named, tool.distribution)
@@ -77,7 +83,7 @@ def _columns(text: str) -> Iterator[ToolVariant]:
 
 
 def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
-    """What `adapters.find` knows a tool by, the tool, and those of its variants that are meant."""
+    """Return the name that `flopaudit_adapters.find` takes, the tool, and the variants meant."""
     base, _, variant = name.rpartition(":")
     try:
         known = _find(base)
@@ -99,7 +105,7 @@ def _find(name: str) -> Tool | None:
 
 
 def tool_lines() -> list[dict[str, Any]]:
-    """One entry for each tool: name, variants, versions, unit and how it counts."""
+    """List the tools: name, variants, versions, unit and how each counts."""
     kept = versions.kept()
     return [
         {

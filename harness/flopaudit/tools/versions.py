@@ -1,8 +1,8 @@
-"""Versions of tools beside the one installed: what a user names comes in, folders go out.
+"""Versions of tools other than the installed ones, each in a folder of its own.
 
-A version is a folder as `pip install --no-deps --target FOLDER TOOL==VERSION` leaves it. One is
-named with its folder, `thop@FOLDER`, or by its version, `thop==VERSION`, once `install` has put it
-into the folder that is kept for this user. Nothing that is named here is imported.
+A version is a folder made by `pip install --no-deps --target FOLDER TOOL==VERSION`. It is named
+with its folder, `thop@FOLDER`, or by its version, `thop==VERSION`, once `install` has put it into
+the user's folder of kept versions. Nothing in these folders is imported here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from packaging.version import InvalidVersion, Version
 from flopaudit.core.errors import UsageError
 
 VARIABLE = "FLOPAUDIT_TOOLS"
-"""Names the folder to keep versions in, in place of the usual one."""
+"""The environment variable with the folder to keep versions in, instead of the default one."""
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:==([A-Za-z0-9][\w.!+-]*))?$")
 _SHARED = "torch"
@@ -35,10 +35,10 @@ _SHARED = "torch"
 
 @dataclass(frozen=True)
 class Named:
-    """A tool as a user names it; `version` or `folder` where one is asked for, even an empty one.
+    """A tool as a user names it, with the requested `version` or `folder`, which may be empty.
 
-    A name may hold colons, `ptflops:aten` or `file.py:TOOL`, a version or a folder none: what looks
-    like one is a part of the name.
+    A name may contain colons, as in `ptflops:aten` or `file.py:TOOL`, but a version or a folder may
+    not: text with a colon is part of the name.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Named:
 
 @dataclass(frozen=True, order=True)
 class Kept:
-    """A version that `install` has put by; names and versions spelled as packaging has them."""
+    """A version that `install` has kept; name and version are spelled as packaging does."""
 
     distribution: str
     version: str
@@ -59,35 +59,35 @@ class Kept:
 
     @property
     def folder_name(self) -> str:
-        """What its folder is called where versions are kept."""
+        """The name of its folder among the kept versions."""
         return f"{self.distribution}-{self.version}"
 
 
 class PipError(Exception):
-    """Pip could not install; the message is what it said."""
+    """Pip could not install; the message is its output."""
 
 
 @cache
 def version(distribution: str, site: Path | None = None) -> str | None:
-    """The version that is installed, or that is in a folder; None if nothing there says so."""
+    """Return the version of a distribution, installed or in a folder; None if there is none."""
     path = sys.path if site is None else [str(site)]
     return next((e.version for e in metadata.distributions(name=distribution, path=path)), None)
 
 
 def overwritten(distribution: str, package: str, site: Path | None = None) -> Mapping[str, str]:
-    """Files of a package that are not as their distribution was installed, and whose they are.
+    """Return the files of a package that were overwritten, and the distributions they now are of.
 
-    Two distributions may bring one package: pip lets the second write over the first, and says
-    nothing. Whose a file is now is told by the records of all that is installed there; "" where
-    none has such a file.
+    Two distributions may contain the same package: pip silently lets the second overwrite the
+    first. The distribution that a file is now of is found in the records of everything installed
+    there; "" if none has such a file.
 
     Args:
-        distribution: whose the package should be.
-        package: the name that it is imported by.
-        site: the folder that it is in, if it is not the installed one.
+        distribution: the distribution that the package should be of.
+        package: the name that the package is imported by.
+        site: the folder that it is in, unless it is the installed one.
     """
     if distribution == _SHARED:
-        return {}  # many thousand files, and no other brings any of them
+        return {}  # many thousand files, and no other distribution contains any of them
     path = sys.path if site is None else [str(site)]
     start = package.replace(".", "/")
     own = next(iter(metadata.distributions(name=distribution, path=path)), None)
@@ -101,14 +101,14 @@ def overwritten(distribution: str, package: str, site: Path | None = None) -> Ma
 
 
 def _recorded(installed: metadata.Distribution) -> Iterator[tuple[metadata.PackagePath, str]]:
-    """The files of a distribution, and the digests that they were installed with."""
+    """Yield the files of a distribution, and the digests that they were installed with."""
     for file in installed.files or ():
         if file.hash and file.hash.mode == "sha256":
             yield file, file.hash.value
 
 
 def _digest(file: metadata.PackagePath) -> str:
-    """Of a file as it is now, spelled as in a record; "" if it is gone."""
+    """Return the digest of a file as it is now, spelled as in a record; "" if the file is gone."""
     try:
         content = Path(str(file.locate())).read_bytes()
     except OSError:
@@ -117,7 +117,7 @@ def _digest(file: metadata.PackagePath) -> str:
 
 
 def _owner(file: str, digest: str, path: list[str]) -> str:
-    """The distribution that brought a file with this digest."""
+    """Return the distribution that has a file with this digest; "" if none has."""
     for each in metadata.distributions(path=path):
         if any(str(other) == file and has == digest for other, has in _recorded(each)):
             return canonicalize_name(each.metadata["Name"])
@@ -125,7 +125,7 @@ def _owner(file: str, digest: str, path: list[str]) -> str:
 
 
 def canonical(version: str | None) -> str:
-    """One spelling for all that are the same version: 0.1-22 is 0.1.post22; "" for none."""
+    """Return the canonical spelling of a version: 0.1-22 is 0.1.post22; "" for none."""
     try:
         return str(Version(version)) if version else ""
     except InvalidVersion:
@@ -133,7 +133,7 @@ def canonical(version: str | None) -> str:
 
 
 def same(one: str | None, other: str | None) -> bool:
-    """Whether two spellings are of one version, 1 and 1.0 too; none is only none."""
+    """Whether two spellings, such as 1 and 1.0, are of one version; none equals only none."""
     return canonicalize_version(one or "") == canonicalize_version(other or "")
 
 
@@ -141,7 +141,7 @@ _VARIANT_LAST = re.compile(r"(?P<name>[\w-]+)==(?P<version>[\w.+!-]+):(?P<varian
 
 
 def parse(text: str) -> Named:
-    """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`; a variant stands behind the name or last."""
+    """Read `NAME`, `NAME@FOLDER` or `NAME==VERSION`; `:VARIANT` follows the name or comes last."""
     swapped = _VARIANT_LAST.match(text)
     if swapped:
         return Named(f"{swapped['name']}:{swapped['variant']}", version=swapped["version"])
@@ -153,7 +153,7 @@ def parse(text: str) -> Named:
 
 
 def place(named: Named, distribution: str) -> Path | None:
-    """The folder with the version that is asked for; None for what is installed.
+    """Return the folder with the requested version; None for the installed one.
 
     Raises:
         UsageError: there is no such folder, or the version is not kept.
@@ -191,15 +191,15 @@ def _kept_folder(named: Named, distribution: str) -> Path:
 
 
 def home() -> Path:
-    """The folder that versions are kept in; it may not be there yet."""
+    """Return the folder that versions are kept in; it may not exist yet."""
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE]).expanduser().resolve()
-    usual = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or usual).resolve() / "flopaudit" / "tools"
+    default = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or default).resolve() / "flopaudit" / "tools"
 
 
 def kept() -> list[Kept]:
-    """All versions that are kept, by name and version; not what was put beside them."""
+    """Return all kept versions, by name and version, without other packages in their folders."""
     folders = (path for path in home().glob("[!.]*") if path.is_dir())
     found = (each for folder in folders for each in _in(folder))
     return sorted(each for each in found if each.folder.name == each.folder_name)
@@ -217,32 +217,34 @@ def _in(folder: Path) -> list[Kept]:
 
 
 def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
-    """Keep a version: which it is, and whether it was not there so before.
+    """Keep a version, and return it and whether it is new here.
 
-    Its folder appears whole or not at all. One that lacks what is to be beside it is made anew.
+    Its folder appears whole or not at all. A folder that lacks one of the packages of `beside` is
+    made again.
 
     Args:
         requirement: `NAME==VERSION`.
-        beside: what to put into the same folder, for what the version imports and is not here.
+        beside: packages to put into the same folder: those that the version imports and that are
+            not installed here.
 
     Raises:
-        UsageError: this is not `NAME==VERSION`, or its folder cannot be written.
+        UsageError: the requirement is not `NAME==VERSION`, or the folder cannot be written.
         PipError: pip could not install it.
     """
-    asked = [_REQUIREMENT.match(text) for text in (requirement, *beside)]
-    if not all(asked) or not asked[0] or not asked[0][2]:
-        odd = next((t for t, m in zip((requirement, *beside), asked, strict=True) if not m), "")
+    matches = [_REQUIREMENT.match(text) for text in (requirement, *beside)]
+    if not all(matches) or not matches[0] or not matches[0][2]:
+        odd = next((t for t, m in zip((requirement, *beside), matches, strict=True) if not m), "")
         raise UsageError(
             f"'{odd or requirement}' is not a version to install.", "Write it as thop==0.1.1."
         )
-    there = _find(asked[0][1], asked[0][2])
-    if there and _has(there.folder, [match[1] for match in asked[1:] if match]):
+    there = _find(matches[0][1], matches[0][2])
+    if there and _has(there.folder, [match[1] for match in matches[1:] if match]):
         return there, False
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home(), prefix=".") as scratch:
             scratched = Path(scratch, "site")
-            return _install([requirement, *beside], asked[0][1], scratched, there)
+            return _install([requirement, *beside], matches[0][1], scratched, there)
     except OSError as error:
         raise UsageError(
             f"Cannot write to {home()}: {error.strerror}.", f"Name another folder in ${VARIABLE}."

@@ -1,7 +1,7 @@
-"""Tools that each leave one thing behind, named on the command line as `audit_fakes.py:NAME`.
+"""Tools with one side effect each, named on the command line as `audited_tools.py:NAME`.
 
-NAME is that of the check that has to find it, in capitals; `CLEAN` leaves nothing. `ALSO` says what
-else follows from it: a model whose hook raises can also not be trained.
+NAME is the check that has to find the side effect, in capitals; `CLEAN` has none. `ALSO` lists the
+other checks that find it too: a model whose hook raises cannot be trained either.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def raises(*_args: object, **_kwargs: object) -> None:
     raise RuntimeError("left behind")
 
 
-def _clean(subject: LoadedModel) -> int:
-    subject.model(*subject.inputs)
+def _clean(loaded: LoadedModel) -> int:
+    loaded.model(*loaded.inputs)
     return 7
 
 
-def _call(subject: LoadedModel) -> int:
+def _call(loaded: LoadedModel) -> int:
     try:
-        return _clean(subject)
+        return _clean(loaded)
     except RuntimeError:
         return 7
 
@@ -53,64 +53,64 @@ def _call(subject: LoadedModel) -> int:
 # -- of the model
 
 
-def _values(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _values(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.conv.bias.data.add_(1)
 
 
-def _statistics(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _statistics(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.norm.num_batches_tracked.add_(1)
 
 
-def _state_dict(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _state_dict(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.norm._non_persistent_buffers_set.add("num_batches_tracked")  # noqa: SLF001 - no other way
 
 
-def _hooks(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _hooks(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.conv.weight.register_hook(nothing)
 
 
-def _buffers(subject: LoadedModel) -> None:
+def _buffers(loaded: LoadedModel) -> None:
     import torch
 
-    subject.model.register_buffer("stray", torch.zeros(1), persistent=False)
+    loaded.model.register_buffer("stray", torch.zeros(1), persistent=False)
 
 
-def _parameters(subject: LoadedModel) -> None:
+def _parameters(loaded: LoadedModel) -> None:
     import torch
 
-    model: Any = subject.model
+    model: Any = loaded.model
     model.conv.bias = torch.nn.Parameter(model.conv.bias.detach().clone())
 
 
-def _modules(subject: LoadedModel) -> None:
+def _modules(loaded: LoadedModel) -> None:
     import torch
 
-    subject.model.act = torch.nn.ReLU().eval()
+    loaded.model.act = torch.nn.ReLU().eval()
 
 
-def _modes(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _modes(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.act.train()
 
 
-def _requires_grad(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _requires_grad(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.conv.bias.requires_grad_(False)  # noqa: FBT003 - torch's own
 
 
-def _grads(subject: LoadedModel) -> None:
+def _grads(loaded: LoadedModel) -> None:
     import torch
 
-    model: Any = subject.model
+    model: Any = loaded.model
     model.conv.bias.grad = torch.ones(8)
 
 
-def _attributes(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _attributes(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.stray = 1
 
 
@@ -252,39 +252,39 @@ def _neighbour_forward(_subject: LoadedModel) -> None:
     torch.nn.functional.scaled_dot_product_attention = raises  # type: ignore[assignment]
 
 
-def _fresh_forward(subject: LoadedModel) -> None:
-    type(subject.model).forward = raises
+def _fresh_forward(loaded: LoadedModel) -> None:
+    type(loaded.model).forward = raises
 
 
-def _forward(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _forward(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.forward = raises
 
 
-def _train(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _train(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.conv.weight.register_hook(raises)
 
 
-def _pickle(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _pickle(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.stray = lambda: None
 
 
-def _deepcopy(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _deepcopy(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.stray = threading.Lock()
 
 
-def _save(subject: LoadedModel) -> None:
+def _save(loaded: LoadedModel) -> None:
     import torch
 
-    del subject
+    del loaded
     torch.load = raises
 
 
-def _checkpoint(subject: LoadedModel) -> None:
-    model: Any = subject.model
+def _checkpoint(loaded: LoadedModel) -> None:
+    model: Any = loaded.model
     model.conv.register_load_state_dict_pre_hook(len)  # which takes one thing, and can be pickled
 
 
@@ -324,21 +324,21 @@ def _other_tools(_subject: LoadedModel) -> None:
     ptflops.get_model_complexity_info = raises
 
 
-def _classes_meanwhile(subject: LoadedModel) -> None:
+def _classes_meanwhile(loaded: LoadedModel) -> None:
     import torch
 
     kept = torch.nn.Bilinear.forward
     torch.nn.Bilinear.forward = nothing  # type: ignore[assignment]
-    _clean(subject)
+    _clean(loaded)
     torch.nn.Bilinear.forward = kept  # type: ignore[method-assign]
 
 
-def _functions_meanwhile(subject: LoadedModel) -> None:
+def _functions_meanwhile(loaded: LoadedModel) -> None:
     import torch
 
     kept = torch.nn.functional.bilinear
     torch.nn.functional.bilinear = nothing  # type: ignore[assignment]
-    _clean(subject)
+    _clean(loaded)
     torch.nn.functional.bilinear = kept
 
 
@@ -346,29 +346,29 @@ def _raises(_subject: LoadedModel) -> None:
     raise RuntimeError("cannot")
 
 
-def _again(subject: LoadedModel) -> int:
+def _again(loaded: LoadedModel) -> int:
     """Says another number when it is called on a model that it knows."""
-    CALLS.append(subject.model)
-    return sum(known is subject.model for known in CALLS)
+    CALLS.append(loaded.model)
+    return sum(known is loaded.model for known in CALLS)
 
 
-def _again_fresh(subject: LoadedModel) -> int:
+def _again_fresh(loaded: LoadedModel) -> int:
     """Says another number when it is called on a model like one that it knows."""
-    CALLS.append(subject.model)
-    first = next(known for known in CALLS if isinstance(known, type(subject.model)))
-    return 1 + (first is not subject.model)
+    CALLS.append(loaded.model)
+    first = next(known for known in CALLS if isinstance(known, type(loaded.model)))
+    return 1 + (first is not loaded.model)
 
 
-def _again_neighbour(subject: LoadedModel) -> int:
+def _again_neighbour(loaded: LoadedModel) -> int:
     """Says another number when it is called on a model unlike those that it knows."""
-    CALLS.append(subject.model)
-    unlike = type(CALLS[0]) is not type(subject.model)
-    return 1 + (unlike and type(subject.model).__name__ == "Neighbour")
+    CALLS.append(loaded.model)
+    unlike = type(CALLS[0]) is not type(loaded.model)
+    return 1 + (unlike and type(loaded.model).__name__ == "Neighbour")
 
 
-def _again_meta(subject: LoadedModel) -> int:
+def _again_meta(loaded: LoadedModel) -> int:
     """Says another number on the meta device."""
-    return 1 + any(parameter.is_meta for parameter in subject.model.parameters())
+    return 1 + any(parameter.is_meta for parameter in loaded.model.parameters())
 
 
 EFFECTS: dict[str, Callable[[LoadedModel], Any]] = {
@@ -403,8 +403,8 @@ ALSO: dict[str, set[str]] = {
 
 
 def as_tool(name: str, leave: Callable[[LoadedModel], Any]) -> Tool:
-    def measure(subject: LoadedModel, _variant: str | None) -> ToolResult:
-        count = leave(subject)
+    def measure(loaded: LoadedModel, _variant: str | None) -> ToolResult:
+        count = leave(loaded)
         return ToolResult({}, count if isinstance(count, int) else 7)
 
     return Tool(f"leaves_{name}", "torch", "torch", "MAC", functools.wraps(leave)(measure), "", "")

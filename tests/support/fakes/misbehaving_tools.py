@@ -1,15 +1,18 @@
-"""Tools and models that misbehave, each in one way, named on the command line as `fakes.py:NAME`.
+"""Tools and models that misbehave, each in one way, named as `misbehaving_tools.py:NAME`.
 
 With FLOPAUDIT_TEST_LOG set, whatever runs writes its name and process id to that file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import gc
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -45,7 +48,7 @@ def fake(measure: Callable[[], ToolResult], package: str = "torch") -> Tool:
     """A tool that does this instead of counting; its name is the function's."""
     name = measure.__name__.strip("_")
 
-    def logged(_subject: LoadedModel, _variant: str | None) -> ToolResult:
+    def logged(_loaded: LoadedModel, _variant: str | None) -> ToolResult:
         log(name)
         return measure()
 
@@ -64,7 +67,7 @@ def returning(name: str, count: object) -> Tool:
 
 
 def _hangs() -> ToolResult:
-    """Never returns, and cannot be told to."""
+    """Never returns, and ignores all signals that it can."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     time.sleep(AGES)
@@ -99,6 +102,47 @@ def _eats_memory() -> ToolResult:
     eaten = []
     while True:
         eaten.append(b"x" * (32 << 20))
+
+
+def _eats_memory_in_a_child() -> ToolResult:
+    """Has a process of its own take memory until there is no more, and waits for it."""
+    eater = "eaten = []\nwhile True: eaten.append(b'x' * (8 << 20)); import time; time.sleep(0.005)"
+    child = subprocess.Popen([sys.executable, "-c", eater])
+    log("child", child.pid)
+    return ToolResult({"code": child.wait()}, 7)
+
+
+def _forks_many() -> ToolResult:
+    """Forks processes that hold what this one holds, and nothing of their own, for a while."""
+    held = bytearray(os.urandom(1 << 20) * 300)
+    children = []
+    for _ in range(6):
+        pid = os.fork()
+        if not pid:
+            time.sleep(AGES)
+            os._exit(0)
+        children.append(pid)
+    time.sleep(1.5)
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return ToolResult({"held": len(held)}, 7)
+
+
+def _writes_rubbish(rubbish: bytes) -> Tool:
+    """A tool that writes something else into every pipe it finds, and ends without a word."""
+
+    def measure() -> ToolResult:
+        for entry in list(Path("/proc/self/fd").iterdir()):
+            fd = int(entry.name)
+            with contextlib.suppress(OSError):
+                is_pipe = stat.S_ISFIFO(os.fstat(fd).st_mode)
+                if is_pipe and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_WRONLY:
+                    os.write(fd, rubbish)
+        os._exit(0)
+
+    measure.__name__ = f"writes_rubbish_{len(rubbish)}"
+    return fake(measure)
 
 
 def _floods() -> ToolResult:
@@ -175,8 +219,8 @@ def _breaks_on_import() -> ToolResult:
     return ToolResult({}, 7)
 
 
-def _returns_no_reading() -> ToolResult:
-    """Returns None in place of a reading."""
+def _returns_no_result() -> ToolResult:
+    """Returns None in place of a result."""
     return cast("ToolResult", None)
 
 
@@ -188,7 +232,7 @@ def _returns_a_tensor() -> ToolResult:
 
 
 def _returns_a_list() -> ToolResult:
-    """Returns a list where a reading has a dict of totals."""
+    """Returns a list where a result has a dict of totals."""
     return ToolResult(cast("dict[str, Any]", [7]), 7)
 
 
@@ -290,6 +334,12 @@ EXITS_AT_ONCE = fake(_exits_at_once)
 CALLS_SYS_EXIT = fake(_calls_sys_exit)
 KILLS_ITSELF = fake(_kills_itself)
 EATS_MEMORY = fake(_eats_memory)
+EATS_MEMORY_IN_A_CHILD = fake(_eats_memory_in_a_child)
+FORKS_MANY = fake(_forks_many)
+WRITES_RUBBISH = _writes_rubbish(b"\xff rubbish\n")
+WRITES_A_WRONG_RESULT = _writes_rubbish(
+    b'{"result": {"kind": "counted", "raw": {}, "reported": "many"}}\n'
+)
 FLOODS = fake(_floods)
 RAISES = fake(_raises)
 LEAVES_A_CHILD = fake(_leaves_a_child)
@@ -305,7 +355,7 @@ RETURNS_TEXT = returning("returns_text", "many")
 RETURNS_NONE = returning("returns_none", None)
 RETURNS_A_FRACTION = returning("returns_a_fraction", 3.5)
 RETURNS_TRUE = returning("returns_true", True)  # noqa: FBT003 - the value is the point
-RETURNS_NO_READING = fake(_returns_no_reading)
+RETURNS_NO_RESULT = fake(_returns_no_result)
 RETURNS_A_TENSOR = fake(_returns_a_tensor)
 RETURNS_A_LIST = fake(_returns_a_list)
 RETURNS_ODD_ROWS = fake(_returns_odd_rows)

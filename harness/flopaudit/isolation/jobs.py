@@ -1,0 +1,49 @@
+"""Jobs: a model request with the cells to run on it, and what each cell may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flopaudit.core.specs import ModelSpec
+
+MEASURE = "measure"
+"""Name of the task that runs a tool and takes its number."""
+
+REFERENCE, TRACE = "reference", "trace"
+"""Names of the harness's own cells, which run no tool: the reference count and the trace."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One tool variant to run on one model.
+
+    Attributes:
+        tool: the name that `flopaudit_adapters.find` takes, or `REFERENCE` or `TRACE`.
+        variant: one of the tool's variants, if it has any.
+        site: the folder to import the tool from, unless it is the installed one.
+        task: what the worker does (see `tasks`).
+        condition: how the task gives the model to the tool, if the task knows several ways.
+    """
+
+    tool: str
+    variant: str | None
+    site: str | None = None
+    task: str = MEASURE
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model and the cells that are to run on it."""
+
+    model: ModelSpec
+    inputs: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The time and memory that a cell, or the building of a model, may take."""
+
+    timeout_seconds: float
+    memory_bytes: int
