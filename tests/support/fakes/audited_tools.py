@@ -285,9 +285,8 @@ def _save(loaded: LoadedModel) -> None:
 
 def _checkpoint(loaded: LoadedModel) -> None:
     model: Any = loaded.model
-    model.conv.register_load_state_dict_pre_hook(
-        len
-    )  # which takes one argument, and can be pickled
+    # `len` can be pickled, and raises because it takes one argument.
+    model.conv.register_load_state_dict_pre_hook(len)
 
 
 def _export(_loaded: LoadedModel) -> None:
