@@ -1,21 +1,20 @@
-"""What tools leave behind is found: each check by a fake of its own, and what is known of tools."""
+"""Audits: each check finds the fake with its side effect, and known effects of tools are found."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from flopaudit.audit import audit_report, audit_run, effects
+from flopaudit.audit import audit_run, effects
 from flopaudit.audit.cases import CASES, IMPORT_CASE, Case
-from flopaudit.isolation.scheduler import Limits
-from flopaudit.records.schema import SideEffect, load
 from flopaudit.tools import versions
+from flopaudit.tools.registry import tool_variants
 
 from tests.support.fakes import audited_tools
 from tests.support.paths import AUDIT_FAKES, FAKES, ROOT, TORCHINFO_TOOL
@@ -23,35 +22,48 @@ from tests.support.paths import AUDIT_FAKES, FAKES, ROOT, TORCHINFO_TOOL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from flopaudit.isolation.scheduler import Scheduler
+    from flopaudit.records.schema import SideEffect
+
 pytestmark = pytest.mark.slow
 
-LIMITS = Limits(120, 4 << 30)
 PLAIN = Case("flopaudit.audit.audit_models:plain", ("1x3x32x32",))
 ELSEWHERE = ("classes_meanwhile", "functions_meanwhile", "other_tools")
-"""What is looked for in cases of its own, and not on any model."""
+"""Checks that have cases of their own and are not made on every model."""
 STOPS = Case("flopaudit.audit.audit_models:raises_between_modules", ("1x3x32x32",))
 
 
-def audited(tools: Sequence[str], *cases: Case) -> list[SideEffect]:
-    return audit_run.audit(audit_run.tools(tools), cases, 2, LIMITS, lambda *_event: None)
+Audit = Callable[..., "list[SideEffect]"]
+
+
+@pytest.fixture(scope="module")
+def audited(scheduler: Scheduler) -> Audit:
+    """Audit tools on cases; the reference has a test of its own and is left out."""
+
+    def audit(tools: Sequence[str], *cases: Case) -> list[SideEffect]:
+        *variants, _reference = audit_run.tools(tools)
+        plan = [(variants, case) for case in cases]
+        return audit_run.audit_on(scheduler, plan, lambda *_event: None)
+
+    return audit
 
 
 TORCHINFO = """
 import sys, torch, torchvision
 from flopaudit_adapters import find
 from flopaudit_adapters.contract import LoadedModel
-from flopaudit.audit.tool_answers import answers_of_each, tool_answer
-from flopaudit.audit.audit_models import neighbour
+from flopaudit.audit.tool_calls import call_each, call_tool
+from flopaudit.audit.audit_models import other_model
 torch.set_num_threads(1)  # a forked child has none of its parent's threads
-print(answers_of_each(sys.argv[1:], neighbour()))
+print(call_each(sys.argv[1:], other_model()))
 vit = LoadedModel(torchvision.models.vit_b_16().eval(), (torch.rand(1, 3, 224, 224),))
-print(tool_answer(find("torchstat"), None, vit))
-print(answers_of_each(sys.argv[1:], neighbour()))
+print(call_tool(find("torchstat"), None, vit))
+print(call_each(sys.argv[1:], other_model()))
 """
 
 
 def test_torchinfo_fails_too_after_torchstat_failed() -> None:
-    """It is no tool of the package, and so is asked here by the same means."""
+    """Torchinfo is not a tool of the package, so it is called here in the same way."""
     torchinfo = TORCHINFO_TOOL
     command = [sys.executable, "-c", TORCHINFO, f"{torchinfo}:TOOL"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
@@ -75,22 +87,22 @@ def found(records: Sequence[SideEffect]) -> dict[str, set[str]]:
     return checks
 
 
-def test_each_check_finds_the_fake_that_leaves_just_that() -> None:
+def test_each_check_finds_exactly_the_fake_with_its_effect(audited: Audit) -> None:
     names = [name for name in audited_tools.EFFECTS if name not in {"call", *ELSEWHERE}]
     records = audited([f"{AUDIT_FAKES}:{name.upper()}" for name in names], PLAIN)
     also = audited_tools.ALSO
     expected = {f"leaves_{name}": {name} | also.get(name, set()) for name in names}
-    assert found(records) == {**expected, "leaves_clean": set(), "reference": set()}
+    assert found(records) == {**expected, "leaves_clean": set()}
 
 
-def test_what_is_looked_for_in_cases_of_its_own() -> None:
+def test_checks_with_cases_of_their_own(audited: Audit) -> None:
     names = [*ELSEWHERE, "clean"]
     cases = made("watched"), made("plain", "others")
     records = audited([f"{AUDIT_FAKES}:{name.upper()}" for name in names], *cases)
     expected = {f"leaves_{name}": {name} for name in ELSEWHERE}
-    assert found(records) == {**expected, "leaves_clean": set(), "reference": set()}
-    asked = {each.condition for each in records if each.check == "other_tools"}
-    assert asked == {"others"}  # a trial that is not made has no record
+    assert found(records) == {**expected, "leaves_clean": set()}
+    conditions = {each.condition for each in records if each.check == "other_tools"}
+    assert conditions == {"others"}  # a trial that is not made has no record
 
 
 def test_there_is_a_fake_for_each_check() -> None:
@@ -107,23 +119,25 @@ def test_each_check_is_read_somewhere() -> None:
 
 def test_a_fresh_copy_is_one_that_no_trial_has_run() -> None:
     from flopaudit.audit import trials
-    from flopaudit.audit.audit_models import neighbour
+    from flopaudit.audit.audit_models import other_model
 
-    fresh = neighbour()
+    fresh = other_model()
     fresh.model.register_forward_hook(lambda model, *_: setattr(model, "ran", 1))
-    ground = trials.Ground(neighbour(), fresh, lambda subject: str(hasattr(subject.model, "ran")))
-    assert trials.TRIALS["fresh_forward"](ground).startswith("output ")
-    assert trials.TRIALS["again_fresh"](ground) == "False"
+    context = trials.TrialContext(
+        other_model(), fresh, lambda loaded: str(hasattr(loaded.model, "ran"))
+    )
+    assert trials.TRIALS["fresh_forward"](context).startswith("output ")
+    assert trials.TRIALS["again_fresh"](context) == "False"
 
 
-def test_what_the_model_raises_is_to_be_passed_on() -> None:
+def test_a_tool_must_pass_on_what_the_model_raises(audited: Audit) -> None:
     records = audited([f"{AUDIT_FAKES}:CALL", f"{AUDIT_FAKES}:CLEAN"], STOPS)
-    assert found(records) == {"leaves_call": {"call"}, "leaves_clean": set(), "reference": set()}
+    assert found(records) == {"leaves_call": {"call"}, "leaves_clean": set()}
     when = {each.tool: each.when for each in records}
-    assert when == {"leaves_call": "success", "leaves_clean": "raise", "reference": "raise"}
+    assert when == {"leaves_call": "success", "leaves_clean": "raise"}
 
 
-def test_a_tool_that_ends_its_process_is_an_outcome() -> None:
+def test_a_tool_that_ends_its_process_is_an_outcome(audited: Audit) -> None:
     fakes = FAKES
     records = audited([f"{fakes}:EXITS_AT_ONCE", f"{fakes}:NOT_IMPORTABLE"], PLAIN)
     ended = {each.tool: each.after for each in records if each.when == "none"}
@@ -139,13 +153,13 @@ def test_a_tool_that_ends_its_process_is_an_outcome() -> None:
 ADAPTER = """
 from flopaudit_adapters.contract import Tool, ToolResult
 TOOL = Tool(
-    "fake", "Fake.Counter", "fake_counter", "MAC", lambda *_: Reading({}, 7), "", "",
+    "fake", "Fake.Counter", "fake_counter", "MAC", lambda *_: ToolResult({}, 7), "", "",
 )
 """
 
 
 def distribution(folder: Path, name: str, version: str, content: str) -> None:
-    """What pip notes of a distribution that brings `fake_counter` with this content."""
+    """Write what pip records of a distribution that installs `fake_counter` with this content."""
     digest = base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).decode()
     info = folder / f"{name.lower().replace('.', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
@@ -153,7 +167,9 @@ def distribution(folder: Path, name: str, version: str, content: str) -> None:
     (info / "RECORD").write_text(f"fake_counter/__init__.py,sha256={digest.rstrip('=')},9\n")
 
 
-def test_files_that_another_distribution_overwrote_are_found(tmp_path: Path) -> None:
+def test_files_that_another_distribution_overwrote_are_found(
+    tmp_path: Path, audited: Audit
+) -> None:
     ours, theirs = "COUNT = 1\n", "COUNT = 2\n"
     (tmp_path / "adapter.py").write_text(ADAPTER)
     distribution(tmp_path / "site", "Fake.Counter", "1.0", ours)
@@ -171,7 +187,6 @@ def test_files_that_another_distribution_overwrote_are_found(tmp_path: Path) -> 
     assert found(records) == {
         "fake": {"installed"},
         "not_importable": {"import"},
-        "reference": set(),
     }
     installed = next(each for each in records if (each.tool, each.check) == ("fake", "installed"))
     assert installed.detail == "fake_counter/__init__.py Fake.Counter → other-counter"
@@ -184,16 +199,18 @@ def test_files_that_another_distribution_overwrote_are_found(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def known() -> list[SideEffect]:
-    """The tools on models that they are known to stumble over."""
+def known(scheduler: Scheduler) -> list[SideEffect]:
+    """Each tool on the models on which it has known effects."""
     cases = (
-        made("resnet18"),
-        made("shared"),
-        made("plain", "mixed", "train"),
-        made("linears", "eval"),
-        made("raises_between_modules"),
+        (("thop", "torchstat", "ptflops:aten"), made("resnet18")),
+        (("thop",), made("shared")),
+        (("thop",), made("plain", "mixed")),
+        (("fvcore",), made("plain", "train")),
+        (("ptflops:pytorch",), made("linears", "eval")),
+        (("ptflops:pytorch", "fvcore"), made("raises_between_modules")),
     )
-    return audited(("thop", "torchstat", "fvcore", "ptflops"), *cases)
+    plan = [(tool_variants(",".join(tools)), case) for tools, case in cases]
+    return audit_run.audit_on(scheduler, plan, lambda *_event: None)
 
 
 def one(
@@ -226,7 +243,7 @@ AFTER_TORCHSTAT = {
 }
 
 
-def test_after_torchstat_failed_on_vit_b_16_others_fail() -> None:
+def test_after_torchstat_failed_on_vit_b_16_others_fail(audited: Audit) -> None:
     records = audited(["torchstat"], made("vit_b_16"))
     assert one(records, "torchstat", "vit_b_16", "call").after.startswith("raised AssertionError")
     assert one(records, "torchstat", "vit_b_16", "raises").changed
@@ -234,9 +251,9 @@ def test_after_torchstat_failed_on_vit_b_16_others_fail() -> None:
         after = one(records, "torchstat", "vit_b_16", check)
         assert "fails: AssertionError" in after.after, check
     others = one(records, "torchstat", "vit_b_16", "other_tools", "others")
-    for tool, said in AFTER_TORCHSTAT.items():
+    for tool, result in AFTER_TORCHSTAT.items():
         assert f"{tool} counted " in others.before, tool
-        assert f"{tool} {said}" in others.after, tool
+        assert f"{tool} {result}" in others.after, tool
 
 
 def test_thop_leaves_18_keys(known: list[SideEffect]) -> None:
@@ -296,80 +313,25 @@ def test_fvcore_changes_running_statistics(known: list[SideEffect]) -> None:
     assert moved.detail.startswith("norm.running_mean")
 
 
-def test_the_reference_leaves_nothing_behind() -> None:
-    cases = tuple(case for case in CASES if case.model != "vit_b_16")
-    assert found(audited(["reference"], *cases)) == {"reference": set()}
-
-
-def record(check: str, amount: int, when: str = "success") -> SideEffect:
-    line = {
-        "tool": "a",
-        "tool_version": "1",
-        "model": "m:net",
-        "condition": "eval",
-        "when": when,
-        "check": check,
-        "before": "0",
-        "after": str(amount),
-        "changed": bool(amount),
-        "amount": amount,
-        "detail": "+key" if amount else "",
-    }
-    effect: SideEffect = load(SideEffect, json.dumps(line))
-    return effect
-
-
-def test_a_table_holds_the_most_and_says_when() -> None:
-    records = [record("state_dict", 1), record("state_dict", 18), record("pickle", 0)]
-    assert audit_report.grid(records) == (["effect", "a"], [["state_dict", "18 keys"]])
-    raised = [
-        record("hooks", 1, "raise"),
-        record("hooks", 0),
-        record("train", 1),
-        record("train", 0),
-    ]
-    rows = [["train", "1 of 2"], ["hooks", "1 hook (raise)"]]
-    assert audit_report.grid(raised) == (["effect", "a"], rows)
-
-
-def test_versions_of_a_tool_have_columns_of_their_own() -> None:
-    newer = record("state_dict", 2).model_copy(update={"tool_version": "2"})
-    headers, rows = audit_report.grid([record("state_dict", 1), newer])
-    assert headers == ["effect", "a 1", "a 2"]
-    assert rows == [["state_dict", "1 key", "2 keys"]]
-    assert [
-        line for line in audit_report.sentences([newer, record("hooks", 1)]) if line[0] != " "
-    ] == [
-        "a 2:",
-        "a 1:",
-    ]
-
-
-def test_sentences_come_gravest_first() -> None:
-    records = [record("state_dict", 18), record("state_dict", 0), record("forward", 1)]
-    assert list(audit_report.sentences(records)) == [
-        "a 1:",
-        "  the model no longer gives the same output on net: +key",
-        "  changes 18 keys of the state_dict on net, in 1 of 2 calls: +key",
-    ]
-
-
-def test_an_effect_without_an_amount_is_refused() -> None:
-    line = record("hooks", 3).model_dump() | {"changed": False}
-    with pytest.raises(ValueError, match="amount"):
-        load(SideEffect, json.dumps(line))
+def test_the_reference_leaves_nothing_behind_and_is_always_audited(scheduler: Scheduler) -> None:
+    reference = audit_run.tools(["reference"])
+    assert audit_run.tools(["thop"])[1:] == reference
+    plan = [(reference, case) for case in CASES if case.model != "vit_b_16"]
+    records = audit_run.audit_on(scheduler, plan, lambda *_event: None)
+    assert found(records) == {"reference": set()}
+    assert {each.when for each in records} == {"import", "success", "raise"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nosuch"], "There is no tool 'nosuch'. `flopaudit tools` lists them."),
         (["thop", "--models", "resnet81"], "There is no torchvision model 'resnet81'."),
     ],
 )
-def test_bad_usage_is_one_sentence_and_code_2(arguments: list[str], said: str) -> None:
+def test_bad_usage_is_one_sentence_and_code_2(arguments: list[str], message: str) -> None:
     command = [sys.executable, "-m", "flopaudit", "audit", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""What tools from outside the package leave behind, each in the version that was looked into."""
+"""Side effects of tools from outside the package, each in the version that was examined."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from flopaudit.audit import audit_run
 from flopaudit.audit.cases import IMPORT_CASE, Case
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.tools import versions
+from flopaudit.tools.registry import tool_variants
 
 from tests.support.paths import OUTSIDE_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from flopaudit.isolation.scheduler import Scheduler
     from flopaudit.records.schema import SideEffect
 
 pytestmark = pytest.mark.slow
@@ -39,7 +41,7 @@ VERSIONS = {
     "thop==0.0.31.post2005241907": [],
     "thop==0.1.1.post2209072238": ["ultralytics-thop==2.2.3"],
 }  # fmt: skip
-"""Each with what it imports and does not bring; the last with what overwrites it."""
+"""Each tool with its dependencies; the last one with the distribution that overwrites it."""
 
 OLD, BOTH = (requirement for requirement in VERSIONS if requirement.startswith("thop=="))
 
@@ -60,12 +62,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
 
 @pytest.fixture(scope="module")
 def records(kept: dict[str, Path]) -> list[SideEffect]:
-    """All of them on a model in order, on one that raises, and imported alone."""
+    """All of them on a model that works, on one that raises, and imported only."""
     named = [name for name in VERSIONS if not name.startswith("thop==")]
     tools = [f"{TOOLS}:{name.partition('==')[0].upper().replace('-', '_')}" for name in named]
     places = [f"{tool}@{kept[name]}" for tool, name in zip(tools, named, strict=True)]
-    asked = audit_run.tools([*places, *(f"thop@{kept[name]}" for name in (OLD, BOTH))])
-    return audit_run.audit(asked, (IMPORT_CASE, PLAIN, STOPS), 2, LIMITS, lambda *_event: None)
+    variants = audit_run.tools([*places, *(f"thop@{kept[name]}" for name in (OLD, BOTH))])
+    return audit_run.audit(variants, (IMPORT_CASE, PLAIN, STOPS), 2, LIMITS, lambda *_event: None)
 
 
 def one(records: list[SideEffect], tool: str, case: Case, check: str) -> SideEffect:
@@ -103,13 +105,13 @@ def test_functionals_stay_patched_when_the_model_raises_and_later_counts_are_inf
 def test_flopth_replaces_the_call_of_leaf_classes(records: list[SideEffect]) -> None:
     patched = one(records, "flopth", PLAIN, "classes")
     assert patched.amount == 6
-    assert patched.detail.count(".__call__") == 3  # of the three that are named
+    assert patched.detail.count(".__call__") == 3  # the three that are listed
     assert one(records, "flopth", PLAIN, "buffers").amount == 6
     assert one(records, "flopth", PLAIN, "state_dict").amount == 6
 
 
-def test_torch_flops_is_looked_at_for_numpy(records: list[SideEffect]) -> None:
-    """It was seen to break the conversion; under these versions of torch and numpy it does not."""
+def test_torch_flops_keeps_the_conversion_to_numpy(records: list[SideEffect]) -> None:
+    """With other versions of torch and numpy it breaks the conversion; with these it does not."""
     imported = one(records, "torch-flops", IMPORT_CASE, "numpy")
     assert imported.before == imported.after == "4.0 4.0 2.0"
     assert one(records, "torch-flops", PLAIN, "threads").detail == "+tqdm_monitor"
@@ -136,9 +138,9 @@ def test_an_old_thop_cannot_be_imported(records: list[SideEffect]) -> None:
         assert "ImportError: cannot import name 'Iterable' from 'collections'" in failed.after
 
 
-def test_torchstat_fails_in_its_report_when_the_counting_is_done() -> None:
-    asked = audit_run.tools([f"{TOOLS}:TORCHSTAT_REPORT"])
-    records = audit_run.audit(asked, (PLAIN,), 2, LIMITS, lambda *_event: None)
+def test_torchstat_fails_in_its_report_when_the_counting_is_done(scheduler: Scheduler) -> None:
+    plan = [(tool_variants(f"{TOOLS}:TORCHSTAT_REPORT"), PLAIN)]
+    records = audit_run.audit_on(scheduler, plan, lambda *_event: None)
     raised = one(records, "torchstat-report", PLAIN, "raises")
     assert raised.detail == "AttributeError: 'DataFrame' object has no attribute 'append'"
     assert one(records, "torchstat-report", PLAIN, "classes").amount == 6

@@ -1,4 +1,4 @@
-"""Readings of a ledger, and variants of a model: general transformations, exact numbers."""
+"""Interpretations of a ledger, and variants of a model: general transformations, exact numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import flopaudit
 import pytest
 import torch
 import torchvision
-from flopaudit.claims.interpretations import MOST_BITS, Setting, interpretations_of
-from flopaudit.claims.model_variants import Variants, move_strides, other_shapes
+from flopaudit.claims.interpretations import MOST_COST, CountedVariant, interpretations_of
+from flopaudit.claims.model_variants import VariantCounter, move_strides, other_shapes
 from flopaudit.core.specs import parse_inputs
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.reference.ledger import Ledger
@@ -23,10 +23,10 @@ def resnet50() -> Ledger:
         return flopaudit.count(model, torch.rand(1, 3, 224, 224))
 
 
-def named(ledger: Ledger, bits: float = 0, name: str = "") -> dict[str, int]:
+def named(ledger: Ledger, cost: float = 0, name: str = "") -> dict[str, int]:
     return {
-        reading.name: reading.value
-        for reading in interpretations_of(Setting(name, bits, ledger, "here"))
+        interpretation.name: interpretation.value
+        for interpretation in interpretations_of(CountedVariant(name, cost, ledger, "here"))
     }
 
 
@@ -37,18 +37,18 @@ CONVENTIONS = [
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
-def test_readings_are_those_of_the_conventions(convention: str, resnet50: Ledger) -> None:
+def test_interpretations_are_those_of_the_conventions(convention: str, resnet50: Ledger) -> None:
     if convention == "flops-layers":  # not a convention, but twice one
         assert named(resnet50)[convention] == 2 * resnet50.read("macs-layers")
     else:
         assert named(resnet50)[convention] == resnet50.read(convention)
 
 
-def test_batch_norm_by_the_customs_of_the_tools(resnet50: Ledger) -> None:
+def test_batch_norm_by_the_conventions_of_the_tools(resnet50: Ledger) -> None:
     elements = 11_113_984
     found = named(resnet50)
-    assert found["macs+norm at 2 an element"] == resnet50.macs + 2 * elements
-    assert found["macs+norm at 4 an element"] == resnet50.macs + 4 * elements
+    assert found["macs+norm at 2 per element"] == resnet50.macs + 2 * elements
+    assert found["macs+norm at 4 per element"] == resnet50.macs + 4 * elements
 
 
 def test_what_follows_without_another_count(resnet50: Ledger) -> None:
@@ -61,7 +61,7 @@ def test_what_follows_without_another_count(resnet50: Ledger) -> None:
     assert found["params, with 10 classes"] == resnet50.params - 990 * 2049
 
 
-def test_what_hooks_on_layers_miss() -> None:
+def test_hooks_on_layers_miss_products() -> None:
     class Attends(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -88,13 +88,15 @@ def test_attention_by_half() -> None:
     assert found["macs, attention products counted by half"] == found["macs"] // 2
 
 
-def test_suppositions_add_up_and_have_an_end(resnet50: Ledger) -> None:
-    plain = {r.name: r.bits for r in interpretations_of(Setting("", 0, resnet50, "here"))}
-    moved = {r.name: r.bits for r in interpretations_of(Setting("moved", 3, resnet50, "here"))}
+def test_costs_add_up_and_have_a_limit(resnet50: Ledger) -> None:
+    plain = {r.name: r.cost for r in interpretations_of(CountedVariant("", 0, resnet50, "here"))}
+    moved = {
+        r.name: r.cost for r in interpretations_of(CountedVariant("moved", 3, resnet50, "here"))
+    }
     assert plain["macs"] == 0
     assert plain["macs+bias+norm"] == 3
     assert moved["macs+bias+norm, moved"] == 6
-    assert max(moved.values()) <= MOST_BITS
+    assert max(moved.values()) <= MOST_COST
     assert len(moved) < len(plain)
 
 
@@ -128,34 +130,34 @@ def test_strides_move_back() -> None:
 
 
 def test_models_for_one_size_are_built_for_another() -> None:
-    variants = Variants(model_request("vit_b_32"))
-    setting = variants.at(parse_inputs(["1x3x384x384"]), 2)
-    assert setting is not None
-    assert setting.ledger.params > variants.as_it_is().ledger.params
-    assert setting.name == "at 1x3x384x384"
+    variants = VariantCounter(model_request("vit_b_32"))
+    counted = variants.at(parse_inputs(["1x3x384x384"]), 2)
+    assert counted is not None
+    assert counted.ledger.params > variants.as_it_is().ledger.params
+    assert counted.name == "at 1x3x384x384"
     assert not variants.skipped
 
 
-def test_what_cannot_be_counted_is_told() -> None:
-    variants = Variants(model_request("alexnet"))
+def test_a_variant_that_cannot_be_counted_is_reported() -> None:
+    variants = VariantCounter(model_request("alexnet"))
     assert variants.at(parse_inputs(["1x3x32x32"]), 2) is None
     assert list(variants.skipped) == ["at 1x3x32x32"]
 
 
 def test_auxiliary_heads_of_training_and_of_the_builder() -> None:
     for name in ("googlenet", "fcn_resnet50"):
-        variants = Variants(model_request(name))
-        setting = variants.with_auxiliary_heads()
-        assert setting is not None
-        assert setting.ledger.macs > variants.as_it_is().ledger.macs
-    assert Variants(model_request("resnet18")).with_auxiliary_heads() is None
+        variants = VariantCounter(model_request(name))
+        counted = variants.with_auxiliary_heads()
+        assert counted is not None
+        assert counted.ledger.macs > variants.as_it_is().ledger.macs
+    assert VariantCounter(model_request("resnet18")).with_auxiliary_heads() is None
 
 
 def test_a_training_step_is_about_three_times_forward() -> None:
-    variants = Variants(model_request("resnet18"))
-    setting = variants.training_step()
-    assert setting is not None
-    assert 2.8 < setting.ledger.macs / variants.as_it_is().ledger.macs < 3
+    variants = VariantCounter(model_request("resnet18"))
+    counted = variants.training_step()
+    assert counted is not None
+    assert 2.8 < counted.ledger.macs / variants.as_it_is().ledger.macs < 3
 
 
 def test_other_inputs_are_of_the_same_kind() -> None:

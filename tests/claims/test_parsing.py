@@ -1,4 +1,4 @@
-"""Claims: what is read from their text, and which counts are printed so."""
+"""Parsing of claims: the numbers that a text stands for, and the counts that are printed as it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hypothesis import strategies as st
         ("1.8 billion multiply-adds", 1_750_000_000, 1_850_000_000, "MAC"),
     ],
 )
-def test_text_is_read(text: str, low: int, high: int, unit: str) -> None:
+def test_text_is_parsed(text: str, low: int, high: int, unit: str) -> None:
     claim = parse_claim(f"paper={text}")
     assert (claim.name, claim.text, claim.unit) == ("paper", text, unit)
     assert claim.bounds == (low, high)
@@ -45,7 +45,7 @@ def test_text_is_read(text: str, low: int, high: int, unit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "is not a claim"),
         ("paper=", "is not a claim"),
@@ -57,11 +57,11 @@ def test_text_is_read(text: str, low: int, high: int, unit: str) -> None:
         ("0G", "above 0"),
         ("8 GFLOP/s", "is a speed"),
         ("8 TFLOPS per second", "is a speed"),
-        ("9" * 400, "more than any network"),
+        ("9" * 400, "larger than the count of any network"),
     ],
 )
-def test_what_is_no_claim_is_refused(text: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says) as caught:
+def test_a_text_that_is_not_a_claim_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         parse_claim(text)
     assert caught.value.remedy
 
@@ -84,7 +84,7 @@ UNITS = {"MAC": "MACs", "FLOP": "FLOPs", "param": "params", "": ""}
     st.sampled_from(sorted(PREFIXES)),
     st.sampled_from(sorted(UNITS)),
 )
-def test_what_is_written_is_read_back(digits: int, power: int, prefix: str, unit: str) -> None:
+def test_a_printed_number_is_parsed_back(digits: int, power: int, prefix: str, unit: str) -> None:
     text = f"{Decimal(digits).scaleb(power):f} {prefix}{UNITS[unit]}".strip()
     claim = parse_claim(text)
     assert (claim.prefix, claim.unit) == (prefix, unit)
@@ -118,11 +118,11 @@ def test_a_count_cut_off_is_within_the_text_of_that(count: int, decimals: int, p
     assert below <= count
 
 
-def test_filling_zeros_may_have_been_rounded() -> None:
+def test_last_zeros_may_have_been_rounded() -> None:
     claim = parse_claim("300M")
     coarse = next(each for each in claim.printings() if each.coarser == 1)
     assert bounds(claim.digits, claim.power, coarse) == (295_000_000, 305_000_000)
-    assert coarse.bits > 0
+    assert coarse.cost > 0
     # Behind the point zeros are printed on purpose.
     assert all(not each.coarser for each in parse_claim("3.00G").printings())
 
@@ -130,5 +130,5 @@ def test_filling_zeros_may_have_been_rounded() -> None:
 def test_the_usual_way_of_printing_costs_nothing_and_stands_first() -> None:
     for text in ("3.8G", "300M", "2 GiFLOPs", "38,612,737"):
         first, *others = parse_claim(text).printings()
-        assert first.bits == 0
-        assert all(other.bits > 0 for other in others)
+        assert first.cost == 0
+        assert all(other.cost > 0 for other in others)

@@ -1,4 +1,4 @@
-"""Answers: which readings fit, how they are ranked, and how rarely random numbers are explained."""
+"""Answers: the interpretations that fit, their ranking, and how rarely random numbers fit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import flopaudit
 import pytest
 import torch
 import torchvision
-from flopaudit.claims.interpretations import Setting, interpretations_of
+from flopaudit.claims.interpretations import CountedVariant, interpretations_of
 from flopaudit.claims.parsing import Claim, parse_claim
 from flopaudit.claims.search import (
     DRAWS,
@@ -42,50 +42,50 @@ def one(text: str, *more: Interpretation) -> Answer:
     return found
 
 
-def test_the_usual_reading_settles_a_claim() -> None:
+def test_the_usual_interpretation_settles_a_claim() -> None:
     found = one("4.09G")
     assert found.verdict == "settled"
-    assert [fit.reading.name for fit in found.fits] == ["macs"]
+    assert [fit.interpretation.name for fit in found.fits] == ["macs"]
     assert abs(found.fits[0].error + 0.0002) < 0.00001
     assert found.chance < 0.01
 
 
-def test_the_unit_named_orders_and_restricts_nothing() -> None:
-    assert one("4.09 GMACs").fits[0].bits == 0
-    assert one("4.09 GFLOPs").fits[0].bits == 1
-    assert one("8.18 GFLOPs").fits[0].bits == 0
-    assert one("8.18G").fits[0].bits == 1
-    assert one("8.18 GMACs").fits[0].bits == 3
-    assert [fit.reading.name for fit in one("25.6M params").fits] == ["params"]
+def test_a_named_unit_changes_the_order_and_excludes_nothing() -> None:
+    assert one("4.09 GMACs").fits[0].cost == 0
+    assert one("4.09 GFLOPs").fits[0].cost == 1
+    assert one("8.18 GFLOPs").fits[0].cost == 0
+    assert one("8.18G").fits[0].cost == 1
+    assert one("8.18 GMACs").fits[0].cost == 3
+    assert [fit.interpretation.name for fit in one("25.6M params").fits] == ["params"]
     assert not one("25.6M MACs").fits
 
 
-def test_two_readings_about_as_simple_are_ambiguous() -> None:
+def test_two_interpretations_about_as_simple_are_ambiguous() -> None:
     found = one("4.09G", Interpretation("other", MACS + 1_000_000, "MAC", 1))
     assert found.verdict == "ambiguous"
-    assert [fit.reading.name for fit in found.simplest] == ["macs", "other"]
+    assert [fit.interpretation.name for fit in found.simplest] == ["macs", "other"]
     far = one("4.09G", Interpretation("other", MACS + 1_000_000, "MAC", 5))
     assert far.verdict == "settled"
     assert len(far.fits) == 2
 
 
-def test_what_the_digits_cannot_tell_apart_is_the_simpler() -> None:
+def test_of_indistinguishable_interpretations_the_simpler_is_kept() -> None:
     bias = Interpretation("macs+bias", MACS + 1000, "MAC", 1)
     found = one("4.09G", bias)
     assert (found.verdict, len(found.fits), len(found.simplest)) == ("settled", 2, 1)
     exact = one(f"{MACS + 1000}", bias)
-    assert [fit.reading.name for fit in exact.fits] == ["macs+bias"]
+    assert [fit.interpretation.name for fit in exact.fits] == ["macs+bias"]
 
 
-def test_equal_numbers_are_one_reading_the_simplest() -> None:
+def test_equal_numbers_are_one_interpretation_the_simplest() -> None:
     found = one("4.09G", Interpretation("the same", MACS, "MAC", 1))
-    assert [fit.reading.name for fit in found.fits] == ["macs"]
+    assert [fit.interpretation.name for fit in found.fits] == ["macs"]
 
 
-def test_what_does_not_fit_is_told_with_what_comes_nearest() -> None:
+def test_a_claim_without_a_fit_has_the_nearest_interpretations() -> None:
     found = one("3.95G")
     assert (found.verdict, found.fits) == ("none", ())
-    assert found.nearest[0].reading.name == "macs"
+    assert found.nearest[0].interpretation.name == "macs"
     assert round(100 * found.nearest[0].error, 1) == 3.5
 
 
@@ -95,26 +95,26 @@ def test_one_digit_is_too_little() -> None:
     assert found.chance > SETTLED_CHANCE
 
 
-def test_what_a_tool_says_is_simple_where_the_claim_names_it() -> None:
-    said = Interpretation("what thop says", 4_133_742_592, "MAC", 2.5, "thop 0.1.1", "thop")
-    assert one("4.13G", said).fits[0].bits == 2.5
-    assert one("thop=4.13 GFLOPs", said).fits[0].bits == 0
+def test_the_total_of_a_tool_is_simple_if_the_claim_names_it() -> None:
+    total = Interpretation("total of thop", 4_133_742_592, "MAC", 2.5, "thop 0.1.1", "thop")
+    assert one("4.13G", total).fits[0].cost == 2.5
+    assert one("thop=4.13 GFLOPs", total).fits[0].cost == 0
 
 
-def test_json_has_the_keys_that_it_promises() -> None:
+def test_json_has_its_documented_keys() -> None:
     found = one("paper=4.09G").to_json()
     assert set(found) >= {
         "name", "text", "low", "high", "verdict", "fits", "nearest", "chance_rate",
     }  # fmt: skip
     assert set(found["fits"][0]) >= {
-        "reading", "value", "unit", "error_percent", "cost", "chance",
+        "interpretation", "value", "unit", "error_percent", "cost", "chance",
     }  # fmt: skip
     assert found["simplest"] == ["macs"]
     assert (found["low"], found["high"]) == (4_085_000_000, 4_095_000_000)
 
 
 values = st.integers(10**6, 10**13)
-drawn_readings = st.lists(
+drawn_interpretations = st.lists(
     st.builds(
         Interpretation,
         st.text("abc", min_size=1),
@@ -128,35 +128,41 @@ drawn_readings = st.lists(
 
 
 @settings(max_examples=25, deadline=None)
-@given(drawn_readings, st.data(), st.integers(4, 8))
-def test_the_true_reading_is_among_the_fits(
-    readings: list[Interpretation], data: st.DataObject, figures: int
+@given(drawn_interpretations, st.data(), st.integers(4, 8))
+def test_the_true_interpretation_is_among_the_fits(
+    interpretations: list[Interpretation], data: st.DataObject, figures: int
 ) -> None:
-    true = data.draw(st.sampled_from(readings))
-    (found,) = answer([parse_claim(f"{true.value:.{figures - 1}e}")], readings)
-    assert true.value in [fit.reading.value for fit in found.fits]
+    true = data.draw(st.sampled_from(interpretations))
+    (found,) = answer([parse_claim(f"{true.value:.{figures - 1}e}")], interpretations)
+    assert true.value in [fit.interpretation.value for fit in found.fits]
     assert found.verdict != "none"
 
 
 @settings(max_examples=25, deadline=None)
-@given(drawn_readings, drawn_readings, values)
-def test_another_reading_removes_no_fit(
-    readings: list[Interpretation], more: list[Interpretation], value: int
+@given(drawn_interpretations, drawn_interpretations, values)
+def test_another_interpretation_removes_no_fit(
+    interpretations: list[Interpretation], more: list[Interpretation], value: int
 ) -> None:
     claim = parse_claim(f"{value:.2e}")
-    (before,) = answer([claim], readings)
-    (after,) = answer([claim], [*readings, *more])
-    assert {fit.reading.value for fit in before.fits} <= {fit.reading.value for fit in after.fits}
+    (before,) = answer([claim], interpretations)
+    (after,) = answer([claim], [*interpretations, *more])
+    assert {fit.interpretation.value for fit in before.fits} <= {
+        fit.interpretation.value for fit in after.fits
+    }
 
 
 @settings(max_examples=10, deadline=None)
-@given(drawn_readings, values)
-def test_the_same_claim_has_the_same_answer(readings: list[Interpretation], value: int) -> None:
+@given(drawn_interpretations, values)
+def test_the_same_claim_has_the_same_answer(
+    interpretations: list[Interpretation], value: int
+) -> None:
     claim = parse_claim(f"{value:.2e}")
-    (once,) = answer([claim], readings)
-    (again,) = answer([claim], list(reversed(readings)))
+    (once,) = answer([claim], interpretations)
+    (again,) = answer([claim], list(reversed(interpretations)))
     assert once.to_json()["verdict"] == again.to_json()["verdict"]
-    assert [fit.reading.value for fit in once.fits] == [fit.reading.value for fit in again.fits]
+    assert [fit.interpretation.value for fit in once.fits] == [
+        fit.interpretation.value for fit in again.fits
+    ]
     assert (once.chance, once.rates) == (again.chance, again.rates)
 
 
@@ -168,14 +174,14 @@ def random_claims(figures: int, number: int) -> list[Claim]:
 
 
 def test_random_numbers_are_rarely_explained(resnet50: Ledger) -> None:
-    readings = list(interpretations_of(Setting("", 0, resnet50, "1x3x224x224")))
-    assert len(readings) > 500
+    interpretations = list(interpretations_of(CountedVariant("", 0, resnet50, "1x3x224x224")))
+    assert len(interpretations) > 500
     for figures in (2, 3, 4):
-        verdicts = [found.verdict for found in answer(random_claims(figures, 100), readings)]
+        verdicts = [found.verdict for found in answer(random_claims(figures, 100), interpretations)]
         # At most two standard deviations above what is promised, for so few claims.
         assert verdicts.count("settled") / 100 <= SETTLED_CHANCE + 0.04
         assert verdicts.count("ambiguous") / 100 <= LOOKED_CHANCE + 0.06
-        found = answer(random_claims(figures, 1), readings)[0]
+        found = answer(random_claims(figures, 1), interpretations)[0]
         assert found.rates["settled"] <= SETTLED_CHANCE
         assert found.rates["settled"] + found.rates["ambiguous"] <= LOOKED_CHANCE
         assert abs(sum(found.rates.values()) - 1) < 1 / DRAWS

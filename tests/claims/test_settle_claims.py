@@ -17,7 +17,7 @@ from flopaudit.claims.tool_predictions import predicted_by_tools
 from flopaudit.models.torchvision_zoo import torchvision_models
 from flopaudit.pipeline.model_requests import model_request
 
-# By model: what was claimed, the verdict, and the names of the simplest readings.
+# By model: what was claimed, the verdict, and the names of the simplest interpretations.
 DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     # sovrasov/flops-counter.pytorch#76 and #94, pytorch/vision#1266, Lyken17/pytorch-OpCounter#17
     "resnet50": {
@@ -28,19 +28,19 @@ DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "3.86G": ("settled", ("macs, stride in the 1×1",)),
         "4.09B FLOPs": ("settled", ("macs",)),
         "8.2 GFLOPs": ("settled", ("flops",)),
-        "card=4.123 GFLOPs": ("settled", ("macs+norm at 2 an element+activation+pooling",)),
-        "thop=4.13G": ("settled", ("what thop says",)),
+        "card=4.123 GFLOPs": ("settled", ("macs+norm at 2 per element+activation+pooling",)),
+        "thop=4.13G": ("settled", ("total of thop",)),
         "25.6M params": ("settled", ("params",)),
     },
-    # TylerYep/torchinfo#226: 173.23 M is what torchinfo says, 33.03 G what a model zoo printed
+    # TylerYep/torchinfo#226: 173.23 M is the total of torchinfo, 33.03 G was printed by a model zoo
     "vit_b_16": {
         "17.6 GMACs": ("settled", ("macs",)),
         "torchinfo=173.23M": ("settled", ("parameters times output positions of convolutions",)),
         "zoo=33.03G": (
             "ambiguous",
             (
-                "macs in modules of layers only+norm at 2 an element, at 1x3x384x384",
-                "macs in modules of layers only+activation at 1 an element, at 1x3x384x384",
+                "macs in modules of layers only+norm at 2 per element, at 1x3x384x384",
+                "macs in modules of layers only+activation at 1 per element, at 1x3x384x384",
             ),
         ),
         "zoo=86.86M params": ("settled", ("params, at 1x3x384x384",)),
@@ -49,7 +49,7 @@ DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     # sovrasov/flops-counter.pytorch#142
     "swin_t": {
         "paper=4.5G": ("settled", ("macs",)),
-        "3.13G": ("settled", ("what ptflops pytorch says",)),
+        "3.13G": ("settled", ("total of ptflops pytorch",)),
     },
     "mobilenet_v2": {
         "300M": ("settled", ("macs; cut off, not rounded",)),
@@ -70,9 +70,9 @@ DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
 
 @lru_cache(maxsize=1)
 def answers(model: str) -> dict[str, Answer]:
-    where = model_request(model)
+    request = model_request(model)
     texts = list(DISPUTES[model])
-    found = settle_claims(where, parse_claims(texts), predicted_by_tools(where, None))
+    found = settle_claims(request, parse_claims(texts), predicted_by_tools(request, None))
     return dict(zip(texts, found.answers, strict=True))
 
 
@@ -86,7 +86,7 @@ def test_dispute(model: str, text: str) -> None:
     assert tuple(fit.name for fit in found.simplest) == names
     low, high = found.claim.bounds
     for fit in found.simplest:
-        assert low <= fit.reading.value <= high or fit.printing.name
+        assert low <= fit.interpretation.value <= high or fit.printing.name
 
 
 @pytest.mark.parametrize(
@@ -101,32 +101,32 @@ def test_what_torchvision_publishes_is_settled(model: str) -> None:
     assert (params.verdict, params.fits[0].name) == ("settled", "params")
 
 
-def test_the_usual_4_12_of_resnet50_has_several_readings() -> None:
+def test_the_usual_4_12_of_resnet50_has_several_interpretations() -> None:
     """sovrasov/flops-counter.pytorch#76: with normalisation and activation it is 4.12 billion."""
     (found,) = settle_claims(model_request("resnet50"), parse_claims(["4.12 GFLOPs"])).answers
     assert found.verdict == "ambiguous"
-    assert "macs+norm at 2 an element+activation" in [fit.name for fit in found.simplest]
+    assert "macs+norm at 2 per element+activation" in [fit.name for fit in found.simplest]
     assert found.chance < 0.05
 
 
 def test_the_papers_resnet50_to_the_operation() -> None:
     """The stride in the 1×1 has 3.858 billion, which is 3.8 when cut off and 3.9 when rounded."""
     binary, moved = answers("resnet50")["paper=3.8G"].simplest
-    assert moved.reading.value == 3_857_973_248
-    assert binary.reading.value == 4_089_184_256
+    assert moved.interpretation.value == 3_857_973_248
+    assert binary.interpretation.value == 4_089_184_256
     assert round(100 * binary.error, 2) == 0.22
     assert round(100 * moved.error, 2) == 1.53
 
 
 def test_an_alexnet_of_1_5_billion_is_not_this_one() -> None:
-    """Twice 0.714 is 1.43: what fits 1.5 supposes too much for two digits, and is said to."""
+    """Twice 0.714 is 1.43: all fits to 1.5 assume too much for two digits, so they are weak."""
     (found,) = settle_claims(model_request("alexnet"), parse_claims(["1.5G"])).answers
     assert found.verdict == "weak"
     assert found.chance > 0.1
-    assert not [fit for fit in found.fits if fit.bits < 5]
+    assert not [fit for fit in found.fits if fit.cost < 5]
 
 
-def test_random_numbers_are_told_of_in_the_answer() -> None:
+def test_the_answer_reports_how_many_random_numbers_fit() -> None:
     for found in answers("resnet50").values():
         assert found.rates["settled"] <= 0.05
         assert found.rates["settled"] + found.rates["ambiguous"] <= 0.10
@@ -157,14 +157,14 @@ def test_one_convolution_by_tensorflow_and_by_thop(tmp_path: Path) -> None:
     assert found["reference"] == {"macs": 18_289_152, "params": 1_280}
     tensorflow, thop = found["claims"]
     assert tensorflow["verdict"] == thop["verdict"] == "settled"
-    assert thop["fits"][0]["reading"] == "macs+bias"
+    assert thop["fits"][0]["interpretation"] == "macs+bias"
     (fit,) = tensorflow["fits"]
-    assert fit["reading"] == "flops+bias, and drawing the weights at random"
-    # 2 for each of 1,152 weights and 1 for their range, beside 2·18,289,152 + 2,032,128.
+    assert fit["interpretation"] == "flops+bias, and drawing the weights at random"
+    # 2 for each of 1,152 weights and 1 for their range, in addition to 2·18,289,152 + 2,032,128.
     assert fit["value"] - 2 * 18_289_152 - 2_032_128 == 2 * 1_152 + 1
 
 
-def test_command_line_tells_what_and_how_sure(tmp_path: Path) -> None:
+def test_command_line_prints_interpretation_and_certainty(tmp_path: Path) -> None:
     done = settled(tmp_path, "alexnet", "--claim", "paper=0.714G", "--claim", "0.7 GFLOPs")
     assert done.returncode == 0, done.stderr
     assert "paper = 0.714G (713,500,000 to 714,500,000): settled" in done.stdout
@@ -173,15 +173,15 @@ def test_command_line_tells_what_and_how_sure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         (("--claim", "paper="), "'paper=' is not a claim"),
         (("--claim", "x=much"), "'much' is not a number"),
         (("--claim", "4G", "--input", "224"), "does not run on"),
     ],
 )
-def test_bad_claims_are_refused(more: tuple[str, ...], says: str, tmp_path: Path) -> None:
+def test_bad_claims_are_refused(more: tuple[str, ...], message: str, tmp_path: Path) -> None:
     done = settled(tmp_path, "alexnet", *more)
     assert done.returncode == 2
-    assert says in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

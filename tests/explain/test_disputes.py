@@ -199,7 +199,7 @@ def test_what_torchinfo_says_of_vit_is_a_reading() -> None:
     assert answer.verdict == "settled"
     (fit,) = answer.simplest
     assert fit.name == "parameters times output positions of convolutions"
-    assert fit.reading.value == 173_232_616
+    assert fit.interpretation.value == 173_232_616
 
 
 def test_swin_by_ptflops(large: Found) -> None:
@@ -350,11 +350,11 @@ def test_resnet50_by_the_papers() -> None:
     """sovrasov/flops-counter.pytorch#76 and #94: which readings give 3.8, 4.09 and 4.12."""
     paper, usual = claim("paper=3.8G", "resnet50"), claim("4.09B flops", "resnet50")
     assert paper.verdict == "ambiguous"
-    moved = {fit.name: fit.reading.value for fit in paper.simplest}
+    moved = {fit.name: fit.interpretation.value for fit in paper.simplest}
     assert moved["macs, stride in the 1×1; cut off, not rounded"] == 3_857_973_248
     assert (usual.verdict, [fit.name for fit in usual.simplest]) == ("settled", ["macs"])
     ptflops = claim("4.12x10^9", "resnet50")
-    assert "macs+norm at 2 an element+activation" in [fit.name for fit in ptflops.simplest]
+    assert "macs+norm at 2 per element+activation" in [fit.name for fit in ptflops.simplest]
 
 
 def test_a_flop_of_fvcore_is_a_multiply_accumulate(large: Found) -> None:

@@ -1,7 +1,8 @@
-"""What a tool leaves behind: a process before and after its call comes in, effects go out.
+"""The audit: which side effects a call of a tool has on the model, on torch and on the process.
 
-`cases` are the models it is called on, `effects` the names of all that is looked at. Inside a
-cell, `cell` takes snapshots of the model, of torch and of the process, calls the tool between
-them, and tries in forked children what can still be done. `run` plans the cells and records what
-came of them; `report` makes tables and sentences. Only `cell` and what it imports know torch.
+In: tools, and the models and conditions of `cases`. Out: a record for each check of `effects`, and
+tables. `worker_task` runs in the worker process, takes snapshots of the model, of torch and of the
+process around the call, and repeats trials in forked children. `audit_run` plans the cells and
+makes the records; `audit_report` makes tables and sentences. `worker_task` and the modules that it
+imports need torch; the others do not.
 """

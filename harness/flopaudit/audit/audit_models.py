@@ -1,6 +1,7 @@
-"""Small models, each with something in it that a tool may not leave as it was.
+"""Small models, each with a property that some tools change or fail on.
 
-`neighbour` is another model of a user's, to see whether a process is still in order.
+`other_model` builds one more model, which no tool was called on, to see whether the process still
+works as before.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from torch import nn
 from torch.nn import functional
 
 WATCHERS: list[Callable[[], object]] = []
-"""Called whenever a `Watched` model runs."""
+"""Functions that a `Watched` model calls when it runs."""
 
 
 class StoppedError(RuntimeError):
-    """What the models that raise do raise."""
+    """The exception of the models that raise."""
 
 
 class Plain(nn.Module):
-    """A convolutional net, with batch norm and dropout, which training mode changes."""
+    """A convolutional network with batch norm and dropout, which depend on training mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class Plain(nn.Module):
         self.head = nn.Linear(32, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One image to four numbers."""
+        """Map an image to four numbers."""
         x = self.pool(self.act(self.norm(self.conv(x))))
         out: torch.Tensor = self.head(self.drop(x.flatten(1)))
         return out
@@ -51,7 +52,7 @@ class Shared(nn.Module):
         self.second = nn.Sequential(conv, nn.ReLU())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One image to a smaller one."""
+        """Map an image to a smaller one."""
         out: torch.Tensor = self.second(self.first(x))
         return out
 
@@ -65,7 +66,7 @@ class Reused(nn.Module):
         self.norm = nn.BatchNorm2d(3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One image to a number."""
+        """Map an image to a number."""
         first = self.norm(self.conv(x)).mean()
         second = self.norm(self.conv(x[..., ::2, ::2])).mean()
         out: torch.Tensor = first + second + self.norm(self.conv(x[..., ::4, ::4])).mean()
@@ -73,7 +74,7 @@ class Reused(nn.Module):
 
 
 class Buffers(nn.Module):
-    """Buffers of its own, one of them not in the state_dict."""
+    """A model with buffers, one of them not in the state_dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,13 +83,13 @@ class Buffers(nn.Module):
         self.register_buffer("shift", torch.ones(4, 1, 1), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One image to a smaller one."""
+        """Map an image to a smaller one."""
         out: torch.Tensor = self.conv(x) * self.scale + self.shift
         return out
 
 
 class Uncopyable(Plain):
-    """Holds a lock, which can be neither pickled nor deep-copied."""
+    """A model that holds a lock, which can be neither pickled nor deep-copied."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,43 +97,43 @@ class Uncopyable(Plain):
 
 
 class Watched(Plain):
-    """Has the process looked at while it runs, as another thread could look."""
+    """A model that calls the watchers while it runs, as another thread could do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One image to four numbers."""
+        """Map an image to four numbers."""
         for watcher in WATCHERS:
             watcher()
         return super().forward(x)
 
 
 class RaisesBetweenModules(Plain):
-    """Raises in the middle, after some modules have been called and before the others."""
+    """A model that raises after calling some of its modules and before calling the others."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Never returns."""
+        """Raise."""
         x = self.act(self.norm(self.conv(x)))
         raise StoppedError(f"in the middle, at {tuple(x.shape)}")
 
 
 class RaisesBetweenFunctions(nn.Module):
-    """Raises in the middle, after some functions have been called, in a module of a module."""
+    """A model that raises in a nested module, after calling some functions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inner = nn.Sequential(nn.Conv2d(3, 4, 3), Stops())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Never returns."""
+        """Raise."""
         x = functional.relu(functional.max_pool2d(torch.matmul(x, x.mT), 2))
         out: torch.Tensor = self.inner(x)
         return out
 
 
 class Stops(nn.Module):
-    """Raises when it is called."""
+    """A module that raises when it is called."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Never returns."""
+        """Raise."""
         raise StoppedError(f"in the middle, at {tuple(functional.softmax(x, dim=-1).shape)}")
 
 
@@ -145,38 +146,38 @@ class Attention(nn.Module):
         self.encoder = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """A sequence to a sequence."""
+        """Map a sequence to a sequence."""
         out: torch.Tensor = self.encoder(self.attention(x, x, x)[0])
         return out
 
 
 def plain() -> nn.Module:
-    """A model in order."""
+    """Build a model that works with every tool."""
     return Plain()
 
 
 def shared() -> nn.Module:
-    """A module in two places."""
+    """Build a model with one module in two places."""
     return Shared()
 
 
 def reused() -> nn.Module:
-    """A module that is called more than once."""
+    """Build a model with modules that are called more than once."""
     return Reused()
 
 
 def attention() -> nn.Module:
-    """A model of attention."""
+    """Build a model with attention."""
     return Attention()
 
 
 def linears() -> nn.Module:
-    """Fully connected layers."""
+    """Build a model of fully connected layers."""
     return nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 8))
 
 
 def frozen() -> nn.Module:
-    """A model half of which is not trained, the other half with gradients."""
+    """Build a model with some frozen parameters, and others with gradients."""
     model = Plain()
     model.conv.requires_grad_(False)  # noqa: FBT003 - torch's own
     model.norm.weight.requires_grad_(False)  # noqa: FBT003 - torch's own
@@ -186,12 +187,12 @@ def frozen() -> nn.Module:
 
 
 def buffers() -> nn.Module:
-    """A model with buffers of its own."""
+    """Build a model with buffers."""
     return Buffers()
 
 
 def hooked() -> nn.Module:
-    """A model with its user's hooks, of every kind."""
+    """Build a model with a user's hooks of every kind."""
     model = Plain()
     model.conv.register_forward_pre_hook(_nothing)
     model.conv.register_forward_hook(_nothing)
@@ -203,31 +204,31 @@ def hooked() -> nn.Module:
 
 
 def _nothing(*_args: Any) -> None:
-    """A hook of a user's; at the top of a module, so that it can be pickled."""
+    """Do nothing, as a user's hook; at the top of this module so that it can be pickled."""
 
 
 def uncopyable() -> nn.Module:
-    """A model that cannot be copied."""
+    """Build a model that cannot be copied."""
     return Uncopyable()
 
 
 def watched() -> nn.Module:
-    """A model that looks about itself."""
+    """Build a model that calls the watchers."""
     return Watched()
 
 
 def raises_between_modules() -> nn.Module:
-    """A model that raises."""
+    """Build a model that raises between two of its modules."""
     return RaisesBetweenModules()
 
 
 def raises_between_functions() -> nn.Module:
-    """A model that raises in a module of a module."""
+    """Build a model that raises in a nested module."""
     return RaisesBetweenFunctions()
 
 
-class Neighbour(nn.Module):
-    """A little of everything that tools patch: layers, functions and operators."""
+class OtherModel(nn.Module):
+    """Some of everything that tools patch: layers, functions and operators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -240,7 +241,7 @@ class Neighbour(nn.Module):
         self.head = nn.Linear(16, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """One image to four numbers."""
+        """Map an image to four numbers."""
         x = self.pool(self.act(self.norm(self.conv(x)))).flatten(2).mT
         x = self.layer_norm(x)
         x = functional.relu(functional.linear(torch.matmul(x, x.mT) @ x, self.mix.weight))
@@ -249,10 +250,10 @@ class Neighbour(nn.Module):
         return out
 
 
-def neighbour() -> LoadedModel:
-    """Another model, always the same, and its input."""
+def other_model() -> LoadedModel:
+    """Build another model, the same each time, with its input."""
     state = torch.get_rng_state()
     torch.manual_seed(0)
-    subject = LoadedModel(Neighbour().eval(), (torch.rand(1, 3, 32, 32),))
+    loaded = LoadedModel(OtherModel().eval(), (torch.rand(1, 3, 32, 32),))
     torch.set_rng_state(state)
-    return subject
+    return loaded

@@ -1,4 +1,4 @@
-"""Records of an audit come in; a table of effects by tools, and sentences, the gravest first."""
+"""Reports of an audit: a table of effects by tools, and sentences for each, the gravest first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ NOTHING = "-"
 
 
 def grid(effects: Sequence[SideEffect]) -> Grid:
-    """Effects down, tools across; only effects that some tool has."""
-    names = columns(effects)
+    """Return headers and rows: effects down, tools across; only effects that some tool has."""
+    by_name = by_variant(effects)
     rows = [
-        [check, *(_cell([each for each in of if each.check == check]) for of in names.values())]
+        [check, *(_cell([each for each in of if each.check == check]) for of in by_name.values())]
         for check in EFFECTS
         if any(each.changed for each in effects if each.check == check)
     ]
-    return ["effect", *names], rows
+    return ["effect", *by_name], rows
 
 
-def columns(effects: Sequence[SideEffect]) -> dict[str, list[SideEffect]]:
-    """What each tool did, by its name, in the order of the records.
+def by_variant(effects: Sequence[SideEffect]) -> dict[str, list[SideEffect]]:
+    """Group records by the name of the tool variant, in the order of the records.
 
-    The name holds the version where there are several of the tool.
+    The name includes the version where there are several versions of the tool.
     """
     versions: dict[str, set[str | None]] = {}
     for each in effects:
@@ -39,25 +39,25 @@ def columns(effects: Sequence[SideEffect]) -> dict[str, list[SideEffect]]:
 
 
 def _cell(found: Sequence[SideEffect]) -> str:
-    """The most that was left anywhere; of a trial, in how many calls it failed."""
+    """Return the largest effect of any call; of a trial, the number of calls it failed after."""
     changed = [each for each in found if each.changed]
     if not changed:
         return NOTHING
     effect = EFFECTS[changed[0].check]
     most = max(changed, key=lambda each: each.amount)
-    much = effect.amount(most.amount) if effect.noun else f"{len(changed)} of {len(found)}"
+    text = effect.amount(most.amount) if effect.noun else f"{len(changed)} of {len(found)}"
     only = set() if effect.at_once else {each.when for each in changed}
-    return f"{much} ({only.pop()})" if only in ({"raise"}, {"import"}) else much
+    return f"{text} ({only.pop()})" if only in ({"raise"}, {"import"}) else text
 
 
 def sentences(effects: Sequence[SideEffect]) -> Iterator[str]:
-    """For each tool a heading, and a line for each of its effects."""
-    for mine in columns(effects).values():
-        yield f"{mine[0].column} {mine[0].tool_version or ''}".strip() + ":"
-        lines = [_sentence([each for each in mine if each.check == check]) for check in EFFECTS]
+    """Yield for each tool a heading, and a line for each of its effects."""
+    for group in by_variant(effects).values():
+        yield f"{group[0].column} {group[0].tool_version or ''}".strip() + ":"
+        lines = [_sentence([each for each in group if each.check == check]) for check in EFFECTS]
         yield from (f"  {line}" for line in lines if line)
         if not any(lines):
-            yield f"  leaves nothing behind, in {_calls(mine)} calls."
+            yield f"  leaves nothing behind, in {_calls(group)} calls."
 
 
 def _calls(effects: Sequence[SideEffect]) -> int:
@@ -65,14 +65,14 @@ def _calls(effects: Sequence[SideEffect]) -> int:
 
 
 def _sentence(found: Sequence[SideEffect]) -> str:
-    """What a tool does, where most, how often, and what it is there."""
+    """Describe one effect: what the tool does, where most, how often, and the details there."""
     changed = [each for each in found if each.changed]
     if not changed:
         return ""
     most = max(changed, key=lambda each: each.amount)
     effect = EFFECTS[most.check]
     what = effect.sentence.format(effect.amount(most.amount)) if effect.noun else effect.sentence
-    # Imports are looked at apart: what only an import does, no call could have done.
+    # Imports and calls are counted apart, because an effect of one cannot occur in the other.
     alike = [each for each in found if (each.when == "import") == (most.when == "import")]
     times = sum(each.changed for each in alike)
     more = f", in {times} of {len(alike)} calls" if len(alike) > 1 else ""
@@ -90,7 +90,7 @@ def _where(effect: SideEffect) -> str:
 
 
 def csv(effects: Sequence[SideEffect]) -> str:
-    """The table, for a machine."""
+    """Return the table as CSV."""
     import pandas as pd
 
     headers, rows = grid(effects)
@@ -99,7 +99,7 @@ def csv(effects: Sequence[SideEffect]) -> str:
 
 
 def markdown(effects: Sequence[SideEffect]) -> str:
-    """The table, what each row means, and the sentences by tool."""
+    """Return the table, the meaning of each row, and the sentences by tool, as Markdown."""
     from tabulate import tabulate
 
     headers, rows = grid(effects)
@@ -109,12 +109,12 @@ def markdown(effects: Sequence[SideEffect]) -> str:
     quiet = ", ".join(f"`{check}`" for check in EFFECTS if check not in {row[0] for row in rows})
     return (
         f"# What the tools leave behind\n\n{LEGEND}\n\n{table}\n\n"
-        f"{legend}\n\nLooked at, and never changed: {quiet}.\n\n## By tool\n\n{lines}\n"
+        f"{legend}\n\nChecked, and never changed: {quiet}.\n\n## By tool\n\n{lines}\n"
     )
 
 
 def meaning(check: str) -> str:
-    """What a check looks at, in a few words."""
+    """Return the meaning of a check in a few words."""
     effect = EFFECTS[check]
     return effect.sentence.format(effect.plural)
 
@@ -138,8 +138,8 @@ def show(effects: Sequence[SideEffect]) -> None:
 
 
 LEGEND = (
-    "Each call was made in a process of its own. A cell holds the most that was left after one "
-    "call, or in how many calls something that worked before no longer did; (raise): only after "
-    "calls that raised, (import): only when the tool was imported. A forward pass in training mode "
-    "by itself moves running statistics and random numbers."
+    "Each call is made in a process of its own. A cell has the largest effect of one call, or the "
+    "number of calls after which something failed that had worked before. (raise): only after "
+    "calls that raised; (import): only when the tool was imported. In training mode, a forward "
+    "pass alone changes running statistics and random numbers."
 )

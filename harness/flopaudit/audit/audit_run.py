@@ -1,7 +1,7 @@
-"""An audit from plan to records: tools and cases come in, a record for each check goes out.
+"""Runs an audit: plans the cells, starts them, and makes a record of each check.
 
-Each call is made in a cell of its own. A tool that crashes or hangs there is an outcome: its one
-record says how the process ended.
+Each call is made in a cell of its own. If a tool crashes or hangs there, its only record describes
+how the process ended.
 """
 
 from __future__ import annotations
@@ -39,32 +39,33 @@ from flopaudit.tools.registry import ToolVariant, tool_variants
 
 REFERENCE = "reference"
 RECORDS = "audit.jsonl"
-PRELOAD = ("flopaudit.audit.worker_task", "torch._dynamo", "networkx")
-"""What every cell needs, imported once."""
+PRELOAD = ("flopaudit.audit.worker_task", "flopaudit.audit.export_warmup", "networkx")
+"""Modules that every cell needs, imported once for all."""
 
 Notice = Callable[[Event, int, int], None]
 
 
 def tools(names: Sequence[str]) -> list[ToolVariant]:
-    """The columns of an audit: the tools named, or all of them, and the reference always.
+    """Find the tool variants to audit: those named, or all, and always the reference.
 
     Raises:
-        UsageError: there is no such tool, or it goes by the name of the reference.
+        UsageError: a tool does not exist, or has the name of the reference.
     """
-    asked = [name for name in names or NAMES if name != REFERENCE]
-    found = tool_variants(",".join(asked))
-    if any(column.tool.name == REFERENCE for column in found):
+    requested = [name for name in names or NAMES if name != REFERENCE]
+    variants = tool_variants(",".join(requested))
+    if any(variant.tool.name == REFERENCE for variant in variants):
         raise UsageError(
-            f"A tool is named '{REFERENCE}', as the project's own counter is.",
+            f"A tool is named '{REFERENCE}', which is the name of the project's own counter.",
             "Give its Tool another name.",
         )
-    return [*found, ToolVariant(REFERENCE, own_counter.TOOL, None)]
+    return [*variants, ToolVariant(REFERENCE, own_counter.TOOL, None)]
 
 
 def cases(models: str) -> tuple[Case, ...]:
-    """The models of a comma-separated list, and the import; `CASES` if it is empty.
+    """Return the cases of a comma-separated list of models, and the import; `CASES` if it is empty.
 
-    Those of `CASES` go by their last name and come in their conditions, others in eval mode.
+    A model of `CASES` is found by its last name and has its conditions there; others are in eval
+    mode.
     """
     known = {case.model.rpartition(":")[2]: case for case in CASES}
     named = tuple(known.get(name) or Case(name) for name in split_list(models))
@@ -72,51 +73,82 @@ def cases(models: str) -> tuple[Case, ...]:
 
 
 def audit(
-    tools: Sequence[ToolVariant], asked: Sequence[Case], slots: int, limits: Limits, notice: Notice
+    variants: Sequence[ToolVariant],
+    cases: Sequence[Case],
+    slots: int,
+    limits: Limits,
+    notice: Notice,
 ) -> list[SideEffect]:
-    """Audit all tools on all cases.
+    """Audit all tool variants on all cases.
+
+    Args:
+        variants: as `tools` finds them.
+        cases: as `cases` finds them.
+        slots: the number of cells at a time.
+        limits: the time and memory limit of each cell.
+        notice: called with each event, the number of finished cells and that of all cells.
+
+    Returns:
+        The records, by tool variant, model, condition and check.
 
     Raises:
-        UsageError: there is no such model.
+        UsageError: a model does not exist.
     """
-    jobs = [_job(tools, case) for case in asked]
-    by_cell = {cell_of(column): column for column in tools}
+    with open_scheduler(slots, limits) as scheduler:
+        return audit_on(scheduler, [(variants, case) for case in cases], notice)
+
+
+def open_scheduler(slots: int, limits: Limits) -> Scheduler:
+    """Start a scheduler that has imported the modules that every cell needs."""
+    return Scheduler(slots, limits, modules=PRELOAD)
+
+
+def audit_on(
+    scheduler: Scheduler, plan: Sequence[tuple[Sequence[ToolVariant], Case]], notice: Notice
+) -> list[SideEffect]:
+    """Audit tool variants on cases, each case with its own tool variants; like `audit`.
+
+    Raises:
+        UsageError: a model does not exist.
+    """
+    jobs = [_job(variants, case) for variants, case in plan]
+    all_variants = list(dict.fromkeys(each for variants, _ in plan for each in variants))
+    by_cell = {cell_of(variant): variant for variant in all_variants}
     total, done = sum(len(job.cells) for job in jobs), 0
-    found: list[SideEffect] = []
-    with Scheduler(slots, limits, modules=PRELOAD) as scheduler:
-        for event in scheduler.run(jobs):
-            if event.cell is not None and event.outcome is not None:
-                done += 1
-                column = by_cell[replace(event.cell, task=MEASURE, condition="")]
-                found.extend(records(column, event))
-            notice(event, done, total)
-    return _in_order(found, tools, jobs)
+    effects: list[SideEffect] = []
+    for event in scheduler.run(jobs):
+        if event.cell is not None and event.outcome is not None:
+            done += 1
+            variant = by_cell[replace(event.cell, task=MEASURE, condition="")]
+            effects.extend(records(variant, event))
+        notice(event, done, total)
+    return _in_order(effects, all_variants, jobs)
 
 
-def _job(tools: Sequence[ToolVariant], case: Case) -> Job:
+def _job(variants: Sequence[ToolVariant], case: Case) -> Job:
     return model_request(case.model, case.inputs).job(
-        replace(cell_of(column), task=TASK, condition=condition)
-        for column in tools
+        replace(cell_of(variant), task=TASK, condition=condition)
+        for variant in variants
         for condition in case.conditions
     )
 
 
-def records(column: ToolVariant, event: Event) -> Iterator[SideEffect]:
-    """The records of one cell: one for each check, or one that says how it ended."""
+def records(variant: ToolVariant, event: Event) -> Iterator[SideEffect]:
+    """Make the records of one cell: one for each check, or one that says how the cell ended."""
     assert event.cell is not None  # noqa: S101 - for mypy: the building of a model has no records
     assert event.outcome is not None  # noqa: S101 - the same
-    outcome = event.outcome
-    if isinstance(outcome.result, Audited):
-        when, checks = outcome.result.when, outcome.result.checks
+    result = event.outcome.result
+    if isinstance(result, Audited):
+        when, checks = result.when, result.checks
     else:
-        ended = f"{outcome.status}: {outcome.error}"
-        which = "import" if outcome.status == "unavailable" else "call"
-        when, checks = "none", (Check(which, "", ended, 1, ended),)
+        ended = f"{event.outcome.status}: {event.outcome.error}"
+        name = "import" if event.outcome.status == "unavailable" else "call"
+        when, checks = "none", (Check(name, "", ended, 1, ended),)
     for check in checks:
         yield SideEffect(
-            tool=column.tool.name,
-            tool_version=column.version,
-            variant=column.variant,
+            tool=variant.tool.name,
+            tool_version=variant.version,
+            variant=variant.variant,
             model=str(event.job.model),
             condition=event.cell.condition,
             when=when,
@@ -126,26 +158,26 @@ def records(column: ToolVariant, event: Event) -> Iterator[SideEffect]:
 
 
 def _in_order(
-    found: list[SideEffect], tools: Sequence[ToolVariant], jobs: Sequence[Job]
+    effects: list[SideEffect], variants: Sequence[ToolVariant], jobs: Sequence[Job]
 ) -> list[SideEffect]:
-    """By tool, model, condition and check, whatever order the cells finished in."""
-    column = {each.key: number for number, each in enumerate(tools)}
+    """Sort records by tool variant, model, condition and check."""
+    variant = {each.key: number for number, each in enumerate(variants)}
     model = {str(job.model): number for number, job in enumerate(jobs)}
     condition, check = list(CONDITIONS), list(EFFECTS)
 
     def place(effect: SideEffect) -> tuple[int, ...]:
         return (
-            column[effect.tool, effect.tool_version or "", effect.variant or ""],
+            variant[effect.tool, effect.tool_version or "", effect.variant or ""],
             model[effect.model],
             condition.index(effect.condition),
             check.index(effect.check),
         )
 
-    return sorted(found, key=place)
+    return sorted(effects, key=place)
 
 
 def publish(out: Path, effects: Sequence[SideEffect]) -> None:
-    """Write records and tables into a directory, each file whole.
+    """Write records and tables into a directory, each file atomically.
 
     Raises:
         UsageError: the directory cannot be written to.

@@ -1,9 +1,9 @@
-"""All that an audit looks at, by name, the gravest first; imports no torch.
+"""The checks of an audit, by name, the gravest first; imports no torch.
 
-A check is a state, compared before and after the call, or a trial, made before and after it, or it
-is made at once, in `cell`. How states and trials are read stands under the same name in
-`model_state`, `torch_state`, `process_state` and `trials`; here stands what each is called in a
-table and in a sentence.
+A check compares a state before and after the call, or the result of a trial before and after it,
+or it is made on the call itself, in `worker_task`. The code that reads a state or makes a trial is
+under the same name in `model_state`, `torch_state`, `process_state` and `trials`; this module has
+the words for tables and sentences.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effect:
-    """One kind of thing a tool may leave behind.
+    """One kind of side effect.
 
     Attributes:
-        sentence: what a tool that does it does; for a state with {} for the amount.
-        noun: what is counted, one of them; "" for a trial, of which models are.
-        at_once: whether it is seen in the call itself, and not looked for before and after.
+        sentence: the effect as a predicate of the tool; of a state with {} for the amount.
+        noun: the singular of the things counted; "" for a trial, for which calls are counted.
+        at_once: whether it shows in the call itself, not in a comparison of before and after.
     """
 
     sentence: str
@@ -26,12 +26,12 @@ class Effect:
     at_once: bool = False
 
     def amount(self, number: int) -> str:
-        """The number with its noun, `1 key` or `18 keys`."""
+        """Return the number with its noun, such as `1 key` or `18 keys`."""
         return f"{number:,} {self.noun if number == 1 else self.plural}"
 
     @property
     def plural(self) -> str:
-        """Several of the noun."""
+        """The plural of the noun."""
         if self.noun.endswith(("s", "ch")):
             return self.noun + "es"
         if self.noun.endswith("y") and self.noun[-2] not in "aeiou":
@@ -40,23 +40,23 @@ class Effect:
 
 
 EFFECTS: dict[str, Effect] = {
-    # -- what is imported, and the call itself
+    # -- the import, and the call itself
     "import": Effect("cannot be imported", at_once=True),
-    "installed": Effect("holds {} that another distribution wrote over", "file", at_once=True),
+    "installed": Effect("has {} that another distribution overwrote", "file", at_once=True),
     "raises": Effect("raises on a model that runs", at_once=True),
-    "call": Effect("does not pass on what the model raises, or ends the process", at_once=True),
-    # -- trials: what can be done afterwards as before
+    "call": Effect("does not pass on the model's exception, or ends the process", at_once=True),
+    # -- trials, made before and after the call
     "neighbour_forward": Effect("another model no longer gives the same output"),
     "fresh_forward": Effect("a fresh copy of the model no longer gives the same output"),
     "forward": Effect("the model no longer gives the same output"),
     "numpy": Effect("tensors no longer convert to numpy and back"),
-    "flop_counter": Effect("torch's FlopCounterMode no longer says the same"),
-    "reference": Effect("the reference no longer says the same"),
-    "other_tools": Effect("the other tools no longer say the same of another model"),
-    "again_neighbour": Effect("the tool no longer says the same of another model"),
-    "again_fresh": Effect("the tool says something else of a fresh copy of the model"),
-    "again": Effect("the tool says something else when it is called again"),
-    "again_meta": Effect("the tool says something else of a copy on the meta device"),
+    "flop_counter": Effect("torch's FlopCounterMode no longer returns the same count"),
+    "reference": Effect("the reference no longer returns the same count"),
+    "other_tools": Effect("the other tools no longer return the same counts for another model"),
+    "again_neighbour": Effect("the tool no longer returns the same count for another model"),
+    "again_fresh": Effect("the tool returns another result for a fresh copy of the model"),
+    "again": Effect("the tool returns another result when it is called again"),
+    "again_meta": Effect("the tool returns another result for a copy on the meta device"),
     "train": Effect("the model can no longer be trained as before"),
     "pickle": Effect("the model can no longer be pickled"),
     "deepcopy": Effect("the model can no longer be deep-copied"),
@@ -71,7 +71,7 @@ EFFECTS: dict[str, Effect] = {
     "state_dict": Effect("changes {} of the state_dict", "key"),
     "hooks": Effect("changes {} of the model", "hook"),
     "buffers": Effect("changes {} of the model", "buffer"),
-    "parameters": Effect("puts other objects in place of {}", "parameter"),
+    "parameters": Effect("replaces {} by other objects", "parameter"),
     "modules": Effect("changes {} of the model: object, class or name", "module"),
     "modes": Effect("changes the training mode of {}", "module"),
     "requires_grad": Effect("changes requires_grad of {}", "parameter"),
@@ -91,21 +91,23 @@ EFFECTS: dict[str, Effect] = {
     "classes": Effect("patches {} of torch's classes and of those of modules", "attribute"),
     "functions": Effect("replaces {} of torch, numpy or Python", "function"),
     "global_hooks": Effect("changes {} for all modules of the process", "hook"),
-    "mode_stacks": Effect("leaves modes on: changes {} of torch", "mode stack"),
-    "grad_mode": Effect("sets {} of autograd otherwise", "switch"),
+    "mode_stacks": Effect("leaves modes active: changes {} of torch", "mode stack"),
+    "grad_mode": Effect("changes {} of autograd", "switch"),
     "dtype": Effect("changes {} of the default dtype", "setting"),
     "device": Effect("changes {} of the default device", "setting"),
-    "autocast": Effect("sets {} of autocast otherwise", "switch"),
-    "backends": Effect("sets {} of determinism and of torch's backends otherwise", "flag"),
+    "autocast": Effect("changes {} of autocast", "switch"),
+    "backends": Effect("changes {} of determinism and of torch's backends", "flag"),
     "torch_threads": Effect("changes {} of torch's threads", "setting"),
-    "random": Effect("draws from {} of random numbers, whose next numbers differ", "generator"),
+    "random": Effect(
+        "draws from {} of random numbers, so that their next numbers differ", "generator"
+    ),
     # -- states of the process
     "streams": Effect("replaces {} of sys", "stream"),
     "signals": Effect("replaces {}", "signal handler"),
     "logging": Effect("changes {} of logging", "setting"),
     "warnings": Effect("changes {} of warnings", "filter"),
     "environ": Effect("changes {} of the environment", "variable"),
-    "path": Effect("changes {} of where modules are looked for", "entry"),
+    "path": Effect("changes {} of the module search path", "entry"),
     "directory": Effect("changes {}", "current directory"),
     "interpreter": Effect("changes {} of the interpreter", "setting"),
     "children": Effect("leaves {} running", "process"),
@@ -115,8 +117,8 @@ EFFECTS: dict[str, Effect] = {
     "printed": Effect("prints {}", "line"),
 }
 
-MEANWHILE = {"classes": "classes_meanwhile", "functions": "functions_meanwhile"}
-"""States of torch that are also looked at while a model of `models.Watched` runs."""
+DURING_CALL = {"classes": "classes_meanwhile", "functions": "functions_meanwhile"}
+"""States that are also read while an `audit_models.Watched` model runs, with their checks."""
 
 _COMPARED = {name: effect for name, effect in EFFECTS.items() if not effect.at_once}
 TRIALS = tuple(name for name, effect in _COMPARED.items() if not effect.noun)

@@ -1,4 +1,4 @@
-"""States of a model: its hooks, buffers, parameters, modes; each a pure reading of a scene."""
+"""Readers of the states of a model: its hooks, buffers, parameters, modes and more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from flopaudit.audit.snapshot import (
     Facts,
-    Same,
-    Scene,
-    State,
-    itself,
+    Identity,
+    SnapshotContext,
+    StateReader,
+    by_own_name,
 )
 
 _MODULE_HOOKS = (
@@ -29,93 +29,93 @@ _MODULE_HOOKS = (
 )
 _TENSOR_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _TORCHS_OWN = frozenset(vars(torch.nn.Module()))
-"""Attributes that every module has; other states look into them."""
+"""Attributes that every module has; other readers cover them."""
 
 
-def hooks(scene: Scene) -> Facts:
-    """Every hook of every module and parameter."""
+def hooks(context: SnapshotContext) -> Facts:
+    """Return every hook of every module and parameter."""
     owners = [
-        *((path, module, _MODULE_HOOKS) for path, module in scene.model.named_modules()),
-        *((path, tensor, _TENSOR_HOOKS) for path, tensor in scene.model.named_parameters()),
+        *((path, module, _MODULE_HOOKS) for path, module in context.model.named_modules()),
+        *((path, tensor, _TENSOR_HOOKS) for path, tensor in context.model.named_parameters()),
     ]
     return {
-        f"{path or 'root'}{kind}[{number}]": Same(hook)
+        f"{path or 'root'}{kind}[{number}]": Identity(hook)
         for path, owner, kinds in owners
         for kind in kinds
         for number, hook in (getattr(owner, kind, None) or {}).items()
     }
 
 
-def buffers(scene: Scene) -> Facts:
-    """Every buffer, as the object it is."""
-    return {name: Same(buffer) for name, buffer in scene.model.named_buffers()}
+def buffers(context: SnapshotContext) -> Facts:
+    """Return the identity of every buffer."""
+    return {name: Identity(buffer) for name, buffer in context.model.named_buffers()}
 
 
-def statistics(scene: Scene) -> Facts:
-    """What every buffer holds."""
-    return {name: digest(buffer) for name, buffer in scene.model.named_buffers()}
+def statistics(context: SnapshotContext) -> Facts:
+    """Return a hash of the values of every buffer."""
+    return {name: digest(buffer) for name, buffer in context.model.named_buffers()}
 
 
-def state_dict(scene: Scene) -> Facts:
-    """The keys of the state_dict."""
-    return dict.fromkeys(scene.model.state_dict(), "")
+def state_dict(context: SnapshotContext) -> Facts:
+    """Return the keys of the state_dict."""
+    return dict.fromkeys(context.model.state_dict(), "")
 
 
-def parameters(scene: Scene) -> Facts:
-    """Every parameter, as the object it is."""
-    return {name: Same(parameter) for name, parameter in scene.model.named_parameters()}
+def parameters(context: SnapshotContext) -> Facts:
+    """Return the identity of every parameter."""
+    return {name: Identity(parameter) for name, parameter in context.model.named_parameters()}
 
 
-def values(scene: Scene) -> Facts:
-    """What every parameter holds."""
-    return {name: digest(parameter) for name, parameter in scene.model.named_parameters()}
+def values(context: SnapshotContext) -> Facts:
+    """Return a hash of the values of every parameter."""
+    return {name: digest(parameter) for name, parameter in context.model.named_parameters()}
 
 
-def requires_grad(scene: Scene) -> Facts:
-    """Which parameters are trained."""
-    return {name: tensor.requires_grad for name, tensor in scene.model.named_parameters()}
+def requires_grad(context: SnapshotContext) -> Facts:
+    """Return which parameters are trained."""
+    return {name: tensor.requires_grad for name, tensor in context.model.named_parameters()}
 
 
-def grads(scene: Scene) -> Facts:
-    """The gradients that are there, and what they hold."""
+def grads(context: SnapshotContext) -> Facts:
+    """Return a hash of the values of every gradient that exists."""
     return {
         name: digest(tensor.grad)
-        for name, tensor in scene.model.named_parameters()
+        for name, tensor in context.model.named_parameters()
         if tensor.grad is not None
     }
 
 
-def modules(scene: Scene) -> Facts:
-    """Every module, as the object it is, and its class."""
-    found = scene.model.named_modules()
+def modules(context: SnapshotContext) -> Facts:
+    """Return the identity and the class of every module."""
+    found = context.model.named_modules()
     return dict(item for path, module in found for item in _module(path, module))
 
 
 def _module(path: str, module: Any) -> Iterator[tuple[str, object]]:
-    yield path or "root", Same(module)
-    yield f"{path or 'root'}.__class__", Same(type(module))
+    yield path or "root", Identity(module)
+    yield f"{path or 'root'}.__class__", Identity(type(module))
 
 
-def modes(scene: Scene) -> Facts:
-    """Which modules are in training mode."""
+def modes(context: SnapshotContext) -> Facts:
+    """Return the mode of every module."""
     return {
         path or "root": "train" if module.training else "eval"
-        for path, module in scene.model.named_modules()
+        for path, module in context.model.named_modules()
     }
 
 
-def attributes(scene: Scene) -> Facts:
-    """Every attribute of every module beside those of torch's own."""
+def attributes(context: SnapshotContext) -> Facts:
+    """Return every attribute of every module that is not torch's own."""
     return {
-        f"{path or 'root'}.{name}": Same(value)
-        for path, module in scene.model.named_modules()
+        f"{path or 'root'}.{name}": Identity(value)
+        for path, module in context.model.named_modules()
         for name, value in vars(module).items()
         if name not in _TORCHS_OWN
     }
 
 
 def digest(tensor: torch.Tensor) -> str:
-    """A short hash of a tensor's shape, type and memory, read without torch's operators."""
+    """Return a short hash of a tensor's shape, type and memory, without using torch's operators."""
     storage = tensor.untyped_storage()
     head = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}".encode()
     if tensor.device.type != "cpu" or not storage.nbytes():
@@ -126,16 +126,16 @@ def digest(tensor: torch.Tensor) -> str:
     return state.hexdigest()
 
 
-STATES: dict[str, State] = {
-    "hooks": State(hooks),
-    "buffers": State(buffers),
-    "statistics": State(statistics, itself),
-    "state_dict": State(state_dict),
-    "parameters": State(parameters),
-    "values": State(values, itself),
-    "requires_grad": State(requires_grad, itself),
-    "grads": State(grads),
-    "modules": State(modules),
-    "modes": State(modes, itself),
-    "attributes": State(attributes),
+STATES: dict[str, StateReader] = {
+    "hooks": StateReader(hooks),
+    "buffers": StateReader(buffers),
+    "statistics": StateReader(statistics, by_own_name),
+    "state_dict": StateReader(state_dict),
+    "parameters": StateReader(parameters),
+    "values": StateReader(values, by_own_name),
+    "requires_grad": StateReader(requires_grad, by_own_name),
+    "grads": StateReader(grads),
+    "modules": StateReader(modules),
+    "modes": StateReader(modes, by_own_name),
+    "attributes": StateReader(attributes),
 }

@@ -1,15 +1,15 @@
-"""The project's own counter as a tool among the others: it too must leave nothing behind."""
+"""The project's own counter as a tool: an audit includes it, as it must have no side effects."""
 
 from __future__ import annotations
 
 from flopaudit_adapters.contract import LoadedModel, Tool, ToolResult
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from flopaudit.reference.counter import count
 
     del variant
-    macs = count(subject.model, *subject.inputs, **subject.kwargs).macs
+    macs = count(loaded.model, *loaded.inputs, **loaded.kwargs).macs
     return ToolResult({"macs": macs}, macs)
 
 

@@ -1,4 +1,4 @@
-"""States of the process around torch: streams, handlers, settings, files; imports no torch."""
+"""Readers of the states of the process: streams, handlers, settings, files; imports no torch."""
 
 from __future__ import annotations
 
@@ -15,78 +15,78 @@ from pathlib import Path
 
 from flopaudit.audit.snapshot import (
     Facts,
-    Same,
-    Scene,
-    State,
+    Identity,
+    SnapshotContext,
+    StateReader,
 )
 from flopaudit.isolation.process_tree import children as child_processes
 
 _OF_SYS = ("stdin", "stdout", "stderr", "excepthook", "displayhook", "unraisablehook")
 
 
-def streams(scene: Scene) -> Facts:
-    """What sys prints and reads through, and hands exceptions to."""
-    del scene
-    found = {name: Same(getattr(sys, name)) for name in _OF_SYS}
-    return {**found, "trace": Same(sys.gettrace()), "profile": Same(sys.getprofile())}
+def streams(context: SnapshotContext) -> Facts:
+    """Return the streams and hooks of sys."""
+    del context
+    found = {name: Identity(getattr(sys, name)) for name in _OF_SYS}
+    return {**found, "trace": Identity(sys.gettrace()), "profile": Identity(sys.getprofile())}
 
 
-def signals(scene: Scene) -> Facts:
-    """Who handles each signal."""
-    del scene
+def signals(context: SnapshotContext) -> Facts:
+    """Return the handler of each signal."""
+    del context
     return {
-        number.name: Same(signal.getsignal(number))
+        number.name: Identity(signal.getsignal(number))
         for number in signal.valid_signals()
         if isinstance(number, signal.Signals)
     }
 
 
-def logging_setup(scene: Scene) -> Facts:
-    """The level and handlers of the root logger, and what is disabled for all."""
-    del scene
+def logging_setup(context: SnapshotContext) -> Facts:
+    """Return the level and handlers of the root logger, and the level disabled for all loggers."""
+    del context
     root = logging.getLogger()
     return {
         "level": logging.getLevelName(root.level),
         "disabled": logging.getLevelName(root.manager.disable),
-        "class of loggers": Same(logging.getLoggerClass()),
-        **{f"handler {handler}": Same(handler) for handler in root.handlers},
+        "class of loggers": Identity(logging.getLoggerClass()),
+        **{f"handler {handler}": Identity(handler) for handler in root.handlers},
     }
 
 
-def warning_filters(scene: Scene) -> Facts:
-    """The filters of warnings, and what shows a warning."""
-    del scene
+def warning_filters(context: SnapshotContext) -> Facts:
+    """Return the filters of warnings, and the function that shows a warning."""
+    del context
     filters = {" ".join(map(_text, entry[:4])): "" for entry in warnings.filters}
-    return {**filters, "showwarning": Same(warnings.showwarning)}
+    return {**filters, "showwarning": Identity(warnings.showwarning)}
 
 
 def _text(part: object) -> str:
-    """One part of a filter: a word, a class or a pattern."""
+    """Return one part of a filter as text: a word, a class or a pattern."""
     return str(getattr(part, "pattern", getattr(part, "__name__", part)))
 
 
-def environ(scene: Scene) -> Facts:
-    """The variables of the environment."""
-    del scene
+def environ(context: SnapshotContext) -> Facts:
+    """Return the environment variables."""
+    del context
     return dict(os.environ)
 
 
-def path(scene: Scene) -> Facts:
-    """Where modules are looked for."""
-    del scene
-    finders = {f"finder {finder!r:.60}": Same(finder) for finder in sys.meta_path}
+def path(context: SnapshotContext) -> Facts:
+    """Return the entries of sys.path and sys.meta_path."""
+    del context
+    finders = {f"finder {finder!r:.60}": Identity(finder) for finder in sys.meta_path}
     return {**dict.fromkeys(sys.path, ""), **finders}
 
 
-def directory(scene: Scene) -> Facts:
-    """Where the process is."""
+def directory(context: SnapshotContext) -> Facts:
+    """Return the current directory."""
     here = Path.cwd()
-    return {"directory": "as before" if here == scene.home else str(here)}
+    return {"directory": "as before" if here == context.home else str(here)}
 
 
-def interpreter(scene: Scene) -> Facts:
-    """Settings of Python itself."""
-    del scene
+def interpreter(context: SnapshotContext) -> Facts:
+    """Return the settings of the interpreter."""
+    del context
     return {
         "recursion limit": sys.getrecursionlimit(),
         "switch interval": sys.getswitchinterval(),
@@ -102,21 +102,21 @@ def _umask() -> str:
     return oct(mask)
 
 
-def children(scene: Scene) -> Facts:
-    """The child processes that have not been waited for."""
-    del scene
+def children(context: SnapshotContext) -> Facts:
+    """Return the child processes that have not been waited for."""
+    del context
     return {f"process {pid}": "" for pid in child_processes()}
 
 
-def threads(scene: Scene) -> Facts:
-    """The threads of Python that are alive, daemons too."""
-    del scene
-    return {f"{thread.name}": Same(thread) for thread in threading.enumerate()}
+def threads(context: SnapshotContext) -> Facts:
+    """Return the living threads of Python, daemons included."""
+    del context
+    return {f"{thread.name}": Identity(thread) for thread in threading.enumerate()}
 
 
-def descriptors(scene: Scene) -> Facts:
-    """The open file descriptors, and what they are of."""
-    del scene
+def descriptors(context: SnapshotContext) -> Facts:
+    """Return the open file descriptors and the files they refer to."""
+    del context
     return {name: where for name, where in _descriptors() if where}
 
 
@@ -126,39 +126,39 @@ def _descriptors() -> Iterator[tuple[str, str]]:
         try:
             os.fstat(int(name))
         except OSError:
-            continue  # which is closed by now
+            continue  # the descriptor of this listing, closed by now
         yield f"descriptor {name}", str(link.readlink()) if link.is_symlink() else "open"
 
 
-def files(scene: Scene) -> Facts:
-    """The files in the directory the tool was called in."""
-    return {str(file.relative_to(scene.home)): "" for file in scene.home.rglob("*")}
+def files(context: SnapshotContext) -> Facts:
+    """Return the files in the directory in which the tool was called."""
+    return {str(file.relative_to(context.home)): "" for file in context.home.rglob("*")}
 
 
-def printed(scene: Scene) -> Facts:
-    """The lines on standard output and standard error."""
+def printed(context: SnapshotContext) -> Facts:
+    """Return the lines on standard output and standard error."""
     for stream in (sys.stdout, sys.stderr):
         if not getattr(stream, "closed", True):
             stream.flush()
     return {
         f"{name} {number}": repr(line[:80])
-        for name, file in zip(("stdout", "stderr"), scene.printed, strict=True)
+        for name, file in zip(("stdout", "stderr"), context.printed, strict=True)
         for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1)
     }
 
 
-STATES: dict[str, State] = {
-    "streams": State(streams),
-    "signals": State(signals),
-    "logging": State(logging_setup),
-    "warnings": State(warning_filters),
-    "environ": State(environ),
-    "path": State(path),
-    "directory": State(directory),
-    "interpreter": State(interpreter),
-    "children": State(children),
-    "threads": State(threads),
-    "descriptors": State(descriptors),
-    "files": State(files),
-    "printed": State(printed),
+STATES: dict[str, StateReader] = {
+    "streams": StateReader(streams),
+    "signals": StateReader(signals),
+    "logging": StateReader(logging_setup),
+    "warnings": StateReader(warning_filters),
+    "environ": StateReader(environ),
+    "path": StateReader(path),
+    "directory": StateReader(directory),
+    "interpreter": StateReader(interpreter),
+    "children": StateReader(children),
+    "threads": StateReader(threads),
+    "descriptors": StateReader(descriptors),
+    "files": StateReader(files),
+    "printed": StateReader(printed),
 }

@@ -1,7 +1,7 @@
-"""Facts about a process at one time come in, what differs between two times goes out.
+"""Snapshots of the states of a process, and the differences between two of them.
 
-A state is a mapping of names to facts, each compared with `==`; `Same` makes a fact of an object
-that is to be the very same.
+A state is a mapping of names to facts, which are compared with `==`. `Identity` makes a fact of an
+object that must remain the same object.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     import torch
 
 NAMED = 3
-"""How many of the names that differ are given."""
+"""The number of differing names that a detail lists."""
 
 Facts = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What is looked at.
+class SnapshotContext:
+    """The model and the places that snapshots look at.
 
     Attributes:
-        model: the one the tool is called on.
+        model: the model that the tool is called on.
         home: the current directory, empty before the call.
-        printed: the files that standard output and error go to.
+        printed: the files that receive standard output and standard error.
     """
 
     model: torch.nn.Module
@@ -38,26 +38,26 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class State:
-    """One state: how its facts are read.
+class StateReader:
+    """The reader of one state.
 
     Attributes:
-        facts: reads them.
-        owner: whose a name is: names are compared only if something of that owner was there
-            before, where what is new is another state's; None to compare all.
+        facts: reads the facts.
+        owner: gives the owner of a name; names are compared only if their owner had a name before
+            the call, for states where new owners belong to another state; None to compare all.
     """
 
-    facts: Callable[[Scene], Facts]
+    facts: Callable[[SnapshotContext], Facts]
     owner: Callable[[str], str] | None = None
 
 
-def itself(name: str) -> str:
-    """For a state that compares only the names that were there before."""
+def by_own_name(name: str) -> str:
+    """Return the name, as the owner in a state that compares only the names from before."""
     return name
 
 
-class Same:
-    """An object as a fact: equal only to itself; it is kept alive, so that its id stays its own."""
+class Identity:
+    """An object as a fact, equal only to itself; kept alive so that its id stays unique."""
 
     __slots__ = ("held",)
 
@@ -65,7 +65,7 @@ class Same:
         self.held = held
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.held is other.held
+        return isinstance(other, Identity) and self.held is other.held
 
     def __hash__(self) -> int:
         return id(self.held)
@@ -75,8 +75,8 @@ class Same:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One check: what was before and what after, and in how many places they differ."""
+class Comparison:
+    """The result of one check: the state before and after, and the number of differences."""
 
     check: str
     before: str
@@ -85,22 +85,22 @@ class Compared:
     detail: str = ""
 
 
-def take(states: Mapping[str, State], scene: Scene) -> dict[str, Facts]:
-    """The facts of each state; where they cannot be read, that is the fact."""
-    return {name: _read(state, scene) for name, state in states.items()}
+def take(states: Mapping[str, StateReader], context: SnapshotContext) -> dict[str, Facts]:
+    """Read the facts of each state; a state that cannot be read has its error as the only fact."""
+    return {name: _read(state, context) for name, state in states.items()}
 
 
-def _read(state: State, scene: Scene) -> Facts:
+def _read(state: StateReader, context: SnapshotContext) -> Facts:
     try:
-        return dict(state.facts(scene))
-    except Exception as error:  # noqa: BLE001 - a tool may have broken what it is read by
+        return dict(state.facts(context))
+    except Exception as error:  # noqa: BLE001 - a tool may have broken the functions that read it
         return {"reading it": f"raises {one_line(error)}"}
 
 
 def compare(
-    states: Mapping[str, State], before: Mapping[str, Facts], after: Mapping[str, Facts]
-) -> Iterator[Compared]:
-    """Each state at two times."""
+    states: Mapping[str, StateReader], before: Mapping[str, Facts], after: Mapping[str, Facts]
+) -> Iterator[Comparison]:
+    """Compare each state before and after."""
     for name, state in states.items():
         old, new = before[name], after[name]
         if state.owner:
@@ -109,8 +109,8 @@ def compare(
         yield difference(name, old, new)
 
 
-def difference(check: str, old: Facts, new: Facts) -> Compared:
-    """Names that came, went, or have another fact."""
+def difference(check: str, old: Facts, new: Facts) -> Comparison:
+    """Compare two states by name: names added, names removed, and names with another fact."""
     found = [
         *(f"+{key}{_of(new[key])}" for key in new if key not in old),
         *(f"-{key}{_of(old[key])}" for key in old if key not in new),
@@ -118,11 +118,11 @@ def difference(check: str, old: Facts, new: Facts) -> Compared:
     ]
     texts = (_brief(old), _brief(new), listed(found))
     before, after, detail = map(portable, texts)
-    return Compared(check, before, after, len(found), detail)
+    return Comparison(check, before, after, len(found), detail)
 
 
 def listed(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Join the first few names, and say how many more there are."""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
@@ -136,6 +136,6 @@ def _of(fact: object) -> str:
 
 
 def _brief(facts: Facts) -> str:
-    """The fact itself where there is one that has a text, otherwise how many there are."""
+    """Return the only fact as text if it has one, otherwise the number of facts."""
     only = next(iter(facts.values())) if len(facts) == 1 else ""
     return str(only) or f"{len(facts):,}"

@@ -1,4 +1,4 @@
-"""States of torch in a process: what of it is patched, and how its switches are set."""
+"""Readers of the states of torch in a process: its functions and classes, modes and settings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 
 from flopaudit.audit.snapshot import (
     Facts,
-    Same,
-    Scene,
-    State,
-    itself,
+    Identity,
+    SnapshotContext,
+    StateReader,
+    by_own_name,
 )
 
 _PACKAGES = frozenset({"torch", "torchvision", "numpy", "builtins"})
@@ -29,11 +29,11 @@ _CHANGING = frozenset(
 """Attributes of classes that Python itself sets."""
 
 
-def functions(scene: Scene) -> Facts:
-    """Every function and class in every module of torch, torchvision, numpy and Python itself."""
-    del scene
+def functions(context: SnapshotContext) -> Facts:
+    """Return every function and class in the modules of torch, torchvision, numpy and Python."""
+    del context
     return {
-        f"{module.__name__}.{name}": Same(value)
+        f"{module.__name__}.{name}": Identity(value)
         for module in _namespaces()
         for name, value in list(vars(module).items())
         if callable(value) and not issubclass(type(value), ModuleType)
@@ -42,17 +42,17 @@ def functions(scene: Scene) -> Facts:
 
 def _namespaces() -> Iterator[ModuleType]:
     for name, module in list(sys.modules.items()):
-        # A namespace that answers for any name, such as torch.ops, is filled by being asked.
+        # A namespace that resolves any name, such as torch.ops, would be filled by reading it.
         if name.split(".", 1)[0] in _PACKAGES and type(module) is ModuleType:
             yield module
 
 
-def classes(scene: Scene) -> Facts:
-    """Every attribute of every class of modules there is, and of torch's tensors."""
-    del scene
+def classes(context: SnapshotContext) -> Facts:
+    """Return every attribute of every class of modules that exists, and of torch's tensors."""
+    del context
     owners = dict.fromkeys((torch.nn.Module, *_subclasses(torch.nn.Module), *_OWN_CLASSES))
     return {
-        f"{owner.__module__}.{owner.__qualname__}.{name}": Same(value)
+        f"{owner.__module__}.{owner.__qualname__}.{name}": Identity(value)
         for owner in owners
         for name, value in list(vars(owner).items())
         if name not in _CHANGING and callable(getattr(value, "__get__", value))
@@ -60,7 +60,7 @@ def classes(scene: Scene) -> Facts:
 
 
 def _class(attribute: str) -> str:
-    """The class of an attribute: those of classes that are made later are no patches."""
+    """Return the class of an attribute; a class that is made later is not patched."""
     return attribute.rpartition(".")[0]
 
 
@@ -71,29 +71,29 @@ def _subclasses(base: type) -> Iterator[type]:
         yield from _subclasses(each)
 
 
-def global_hooks(scene: Scene) -> Facts:
-    """Hooks that are registered for all modules."""
-    del scene
+def global_hooks(context: SnapshotContext) -> Facts:
+    """Return the hooks that are registered for all modules."""
+    del context
     return {
-        f"{name}[{number}]": Same(hook)
+        f"{name}[{number}]": Identity(hook)
         for name, hooks in vars(torch.nn.modules.module).items()
         if name.startswith("_global") and hasattr(hooks, "items")
         for number, hook in hooks.items()
     }
 
 
-def mode_stacks(scene: Scene) -> Facts:
-    """How many modes are on: those that see functions, and those that see operators."""
-    del scene
+def mode_stacks(context: SnapshotContext) -> Facts:
+    """Return the number of active function modes and dispatch modes."""
+    del context
     return {
         "functions": torch._C._len_torch_function_stack(),  # noqa: SLF001 - torch has no public name for it
         "operators": torch._C._len_torch_dispatch_stack(),  # noqa: SLF001 - the same
     }
 
 
-def grad_mode(scene: Scene) -> Facts:
-    """Whether autograd is on."""
-    del scene
+def grad_mode(context: SnapshotContext) -> Facts:
+    """Return the switches of autograd."""
+    del context
     return {
         "grad": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
@@ -101,21 +101,21 @@ def grad_mode(scene: Scene) -> Facts:
     }
 
 
-def dtype(scene: Scene) -> Facts:
-    """What floats are by default."""
-    del scene
+def dtype(context: SnapshotContext) -> Facts:
+    """Return the default dtype."""
+    del context
     return {"dtype": str(torch.get_default_dtype())}
 
 
-def device(scene: Scene) -> Facts:
-    """Where tensors are made by default."""
-    del scene
+def device(context: SnapshotContext) -> Facts:
+    """Return the default device."""
+    del context
     return {"device": str(torch.get_default_device())}
 
 
-def autocast(scene: Scene) -> Facts:
-    """Whether precision is lowered by itself, and to what."""
-    del scene
+def autocast(context: SnapshotContext) -> Facts:
+    """Return the switches of autocast and its dtype."""
+    del context
     return {
         "cpu": torch.is_autocast_enabled("cpu"),
         "cuda": torch.is_autocast_enabled("cuda"),
@@ -124,9 +124,9 @@ def autocast(scene: Scene) -> Facts:
     }
 
 
-def backends(scene: Scene) -> Facts:
-    """Flags of determinism and of the ways torch computes in."""
-    del scene
+def backends(context: SnapshotContext) -> Facts:
+    """Return the flags of determinism and of torch's backends."""
+    del context
     return {
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warn only": torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -140,18 +140,18 @@ def backends(scene: Scene) -> Facts:
     }
 
 
-def torch_threads(scene: Scene) -> Facts:
-    """How many threads torch computes on."""
-    del scene
+def torch_threads(context: SnapshotContext) -> Facts:
+    """Return the number of threads that torch uses."""
+    del context
     return {"threads": str(torch.get_num_threads())}
 
 
-def random(scene: Scene) -> Facts:
-    """The state of each generator of random numbers."""
-    del scene
+def random(context: SnapshotContext) -> Facts:
+    """Return a hash of the state of each random number generator."""
+    del context
     drawn: dict[str, Any] = {
         "torch": torch.get_rng_state().tolist(),
-        "numpy": np.random.get_state(legacy=True)[1:3],  # type: ignore[index] # noqa: NPY002 - the old interface is what users draw from
+        "numpy": np.random.get_state(legacy=True)[1:3],  # type: ignore[index] # noqa: NPY002 - users draw from the old interface
         "python": python_random.getstate(),
     }
     return {
@@ -160,16 +160,16 @@ def random(scene: Scene) -> Facts:
     }
 
 
-STATES: dict[str, State] = {
-    "functions": State(functions, itself),
-    "classes": State(classes, _class),
-    "global_hooks": State(global_hooks),
-    "mode_stacks": State(mode_stacks),
-    "grad_mode": State(grad_mode),
-    "dtype": State(dtype),
-    "device": State(device),
-    "autocast": State(autocast),
-    "backends": State(backends),
-    "torch_threads": State(torch_threads),
-    "random": State(random),
+STATES: dict[str, StateReader] = {
+    "functions": StateReader(functions, by_own_name),
+    "classes": StateReader(classes, _class),
+    "global_hooks": StateReader(global_hooks),
+    "mode_stacks": StateReader(mode_stacks),
+    "grad_mode": StateReader(grad_mode),
+    "dtype": StateReader(dtype),
+    "device": StateReader(device),
+    "autocast": StateReader(autocast),
+    "backends": StateReader(backends),
+    "torch_threads": StateReader(torch_threads),
+    "random": StateReader(random),
 }

@@ -1,7 +1,7 @@
-"""What runs inside a cell that audits: a tool and a model come in, what the call left goes out.
+"""The audit of one call in a worker process: take snapshots around it, and repeat trials after it.
 
-The order: the tool is imported; what can be done is tried; a snapshot; the call; a snapshot; what
-can be done is tried again. For the task `import` it is the import that stands in the call's place.
+The order: the tool is imported; the trials are made; a snapshot; the call; a snapshot; the trials
+are made again. Under the condition `import`, the import takes the place of the call.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from flopaudit.audit import (
     trials,
 )
 from flopaudit.audit.cases import IMPORT, OTHERS, TASK
-from flopaudit.audit.effects import MEANWHILE
+from flopaudit.audit.effects import DURING_CALL
 from flopaudit.audit.forked_trials import FAILS
-from flopaudit.audit.snapshot import Compared, Facts, Scene
-from flopaudit.audit.tool_answers import RAISED, tool_answer
+from flopaudit.audit.snapshot import Comparison, Facts, SnapshotContext
+from flopaudit.audit.tool_calls import RAISED, call_tool
 from flopaudit.audit.trials import (
     OF_OTHERS,
     OF_TOOL,
     OF_TOOLS,
     TRIALS,
-    Ground,
+    TrialContext,
 )
 from flopaudit.core.text import one_line, portable
 from flopaudit.isolation import tasks
@@ -56,51 +56,53 @@ IMPORTED = "imported"
 STATES = {**model_state.STATES, **torch_state.STATES, **process_state.STATES}
 
 
-def _unsaid(_subject: LoadedModel) -> str:
+def _call_nothing(_loaded: LoadedModel) -> str:
     return ""
 
 
 @dataclass(frozen=True)
-class Act:
-    """What is audited.
+class Action:
+    """The action that is audited: the call of a tool, or its import.
 
     Attributes:
-        do: does it, and says what came of it.
-        checks: of this act alone, from what came of the model by itself and what of the act.
-        say: calls the tool on a subject.
-        of_tool: the trials that call the tool.
+        perform: performs it and returns its result as text.
+        checks: makes the checks of this action alone, given the result of the model's own forward
+            pass and that of the action.
+        call_tool: calls the tool on a model.
+        tool_trials: the names of the trials that call the tool.
     """
 
-    do: Callable[[], str]
-    checks: Callable[[str, str], Iterable[Compared]]
-    say: Callable[[LoadedModel], str] = _unsaid
-    of_tool: tuple[str, ...] = ()
+    perform: Callable[[], str]
+    checks: Callable[[str, str], Iterable[Comparison]]
+    call_tool: Callable[[LoadedModel], str] = _call_nothing
+    tool_trials: tuple[str, ...] = ()
 
 
 def run(assignment: Assignment) -> Outcome:
     """Audit one call, or one import, under a condition of `cases.CONDITIONS`."""
     tool, site, condition = assignment.tool, assignment.site, assignment.condition
-    subject = assignment.loaded
+    loaded = assignment.loaded
     if site:
         sys.path.insert(0, site)
     known = own_counter.TOOL if tool == REFERENCE else find(tool)
     if condition == IMPORT:
-        checks = partial(_of_import, known, site)
-        return _audited(Act(lambda: _import(known), lambda _alone, text: checks(text)), subject)
+        checks = partial(_import_checks, known, site)
+        action = Action(lambda: _import(known), lambda _forward, text: checks(text))
+        return _audit(action, loaded)
     try:
         load(known.package, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
         return failed("unavailable", f"cannot import {known.package}: {one_line(error)}")
-    subject = placed(subject, condition)
-    say = partial(tool_answer, known, assignment.variant)
+    loaded = in_condition(loaded, condition)
+    call = partial(call_tool, known, assignment.variant)
     if condition == OTHERS:
-        return _beside(lambda: say(subject), subject)
-    return _audited(Act(lambda: say(subject), _of_call, say, OF_TOOL), subject)
+        return _audit_other_tools(lambda: call(loaded), loaded)
+    return _audit(Action(lambda: call(loaded), _call_checks, call, OF_TOOL), loaded)
 
 
-def placed(subject: LoadedModel, condition: str) -> LoadedModel:
-    """The subject as a condition of `cases.CONDITIONS` has it."""
-    model, inputs, kwargs = subject.model, subject.inputs, subject.kwargs
+def in_condition(loaded: LoadedModel, condition: str) -> LoadedModel:
+    """Put a model into a condition of `cases.CONDITIONS`."""
+    model, inputs, kwargs = loaded.model, loaded.inputs, loaded.kwargs
     if condition == "train":
         model.train()
     elif condition == "mixed":
@@ -123,46 +125,46 @@ def _import(tool: Tool) -> str:
     return IMPORTED
 
 
-def _audited(act: Act, subject: LoadedModel) -> Outcome:
-    """Everything before and after an act, compared."""
-    ground = Ground(subject, _copied(subject), act.say)
-    first = [name for name in TRIALS if name not in OF_TOOLS or name in act.of_tool[:1]]
-    tried = trials.attempts(ground, first)
-    with _place() as (home, printed):
-        scene = Scene(subject.model, home, printed)
+def _audit(action: Action, loaded: LoadedModel) -> Outcome:
+    """Compare snapshots and trials from before and after an action."""
+    trial_context = TrialContext(loaded, _copied(loaded), action.call_tool)
+    first = [name for name in TRIALS if name not in OF_TOOLS or name in action.tool_trials[:1]]
+    tried = trials.try_all(trial_context, first)
+    with _empty_directory() as (home, printed):
+        context = SnapshotContext(loaded.model, home, printed)
         trials.seed()
-        before = snapshot.take(STATES, scene)
-        with _watching(scene) as seen:
-            text = act.do()
-        after = snapshot.take(STATES, scene)
-    tried |= dict.fromkeys(act.of_tool[1:], text)
-    again = trials.attempts(ground, [*first, *act.of_tool[1:]])
+        before = snapshot.take(STATES, context)
+        with _watching(context) as seen:
+            text = action.perform()
+        after = snapshot.take(STATES, context)
+    tried |= dict.fromkeys(action.tool_trials[1:], text)
+    again = trials.try_all(trial_context, [*first, *action.tool_trials[1:]])
     checks = [
-        *act.checks(tried["forward"], text),
+        *action.checks(tried["forward"], text),
         *trials.compare(tried, again),
         *snapshot.compare(STATES, before, after),
-        *_meanwhile(before, seen),
+        *_during_call(before, seen),
     ]
     return _outcome(text, checks)
 
 
-def _beside(call: Callable[[], str], subject: LoadedModel) -> Outcome:
-    """What the other tools say before a call and after it, and nothing else."""
-    ground = Ground(subject, None, _unsaid)
-    before = trials.attempts(ground, OF_OTHERS)
-    with _place():
+def _audit_other_tools(call: Callable[[], str], loaded: LoadedModel) -> Outcome:
+    """Compare what the other tools return before and after a call, and nothing else."""
+    context = TrialContext(loaded, None, _call_nothing)
+    before = trials.try_all(context, OF_OTHERS)
+    with _empty_directory():
         trials.seed()
         text = call()
-    compared = trials.compare(before, trials.attempts(ground, OF_OTHERS))
+    compared = trials.compare(before, trials.try_all(context, OF_OTHERS))
     return _outcome(text, [each for each in compared if each.check in OF_OTHERS])
 
 
-def _outcome(text: str, checks: Iterable[Compared]) -> Outcome:
+def _outcome(text: str, checks: Iterable[Comparison]) -> Outcome:
     return Outcome(Audited(_when(text), tuple(Check(**vars(check)) for check in checks)))
 
 
 def _when(text: str) -> When:
-    """After what a snapshot was taken."""
+    """Return what came before the second snapshot, given the action's result."""
     if text == IMPORTED or text.startswith(FAILS):
         return "import"
     if text.startswith("unsupported"):
@@ -170,64 +172,68 @@ def _when(text: str) -> When:
     return "success" if text.startswith("counted") else "raise"
 
 
-def _of_import(tool: Tool, site: str | None, text: str) -> Iterator[Compared]:
-    """Whether a tool can be imported, and whether what is imported is its own."""
+def _import_checks(tool: Tool, site: str | None, text: str) -> Iterator[Comparison]:
+    """Check that a tool can be imported, and that the imported files are its own."""
     failed = text.removeprefix(FAILS) if text != IMPORTED else ""
-    yield Compared("import", "", text, int(bool(failed)), failed)
-    whose = versions.overwritten(tool.distribution, tool.package, Path(site) if site else None)
-    own_counter = dict.fromkeys(whose, tool.distribution)
+    yield Comparison("import", "", text, int(bool(failed)), failed)
+    owners = versions.overwritten(tool.distribution, tool.package, Path(site) if site else None)
+    expected = dict.fromkeys(owners, tool.distribution)
     yield snapshot.difference(
-        "installed", own_counter, {file: name or "?" for file, name in whose.items()}
+        "installed", expected, {file: owner or "?" for file, owner in owners.items()}
     )
 
 
-def _of_call(alone: str, text: str) -> Iterator[Compared]:
-    """Whether a tool raises by itself, and whether it passes on that the model raises."""
-    before = alone if alone.startswith(FAILS) else "the model runs"
-    fails, raised = alone.startswith(FAILS), text.startswith(RAISED)
-    yield Compared(
+def _call_checks(forward: str, text: str) -> Iterator[Comparison]:
+    """Check whether a tool raises by itself, and whether it passes on what the model raises."""
+    model_fails, raised = forward.startswith(FAILS), text.startswith(RAISED)
+    before = forward if model_fails else "the model runs"
+    yield Comparison(
         "raises",
         before,
         text,
-        int(raised and not fails),
-        "" if fails else text.removeprefix(RAISED),
+        int(raised and not model_fails),
+        "" if model_fails else text.removeprefix(RAISED),
     )
-    kept = not fails or raised or text.startswith("unsupported")
-    detail = "" if kept else f"the model {before}, and the tool {text}"
-    yield Compared("call", before, text, int(not kept), detail)
+    passed_on = not model_fails or raised or text.startswith("unsupported")
+    detail = "" if passed_on else f"the model {before}, and the tool {text}"
+    yield Comparison("call", before, text, int(not passed_on), detail)
 
 
 @contextmanager
-def _watching(scene: Scene) -> Iterator[list[dict[str, Facts]]]:
-    """What is seen by a model that looks about itself while it runs."""
+def _watching(context: SnapshotContext) -> Iterator[list[dict[str, Facts]]]:
+    """Collect the snapshots that a `Watched` model takes while it runs."""
     seen: list[dict[str, Facts]] = []
-    states = {name: STATES[name] for name in MEANWHILE}
-    audit_models.WATCHERS.append(lambda: seen.append(snapshot.take(states, scene)))
+    states = {name: STATES[name] for name in DURING_CALL}
+    audit_models.WATCHERS.append(lambda: seen.append(snapshot.take(states, context)))
     try:
         yield seen
     finally:
         audit_models.WATCHERS.clear()
 
 
-def _meanwhile(before: dict[str, Facts], seen: list[dict[str, Facts]]) -> Iterator[Compared]:
-    """The most that was otherwise at any time."""
-    for name, check in MEANWHILE.items():
+def _during_call(before: dict[str, Facts], seen: list[dict[str, Facts]]) -> Iterator[Comparison]:
+    """Compare the state before the call with each one during it; keep the largest difference."""
+    for name, check in DURING_CALL.items():
         states = {name: STATES[name]}
         found = [each for at in seen for each in snapshot.compare(states, before, at)]
         if found:
             yield replace(max(found, key=lambda each: each.amount), check=check)
 
 
-def _copied(subject: LoadedModel) -> LoadedModel | None:
+def _copied(loaded: LoadedModel) -> LoadedModel | None:
     try:
-        return LoadedModel(copy.deepcopy(subject.model), subject.inputs, subject.kwargs)
-    except Exception:  # noqa: BLE001 - such a model is one of the cases, and the trial says so
+        return LoadedModel(copy.deepcopy(loaded.model), loaded.inputs, loaded.kwargs)
+    except Exception:  # noqa: BLE001 - such a model is one of the cases; the trial reports it
         return None
 
 
 @contextmanager
-def _place() -> Iterator[tuple[Path, tuple[Path, Path]]]:
-    """An empty directory to be in, and files for what is printed; all taken back at the end."""
+def _empty_directory() -> Iterator[tuple[Path, tuple[Path, Path]]]:
+    """Work in an empty directory with standard output and error in files; restore both at the end.
+
+    Yields:
+        The directory, and the files of standard output and standard error.
+    """
     old = Path.cwd()
     root = Path(tempfile.mkdtemp(prefix="flopaudit-"))
     home, printed = root / "home", (root / "stdout", root / "stderr")

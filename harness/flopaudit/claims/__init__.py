@@ -1,5 +1,5 @@
-"""Claims: which interpretation of a model gives a number that was published.
+"""Claims: which interpretations of a model give a number that was published.
 
-In: a printed number and a model. Out: conventions, inputs and variants that give it, ranked, and
-how many random numbers would have been explained as well.
+In: a printed number and a model. Out: the conventions, inputs, model variants or tools that give
+the number, ranked, and the share of random numbers that would have been explained as well.
 """

@@ -1,8 +1,8 @@
-"""A ledger comes in, the numbers that may be read from it go out, each with what it supposes.
+"""The interpretations of one count of a model: every number that may be derived from its ledger.
 
-A setting is what was counted: the model as it is, at another size, with another stride. For each,
-all readings of `_bases`, `_sums`, `_derived` and `_params` are worked out; what the suppositions
-cost in bits adds up. Pure data; what tools measured is a reading too.
+A `CountedVariant` is one count: of the model as it is, at another input size, with another stride.
+Each of its interpretations makes assumptions, for example that biases are counted, and the costs of
+all assumptions add up. The number of a tool is an interpretation too. Pure data.
 """
 
 from __future__ import annotations
@@ -33,41 +33,41 @@ from flopaudit.reference.ledger import (
     OperatorRow,
 )
 
-MOST_BITS = 10.0
-"""Readings that suppose more are not looked at."""
-TOOL_BITS = 2.5
-"""That a number is a certain tool's: one of about six."""
+MOST_COST = 10.0
+"""Interpretations with a higher cost are left out."""
+TOOL_COST = 2.5
+"""The cost of assuming that a number is that of a certain tool, one of about six."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One count of the model.
+class CountedVariant:
+    """One count of a variant of the model.
 
     Attributes:
-        name: what differs from the usual, "" for nothing.
-        bits: what that costs.
-        ledger: what was counted.
-        where: on which input, in which mode.
+        name: the difference from the usual count; "" for none.
+        cost: the cost of assuming that difference.
+        ledger: the reference's result.
+        where: the input that was counted on.
     """
 
     name: str
-    bits: float
+    cost: float
     ledger: Ledger
     where: str
 
 
 @dataclass(frozen=True)
 class _Base:
-    """Products that may be counted, and which rows they are taken from."""
+    """The products that may be counted, and the rows that they are taken from."""
 
     name: str
-    bits: float
+    cost: float
     products: tuple[str, ...] = PRODUCTS
     rows: Callable[[OperatorRow], bool] = lambda _: True
 
 
 def _in_layer(row: OperatorRow) -> bool:
-    """Whether a row ran in a layer's own module, as hooks on layers see it."""
+    """Whether a row ran in the module of a layer, where hooks on layers see it."""
     return row.kind not in PRODUCTS or row.type.startswith(("Conv", "Linear", "LSTM", "GRU", "RNN"))
 
 
@@ -82,14 +82,14 @@ _UNITS: tuple[tuple[Unit, str, int], ...] = (("MAC", "macs", 1), ("FLOP", "flops
 
 @dataclass(frozen=True)
 class _Part:
-    """Something that may be counted beside the products, and by which custom."""
+    """Operations that may be counted in addition to the products, by one convention."""
 
     name: str
-    bits: float
+    cost: float
     of: Callable[[OperatorRow], int]
 
 
-def _of(kind: str, measure: Callable[[OperatorRow], int]) -> Callable[[OperatorRow], int]:
+def _of_kind(kind: str, measure: Callable[[OperatorRow], int]) -> Callable[[OperatorRow], int]:
     return lambda row: measure(row) if row.kind == kind else 0
 
 
@@ -105,100 +105,102 @@ def _inputs(row: OperatorRow) -> int:
     return prod(row.inputs[0]) if row.inputs else 0
 
 
-# A part costs a bit, by another custom than the reference's one more; each slot holds one of them.
-_SLOTS: tuple[tuple[_Part, ...], ...] = (
+# A part has cost 1, or 2 if it is not counted as the reference does; one of each group is chosen.
+_PART_GROUPS: tuple[tuple[_Part, ...], ...] = (
     (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCTS else 0),),
     (
-        _Part("norm", 1, _of(NORM, _others)),
-        _Part("norm at 2 an element", 1, _of(NORM, lambda row: 2 * _outputs(row))),
-        _Part("norm at 4 an element", 2, _of(NORM, lambda row: 4 * _outputs(row))),
-        _Part("norm at 1 an element", 2, _of(NORM, _outputs)),
+        _Part("norm", 1, _of_kind(NORM, _others)),
+        _Part("norm at 2 per element", 1, _of_kind(NORM, lambda row: 2 * _outputs(row))),
+        _Part("norm at 4 per element", 2, _of_kind(NORM, lambda row: 4 * _outputs(row))),
+        _Part("norm at 1 per element", 2, _of_kind(NORM, _outputs)),
     ),
     (
-        _Part("activation", 1, _of(ACTIVATION, _others)),
-        _Part("activation at 1 an element", 2, _of(ACTIVATION, _outputs)),
+        _Part("activation", 1, _of_kind(ACTIVATION, _others)),
+        _Part("activation at 1 per element", 2, _of_kind(ACTIVATION, _outputs)),
     ),
     (
-        _Part("pooling", 1, _of(POOLING, _others)),
-        _Part("pooling at 1 an input", 2, _of(POOLING, _inputs)),
+        _Part("pooling", 1, _of_kind(POOLING, _others)),
+        _Part("pooling at 1 per input", 2, _of_kind(POOLING, _inputs)),
     ),
-    (_Part("elementwise", 1, _of(ELEMENTWISE, _others)),),
+    (_Part("elementwise", 1, _of_kind(ELEMENTWISE, _others)),),
 )
-FIRST_PART_BITS = 1.0
-"""That anything at all is counted beside the products."""
+FIRST_PART_COST = 1.0
+"""The cost of assuming that anything is counted in addition to the products."""
 
 
-def interpretations_of(setting: Setting) -> Iterator[Interpretation]:
-    """All numbers that may be read from one count, the simplest first."""
-    yield from _within(_operations(setting.ledger), setting)
-    yield from _within(_params(setting.ledger), setting)
+def interpretations_of(counted: CountedVariant) -> Iterator[Interpretation]:
+    """Yield all interpretations of one count, the cheapest first."""
+    yield from _at_cost(_operations(counted.ledger), counted)
+    yield from _at_cost(_params(counted.ledger), counted)
 
 
-def _within(readings: Iterable[Interpretation], setting: Setting) -> Iterator[Interpretation]:
-    for reading in sorted(readings, key=lambda each: each.bits):
-        bits = reading.bits + setting.bits
-        if bits <= MOST_BITS:
-            name = ", ".join(filter(None, (reading.name, setting.name)))
-            yield replace(reading, name=name, bits=bits, where=setting.where)
+def _at_cost(
+    interpretations: Iterable[Interpretation], counted: CountedVariant
+) -> Iterator[Interpretation]:
+    for interpretation in sorted(interpretations, key=lambda each: each.cost):
+        cost = interpretation.cost + counted.cost
+        if cost <= MOST_COST:
+            name = ", ".join(filter(None, (interpretation.name, counted.name)))
+            yield replace(interpretation, name=name, cost=cost, where=counted.where)
 
 
 def reported_by(
     names: tuple[str, str, str], count: int | None, unit: str, params: int | None
 ) -> Iterator[Interpretation]:
-    """What a tool says, as readings.
+    """Yield the numbers of a tool as interpretations.
 
     Args:
         names: tool, variant and version.
-        count: in the unit; None where it says nothing.
+        count: the tool's count in its unit, or None.
         unit: MAC or FLOP.
-        params: likewise.
+        params: the tool's number of parameters, or None.
     """
     tool, variant, version = names
-    column = f"{tool} {variant}".strip()
-    said: tuple[tuple[int | None, Unit], ...] = (
+    tool_variant = f"{tool} {variant}".strip()
+    reported: tuple[tuple[int | None, Unit], ...] = (
         (count, "FLOP" if unit == "FLOP" else "MAC"),
         (params, "param"),
     )
-    for value, of in said:
+    for value, of in reported:
         if value:
-            where = f"{column} {version}".strip()
-            yield Interpretation(f"what {column} says", value, of, TOOL_BITS, where, tool)
+            where = f"{tool_variant} {version}".strip()
+            yield Interpretation(f"total of {tool_variant}", value, of, TOOL_COST, where, tool)
 
 
 def _operations(ledger: Ledger) -> Iterator[Interpretation]:
     yield from _sums(ledger)
     everything = ledger.flops_all
     yield Interpretation("flops-all", everything, "FLOP", 2)
-    yield from _customs(ledger)
+    yield from _other_conventions(ledger)
     yield from _derived(ledger)
 
 
 def _sums(ledger: Ledger) -> Iterator[Interpretation]:
-    """Products of some kinds, with some of the parts added."""
-    amounts = [[(part, sum(map(part.of, ledger.rows))) for part in slot] for slot in _SLOTS]
+    """Yield the products of some kinds, with some of the parts added."""
+    amounts = [[(part, sum(map(part.of, ledger.rows))) for part in group] for group in _PART_GROUPS]
     for base in _BASES:
         rows = [row for row in ledger.rows if base.rows(row)]
         macs = sum(row.work.macs for row in rows if row.kind in base.products)
         bias = sum(row.work.bias_adds for row in rows if row.kind in base.products)
-        slots = [[(part, bias) for part, _ in amounts[0]], *amounts[1:]]
-        for chosen in product(*([None, *slot] for slot in slots)):
+        groups = [[(part, bias) for part, _ in amounts[0]], *amounts[1:]]
+        for chosen in product(*([None, *group] for group in groups)):
             parts = [item for item in chosen if item and item[1]]
-            bits = base.bits + sum(part.bits for part, _ in parts)
-            bits += FIRST_PART_BITS if parts else 0
+            cost = base.cost + sum(part.cost for part, _ in parts)
+            cost += FIRST_PART_COST if parts else 0
             added = "".join(f"+{part.name}" for part, _ in parts)
             for unit, name, mac in _UNITS:
                 value = mac * macs + sum(amount for _, amount in parts)
-                yield Interpretation(f"{name}{base.name}{added}", value, unit, bits)
+                yield Interpretation(f"{name}{base.name}{added}", value, unit, cost)
 
 
-_CUSTOMS = {
+_CONVENTIONS = {
     "causal-half": "causal attention counted by half",
     "transposed-by-output": "transposed convolutions counted from the output",
 }
 
 
-def _customs(ledger: Ledger) -> Iterator[Interpretation]:
-    for custom, meaning in _CUSTOMS.items():
+def _other_conventions(ledger: Ledger) -> Iterator[Interpretation]:
+    for custom, meaning in _CONVENTIONS.items():
         for unit, name, mac in _UNITS:
             value = ledger.read(Convention(name, meaning, mac, customs=(custom,)))
             yield Interpretation(f"{name}, {meaning}", value, unit, 2)
@@ -209,11 +211,11 @@ _CLASSES = ((1001, 3.0), (10, 4.0), (100, 4.0), (21841, 4.0), (21843, 4.0))
 
 
 def _derived(ledger: Ledger) -> Iterator[Interpretation]:
-    """What follows from the products without another count."""
+    """Yield the numbers that follow from the products without another count."""
     macs = ledger.macs
     found: list[tuple[str, int, float]] = [("three times forward", 3 * macs, 4)]
     attention = sum(row.work.macs for row in ledger.rows if row.kind in {ATTENTION, MATMUL})
-    # As for a causal mask, which leaves about half; not exactly, unlike the custom by that name.
+    # As for a causal mask, which leaves about half; the convention `causal-half` is exact.
     found.append(("attention products counted by half", macs - attention // 2, 2))
     found += [(f"of a batch of {batch}", batch * macs, 5) for batch in _BATCHES]
     found += [
@@ -225,11 +227,11 @@ def _derived(ledger: Ledger) -> Iterator[Interpretation]:
     if last and classes and last.work.macs % classes == 0:
         each = last.work.macs // classes
         found += [
-            (f"with {number} classes", macs + (number - classes) * each, bits)
-            for number, bits in _CLASSES
+            (f"with {number} classes", macs + (number - classes) * each, cost)
+            for number, cost in _CLASSES
         ]
-    for (meaning, value, bits), (unit, name, mac) in product(found, _UNITS):
-        yield Interpretation(f"{name}, {meaning}", mac * value, unit, bits)
+    for (meaning, value, cost), (unit, name, mac) in product(found, _UNITS):
+        yield Interpretation(f"{name}, {meaning}", mac * value, unit, cost)
     positions = "parameters times output positions of convolutions"
     yield Interpretation(positions, _params_times_positions(ledger), "MAC", 5)
     drawing = ledger.read("flops+bias") + _drawing_the_weights(ledger)
@@ -251,7 +253,7 @@ def _channels(row: OperatorRow) -> int:
 
 
 def _head(ledger: Ledger) -> Iterator[tuple[str, str]]:
-    """The part of the model that the last product is in, if there is another before it."""
+    """Yield the part of the model with the last product, unless all products are in it."""
     last = _last_product(ledger)
     if last is None:
         return
@@ -266,7 +268,7 @@ def _under(rows: Iterable[OperatorRow], path: str) -> list[OperatorRow]:
 
 
 def _params_times_positions(ledger: Ledger) -> int:
-    """Each layer that ran: its parameters, for each position of a convolution's output."""
+    """Add up the parameters of each layer that ran, times its output positions if it convolves."""
     paths = [module.path for module in ledger.modules]
     inner = {path.rpartition(".")[0] for path in paths if path}
     positions: Counter[str] = Counter()
@@ -281,23 +283,24 @@ def _params_times_positions(ledger: Ledger) -> int:
 
 
 def _drawing_the_weights(ledger: Ledger) -> int:
-    """A uniform draw scales and shifts each value, and takes its range once for each tensor.
+    """Count the operations that draw all weights from a uniform distribution.
 
-    What a profile of a TensorFlow graph holds where the graph has its initialisers.
+    Each value is scaled and shifted, and the range is computed once for each tensor. The profile of
+    a TensorFlow graph includes them if the graph includes its initialisers.
     """
     weights = {row.path: row.inputs[1] for row in ledger.rows if row.kind in LAYERS}
     return sum(2 * prod(shape) + 1 for shape in weights.values())
 
 
 def _params(ledger: Ledger) -> Iterator[Interpretation]:
-    for name, value, bits in (
+    for name, value, cost in (
         ("params", ledger.params, 0.0),
         ("trainable params", ledger.trainable_params, 1.0),
         ("params and buffers", ledger.params + ledger.buffers, 2.0),
         ("params of what ran", _params_that_ran(ledger), 2.0),
         ("params without embeddings", _without(ledger, _is_embedding), 2.0),
     ):
-        yield Interpretation(name, value, "param", bits)
+        yield Interpretation(name, value, "param", cost)
     for path, name in _head(ledger):
         value = _without(ledger, lambda module: _is_in(module.path, path))  # noqa: B023 - used at once
         yield Interpretation(f"params, {name}", value, "param", 2)
@@ -305,9 +308,9 @@ def _params(ledger: Ledger) -> Iterator[Interpretation]:
     held = next((m.params for m in ledger.modules if last and m.path == last.path), 0)
     classes = _channels(last) if last else 0
     if classes and held % classes == 0:
-        for number, bits in _CLASSES:
+        for number, cost in _CLASSES:
             value = ledger.params + (number - classes) * (held // classes)
-            yield Interpretation(f"params, with {number} classes", value, "param", bits)
+            yield Interpretation(f"params, with {number} classes", value, "param", cost)
 
 
 def _without(ledger: Ledger, out: Callable[[ModuleEntry], bool]) -> int:
@@ -323,6 +326,6 @@ def _is_in(path: str, part: str) -> bool:
 
 
 def _params_that_ran(ledger: Ledger) -> int:
-    """Without the parts of the model, such as auxiliary heads, that were not called."""
+    """Count parameters without the parts that were not called, such as auxiliary heads."""
     idle = [m.path for m in ledger.modules if m.path and "." not in m.path and not m.calls]
     return _without(ledger, lambda module: any(_is_in(module.path, path) for path in idle))

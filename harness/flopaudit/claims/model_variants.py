@@ -1,8 +1,8 @@
-"""A model comes in, counts of it and of its known variants go out, the simplest first, when asked.
+"""Counts of a model and of its known variants, each made only when it is needed.
 
-An offer is a count not yet made, with what supposing it costs; so a search makes only those that
-its claims can bear. The variants are general: strides moved within blocks, auxiliary heads, another
-size of the input, a training step.
+A `PendingCount` is a count that has not been made yet, with the cost of its assumption, so that a
+search makes only the counts that can matter for its claims. The variants are general: strides moved
+within blocks, auxiliary heads, another input size, a training step.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from flopaudit.claims.interpretations import Setting
+from flopaudit.claims.interpretations import CountedVariant
 from flopaudit.core.specs import InputSpec, ModelSpec, parse_inputs
 from flopaudit.core.text import one_line
 from flopaudit.models import torchvision_zoo
@@ -25,13 +25,13 @@ from flopaudit.pipeline.count_model import CountOptions, count_model
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.reference.counter import count
 
-ONE_OF_BATCH_BITS = 1.0
-STRIDE_BITS = 1.0
-AUXILIARY_BITS = 2.0
-PUBLISHED_SIZE_BITS = 2.0
-TRAINING_BITS = 3.0
-USUAL_SIZE_BITS = 3.0
-OTHER_SIZE_BITS = 5.0
+ONE_OF_BATCH_COST = 1.0
+STRIDE_COST = 1.0
+AUXILIARY_COST = 2.0
+PUBLISHED_SIZE_COST = 2.0
+TRAINING_COST = 3.0
+USUAL_SIZE_COST = 3.0
+OTHER_SIZE_COST = 5.0
 
 USUAL_SIZES = (224, 256, 299, 384, 512)
 OTHER_SIZES = (
@@ -46,118 +46,123 @@ Shapes = tuple[InputSpec, ...]
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A count that can be made, and what it supposes, in bits; None where it does not exist."""
+class PendingCount:
+    """A count that can be made.
 
-    bits: float
-    count: Callable[[], Setting | None]
+    Attributes:
+        cost: the cost of assuming this variant.
+        count: makes the count; returns None if the variant does not exist.
+    """
+
+    cost: float
+    count: Callable[[], CountedVariant | None]
 
 
-class Variants:
-    """A model and its variants, counted when asked; `skipped` says what could not be, and why."""
+class VariantCounter:
+    """Counts a model and its variants; `skipped` has the variants that failed, with the reason."""
 
-    def __init__(self, subject: ModelRequest) -> None:
-        self.subject = subject
+    def __init__(self, request: ModelRequest) -> None:
+        self.request = request
         self.skipped: dict[str, str] = {}
-        self._shapes = parse_inputs(subject.inputs)
-        self._usual = count_model(subject, CountOptions(("macs",))).ledger
+        self._shapes = parse_inputs(request.inputs)
+        self._usual = count_model(request, CountOptions(("macs",))).ledger
 
-    def offers(self) -> list[Offer]:
-        """Counts of its variants, the simplest first; none is made yet.
+    def pending_counts(self) -> list[PendingCount]:
+        """List the counts of all variants, the cheapest first, without making them.
 
-        There are none of a model that has to be run for real, which would take too long.
+        The list is empty for a model that cannot run on meta tensors: counting would take too long.
         """
         if self._usual.device != "meta":
-            self.skipped["variants"] = f"the model runs on {self._usual.device} alone"
+            self.skipped["variants"] = f"the model runs only on {self._usual.device}"
             return []
         others = [
-            Offer(STRIDE_BITS, self.with_strides_moved),
-            Offer(AUXILIARY_BITS, self.with_auxiliary_heads),
-            Offer(TRAINING_BITS, self.training_step),
-            *(self._offer(shapes, bits) for shapes, bits in other_shapes(self.subject)),
+            PendingCount(STRIDE_COST, self.with_strides_moved),
+            PendingCount(AUXILIARY_COST, self.with_auxiliary_heads),
+            PendingCount(TRAINING_COST, self.training_step),
+            *(self._pending(shapes, cost) for shapes, cost in other_shapes(self.request)),
         ]
-        return sorted(others, key=lambda offer: offer.bits)
+        return sorted(others, key=lambda pending: pending.cost)
 
-    def as_it_is(self) -> Setting:
-        """As it is, in eval mode."""
-        return Setting("", 0, self._usual, _where(self._shapes))
+    def as_it_is(self) -> CountedVariant:
+        """Return the count of the model as it is, in eval mode."""
+        return CountedVariant("", 0, self._usual, _where(self._shapes))
 
-    def with_strides_moved(self) -> Setting | None:
-        """With the stride of its blocks in the 1×1 convolution, or where it is there, after it."""
-        model = _on_meta(self.subject.spec)
+    def with_strides_moved(self) -> CountedVariant | None:
+        """Count with the stride of blocks in the 1×1 convolution, or after it if it is in it."""
+        model = _on_meta(self.request.spec)
         name = move_strides(model)
-        return self._count(name, STRIDE_BITS, lambda: model) if name else None
+        return self._count(name, STRIDE_COST, lambda: model) if name else None
 
-    def with_auxiliary_heads(self) -> Setting | None:
-        """With heads that run in training alone, or that the builder adds when asked."""
-        name, spec = "with auxiliary heads", self.subject.spec
+    def with_auxiliary_heads(self) -> CountedVariant | None:
+        """Count with heads that run only in training, or that the builder adds on request."""
+        name, spec = "with auxiliary heads", self.request.spec
         ways: list[Callable[[], Any]] = [self._model.train]
         if spec.source == "torchvision" and "aux_loss" in _arguments(spec):
             ways.insert(0, lambda: _with_options(spec, aux_loss=True))
         for way in ways:
-            setting = self._count(name, AUXILIARY_BITS, way)
+            counted = self._count(name, AUXILIARY_COST, way)
             self._model.eval()
-            if setting and setting.ledger.params + setting.ledger.macs > (
+            if counted and counted.ledger.params + counted.ledger.macs > (
                 self._usual.params + self._usual.macs
             ):
-                return setting
+                return counted
         return None
 
-    def training_step(self) -> Setting | None:
-        """Forward and backward, in training mode."""
-        setting = self._count("training step", TRAINING_BITS, self._model.train, backward=True)
+    def training_step(self) -> CountedVariant | None:
+        """Count forward and backward, in training mode."""
+        counted = self._count("training step", TRAINING_COST, self._model.train, backward=True)
         self._model.eval()
-        return setting
+        return counted
 
-    def at(self, shapes: Shapes, bits: float) -> Setting | None:
-        """On other inputs; built for them where the model as it is does not take them."""
+    def at(self, shapes: Shapes, cost: float) -> CountedVariant | None:
+        """Count on other inputs, with a model built for them if the usual one refuses them."""
         name = f"at {_where(shapes)}"
-        setting = self._count(name, bits, lambda: self._model, shapes)
-        option = _SIZE_OPTION.get(self.subject.spec.source)
-        if setting or not option or not _is_image(shapes[0]):
-            return setting
+        counted = self._count(name, cost, lambda: self._model, shapes)
+        option = _SIZE_OPTION.get(self.request.spec.source)
+        if counted or not option or not _is_image(shapes[0]):
+            return counted
         size = {option: shapes[0].shape[-1]}
-        return self._count(name, bits, lambda: _with_options(self.subject.spec, **size), shapes)
+        return self._count(name, cost, lambda: _with_options(self.request.spec, **size), shapes)
 
-    def _offer(self, shapes: Shapes, bits: float) -> Offer:
-        return Offer(bits, lambda: self.at(shapes, bits))
+    def _pending(self, shapes: Shapes, cost: float) -> PendingCount:
+        return PendingCount(cost, lambda: self.at(shapes, cost))
 
     @cached_property
     def _model(self) -> torch.nn.Module:
-        return _on_meta(self.subject.spec)
+        return _on_meta(self.request.spec)
 
     def _count(
         self,
         name: str,
-        bits: float,
+        cost: float,
         make: Callable[[], torch.nn.Module],
         shapes: Shapes = (),
         *,
         backward: bool = False,
-    ) -> Setting | None:
-        """A setting; None where the model does not exist so, with the reason kept."""
+    ) -> CountedVariant | None:
+        """Count one variant; None if it does not exist, with the reason in `skipped`."""
         shapes = shapes or self._shapes
         try:
             with torch.device("meta"):
                 model = make()
                 inputs, named = make_inputs(shapes), make_kwargs(shapes)
             ledger = count(model, *inputs, device="meta", backward=backward, **named)
-        except Exception as error:  # noqa: BLE001 - any model may refuse in any way; it is told
+        except Exception as error:  # noqa: BLE001 - any model may refuse in any way; the reason is reported
             self.skipped[name] = one_line(error)
             return None
         self.skipped.pop(name, None)
-        return Setting(name, bits, ledger, _where(shapes))
+        return CountedVariant(name, cost, ledger, _where(shapes))
 
 
 _SIZE_OPTION = {"torchvision": "image_size", "timm": "img_size"}
-"""What builders of models for one size of image call it."""
+"""The option for the image size, in builders of models for one size."""
 
 
 def move_strides(model: torch.nn.Module) -> str:
     """Move each stride between a 1×1 convolution and the larger one after it, in bottlenecks.
 
     Returns:
-        What was done, "" if there is no such block.
+        The change in words; "" if there is no such block.
     """
     to_first, to_second = "stride in the 1×1", "stride in the larger convolution after the 1×1"
     moved = ""
@@ -172,34 +177,34 @@ def move_strides(model: torch.nn.Module) -> str:
     return moved
 
 
-def other_shapes(subject: ModelRequest) -> Iterator[tuple[Shapes, float]]:
-    """Inputs that the model may have been counted on instead, with what each costs in bits."""
-    shapes = parse_inputs(subject.inputs)
+def other_shapes(request: ModelRequest) -> Iterator[tuple[Shapes, float]]:
+    """Yield other inputs that the model may have been counted on, with the cost of each."""
+    shapes = parse_inputs(request.inputs)
     seen = {shapes}
     alone = tuple(replace(shape, shape=(1, *shape.shape[1:])) for shape in shapes)
-    others = [(alone, ONE_OF_BATCH_BITS), *_published(subject.spec), *_resized(shapes)]
-    for candidate, bits in others:
+    others = [(alone, ONE_OF_BATCH_COST), *_published(request.spec), *_resized(shapes)]
+    for candidate, cost in others:
         if candidate not in seen:
             seen.add(candidate)
-            yield candidate, bits
+            yield candidate, cost
 
 
 def _published(spec: ModelSpec) -> Iterator[tuple[Shapes, float]]:
-    """Those that other weights of the model are published for."""
+    """Yield the inputs that other weights of the model are published for."""
     if spec.source == "torchvision":
         for entry in torchvision_zoo.torchvision_models()[spec.location].entries:
-            yield parse_inputs(entry.inputs), PUBLISHED_SIZE_BITS
+            yield parse_inputs(entry.inputs), PUBLISHED_SIZE_COST
 
 
 def _resized(shapes: Shapes) -> Iterator[tuple[Shapes, float]]:
     if all(_is_image(shape) for shape in shapes):
-        sizes = [(size, USUAL_SIZE_BITS) for size in USUAL_SIZES]
-        sizes += [(size, OTHER_SIZE_BITS) for size in OTHER_SIZES]
-        for size, bits in sizes:
-            yield tuple(replace(s, shape=(*s.shape[:-2], size, size)) for s in shapes), bits
+        sizes = [(size, USUAL_SIZE_COST) for size in USUAL_SIZES]
+        sizes += [(size, OTHER_SIZE_COST) for size in OTHER_SIZES]
+        for size, cost in sizes:
+            yield tuple(replace(s, shape=(*s.shape[:-2], size, size)) for s in shapes), cost
     elif all(len(shape.shape) == AXES_OF_TOKENS for shape in shapes):
         for length in LENGTHS:
-            yield tuple(replace(s, shape=(s.shape[0], length)) for s in shapes), USUAL_SIZE_BITS
+            yield tuple(replace(s, shape=(s.shape[0], length)) for s in shapes), USUAL_SIZE_COST
 
 
 def _is_image(shape: InputSpec) -> bool:
@@ -212,16 +217,16 @@ def _where(shapes: Shapes) -> str:
 
 
 def _on_meta(spec: ModelSpec) -> torch.nn.Module:
-    """A model with its parameters on meta; built for real first where that is needed."""
+    """Build a model with its parameters on meta; built with values first if that is needed."""
     try:
         with torch.device("meta"):
             return build(spec)
-    except Exception:  # noqa: BLE001 - some initialise themselves with values; then as they must be
+    except Exception:  # noqa: BLE001 - some need values to initialise themselves
         return build(spec).to("meta")
 
 
 def _with_options(spec: ModelSpec, **options: Any) -> torch.nn.Module:
-    """A library's model, built with more options."""
+    """Build a library's model with additional options."""
     if spec.source == "torchvision":
         from torchvision import models
 

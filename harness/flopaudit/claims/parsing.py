@@ -1,8 +1,8 @@
-"""A published number comes in as text, its printed digits and what they allow go out.
+"""Parses a published number, and finds the counts that may be printed as its digits.
 
-The digits that were printed are all that is known of the number behind them: 3.8G is anything from
-3.75 to 3.85 billion, if it was rounded. `printings` says in which ways a number may have become
-those digits, each with what it costs to suppose it, in bits.
+Only the printed digits are known of the number behind them: 3.8G is anything from 3.75 to 3.85
+billion, if it was rounded. `Claim.printings` lists the ways in which a number may have become those
+digits, each with the cost of assuming it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ _POWERED = re.compile(r"(?<=10)[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _SPEED = re.compile(r"(?:/\s*s(?:ec)?|\bper second)\s*$", re.IGNORECASE)
 
 ZEROS_OF_ROUNDING = 3
-"""A plain whole number that ends in so many zeros or more was rounded there."""
+"""A plain whole number that ends in at least this many zeros is taken as rounded there."""
 MOST_DIGITS = 30
 BARE = 10_000
-"""A number without a prefix below this may be in any: a table's head says G, its cells do not."""
+"""A smaller number without a prefix may be in any, as in a table with G only in its header."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What one of the printed number is, and what supposing so costs in bits."""
+    """The factor of the printed number, and the cost of assuming it."""
 
     factor: int
     name: str
-    bits: float
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,20 @@ class Printing:
     """A way in which a number may have become the printed digits.
 
     Attributes:
-        scale: what one of the printed number is.
-        coarser: how many of the last digits are zeros that fill up.
-        cut: digits were cut off rather than rounded.
-        bits: what supposing all this costs.
+        scale: the factor of the printed number.
+        coarser: the number of last digits that are zeros from rounding.
+        cut: whether digits were cut off instead of rounded.
+        cost: the cost of assuming all of this.
     """
 
     scale: Scale
     coarser: int
     cut: bool
-    bits: float
+    cost: float
 
     @property
     def name(self) -> str:
-        """In words, "" where it is the usual way."""
+        """The way in words; "" for the usual one."""
         parts = [self.scale.name]
         if self.coarser:
             parts.append(f"rounded before its last {self.coarser} zeros")
@@ -87,12 +87,12 @@ class Claim:
     """A number that somebody published.
 
     Attributes:
-        name: what the user calls it.
+        name: the user's name for it.
         text: the number as it was given.
-        digits: those that were printed, as one whole number: 38 for 3.8.
-        power: the power of ten that the last of them stands for, before the prefix.
+        digits: the printed digits as one whole number: 38 for 3.8.
+        power: the power of ten of the last digit, before the prefix.
         prefix: K, M, G, T, P, one of them with i, or "".
-        unit: what the text calls it, "" if nothing.
+        unit: the unit that the text names; "" for none.
     """
 
     name: str
@@ -104,70 +104,71 @@ class Claim:
 
     @property
     def quantity(self) -> str:
-        """What it is a number of: `params` or `operations`."""
+        """The claimed quantity: `params` or `operations`."""
         return "params" if self.unit == "param" else "operations"
 
     @property
     def figures(self) -> int:
-        """How many significant digits were printed."""
+        """The number of significant digits that were printed."""
         return len(str(self.digits))
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The smallest and the largest count that is printed so, in the usual way."""
+        """The smallest and the largest count that is usually printed like this."""
         return bounds(self.digits, self.power, self.printings()[0])
 
     def scales(self) -> tuple[Scale, ...]:
-        """What the prefix may mean, the simplest first."""
+        """List the factors that the prefix may mean, the cheapest first."""
         if self.prefix:
             decimal, binary = _scales(self.prefix[0])
             if self.prefix.endswith("i"):
-                return (replace(binary, name="", bits=0), replace(decimal, bits=BINARY_BITS))
+                return (replace(binary, name="", cost=0), replace(decimal, cost=BINARY_COST))
             return (replace(decimal, name=""), binary)
         plain = Scale(1, "", 0)
         if self.digits * 10 ** max(self.power, 0) >= BARE * 10 ** max(-self.power, 0):
             return (plain,)
         others = [
-            Scale(1000 ** _PREFIXES[prefix], f"in {prefix}", bits) for prefix, bits in _UNSAID
+            Scale(1000 ** _PREFIXES[prefix], f"in {prefix}", cost)
+            for prefix, cost in _OMITTED_PREFIXES
         ]
         return (plain, *others) if self.power >= 0 else tuple(others)
 
     def printings(self) -> tuple[Printing, ...]:
-        """All ways in which a number may have become these digits, the usual one first."""
+        """List the ways in which a number may have become these digits, the usual one first."""
         zeros = self.figures - len(str(self.digits).rstrip("0"))
-        # Zeros after the point are printed on purpose; those before it may fill up.
+        # Zeros after the point are printed on purpose; those before it may come from rounding.
         filled = max(0, zeros + min(self.power, 0)) if self.prefix else 0
         found = []
         for scale in self.scales():
-            found.append(Printing(scale, 0, cut=False, bits=scale.bits))
+            found.append(Printing(scale, 0, cut=False, cost=scale.cost))
             if scale.factor > 1 or self.power > 0:
-                found.append(Printing(scale, 0, cut=True, bits=scale.bits + CUT_BITS))
+                found.append(Printing(scale, 0, cut=True, cost=scale.cost + CUT_COST))
             found += [
-                Printing(scale, coarser, cut=False, bits=scale.bits + CUT_BITS + coarser - 1)
+                Printing(scale, coarser, cut=False, cost=scale.cost + CUT_COST + coarser - 1)
                 for coarser in range(1, filled + 1)
             ]
-        return tuple(sorted(found, key=lambda printing: printing.bits))
+        return tuple(sorted(found, key=lambda printing: printing.cost))
 
 
-BINARY_BITS = 3.0
-"""For G as 2^30: seen in the field, an eighth as often as 10^9."""
-CUT_BITS = 2.0
-"""For digits cut off, or zeros that fill up."""
-_UNSAID = (("G", 1.0), ("M", 1.0), ("K", 3.0), ("T", 3.0))
+BINARY_COST = 3.0
+"""The cost of G as 2^30: it occurs in practice, about an eighth as often as 10^9."""
+CUT_COST = 2.0
+"""The cost of digits that were cut off, or of zeros from rounding."""
+_OMITTED_PREFIXES = (("G", 1.0), ("M", 1.0), ("K", 3.0), ("T", 3.0))
 
 
 def _scales(prefix: str) -> tuple[Scale, Scale]:
     power = _PREFIXES[prefix]
     return (
         Scale(1000**power, f"{prefix} as 10^{3 * power}", 0),
-        Scale(1024**power, f"{prefix} as 2^{10 * power}", BINARY_BITS),
+        Scale(1024**power, f"{prefix} as 2^{10 * power}", BINARY_COST),
     )
 
 
 def bounds(digits: int, power: int, printing: Printing) -> tuple[int, int]:
-    """The smallest and the largest count that is printed as these digits in this way.
+    """Return the smallest and the largest count that is printed as these digits in this way.
 
-    A half belongs to both sides, since some round it up and some to the even digit.
+    A half belongs to both sides, because some round it up and others to the even digit.
     """
     shift = 10**printing.coarser
     rounded = (2 * digits + shift) // (2 * shift)
@@ -181,10 +182,10 @@ def bounds(digits: int, power: int, printing: Printing) -> tuple[int, int]:
 
 
 def parse_claims(texts: Iterable[str]) -> tuple[Claim, ...]:
-    """Read claims; several may have one name, as those of a paper do.
+    """Parse claims; several may share a name, such as that of a paper.
 
     Raises:
-        UsageError: one cannot be read, or there is none.
+        UsageError: a claim cannot be parsed, or there is none.
     """
     claims = tuple(map(parse_claim, texts))
     if not claims:
@@ -193,17 +194,18 @@ def parse_claims(texts: Iterable[str]) -> tuple[Claim, ...]:
 
 
 def parse_claim(text: str) -> Claim:
-    """Read `NAME=VALUE` or `VALUE`: 3.8G, 4.12 GFLOPs, 25.6M params, 38,612,737, 3.6*10^9.
+    """Parse `NAME=VALUE` or `VALUE`: 3.8G, 4.12 GFLOPs, 25.6M params, 38,612,737, 3.6*10^9.
 
     Raises:
-        UsageError: it is none of them; the remedy shows how to write it.
+        UsageError: the text has none of these forms; the remedy shows how to write it.
     """
     name, equals, value = (part.strip() for part in text.rpartition("="))
     if (equals and not name) or not value:
         raise UsageError(f"'{text}' is not a claim.", HOW)
     if _SPEED.search(value):
         raise UsageError(
-            f"'{value}' is a speed, of hardware.", "Claim a count: --claim '8.2 GFLOPs'."
+            f"'{value}' is a speed of hardware, not a count.",
+            "Claim a count: --claim '8.2 GFLOPs'.",
         )
     plain = _POWERED.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), value)
     match = _VALUE.match(plain)
@@ -211,15 +213,17 @@ def parse_claim(text: str) -> Claim:
         raise UsageError(f"'{value}' is not a number of operations or parameters.", HOW)
     digits, power = _digits(match["number"], int(match["power"] or 0))
     if not digits:
-        raise UsageError(f"'{value}' is nothing.", "Claim a number above 0.")
+        raise UsageError(f"'{value}' is zero.", "Claim a number above 0.")
     prefix = _prefix(match["prefix"] or "")
     if len(str(digits)) > MOST_DIGITS or power > MOST_DIGITS:
-        raise UsageError(f"'{value}' is more than any network does.", "Check the claim's digits.")
+        raise UsageError(
+            f"'{value}' is larger than the count of any network.", "Check the claim's digits."
+        )
     unit = _unit(match["unit"] or "")
     if not unit and re.search("param", name, re.IGNORECASE):
         unit = "param"
     if not prefix:
-        digits, power = _without_filling_zeros(digits, power)
+        digits, power = _without_rounding_zeros(digits, power)
     return Claim(name or value, value, digits, power, prefix, unit)
 
 
@@ -228,7 +232,7 @@ def _digits(number: str, power: int) -> tuple[int, int]:
     return int(whole + fraction), power - len(fraction)
 
 
-def _without_filling_zeros(digits: int, power: int) -> tuple[int, int]:
+def _without_rounding_zeros(digits: int, power: int) -> tuple[int, int]:
     zeros = len(str(digits)) - len(str(digits).rstrip("0"))
     if power or zeros < ZEROS_OF_ROUNDING:
         return digits, power

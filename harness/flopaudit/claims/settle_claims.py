@@ -1,7 +1,7 @@
-"""`flopaudit settle --claim`: claims about a model come in, what gives their numbers goes out.
+"""`flopaudit settle --claim`: finds the interpretations of a model that give claimed numbers.
 
-Variants of the model are counted by rising cost, and only as long as one of the claims could still
-be answered differently by them.
+Variants of the model are counted in the order of their cost, and only as long as they could change
+the answer to one of the claims.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flopaudit.claims.parsing import Claim
 from flopaudit.claims.search import (
     DRAWS,
     LOOKED_CHANCE,
-    MARGIN_BITS,
+    MARGIN_COST,
     SETTLED_CHANCE,
     Answer,
     Fit,
@@ -31,106 +31,109 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class SettledClaims:
-    """What was found out about claims.
+    """The answers to all claims about one model.
 
     Attributes:
-        subject: the model and its usual input.
-        reference: its multiply-accumulates and its parameters.
+        request: the model and its usual input.
+        reference: the reference's multiply-accumulates and parameters.
         answers: one for each claim.
-        skipped: variants that could not be counted, and why.
+        skipped: the variants that could not be counted, with the reason.
     """
 
-    subject: ModelRequest
+    request: ModelRequest
     reference: dict[str, int]
     answers: tuple[Answer, ...]
     skipped: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """One object with stable keys."""
+        """Return one object with stable keys."""
         return {
-            "model": str(self.subject.spec),
-            "inputs": list(self.subject.inputs),
+            "model": str(self.request.spec),
+            "inputs": list(self.request.inputs),
             "reference": self.reference,
             "claims": [each.to_json() for each in self.answers],
             "skipped": self.skipped,
         }
 
     def lines(self) -> Iterator[str]:
-        """The answers, for a person."""
+        """Yield the answers as lines of text."""
         macs, params = self.reference["macs"], self.reference["params"]
-        inputs = " + ".join(self.subject.inputs)
-        yield f"{self.subject.spec} · {inputs} · reference {macs:,} MACs, {params:,} params"
+        inputs = " + ".join(self.request.inputs)
+        yield f"{self.request.spec} · {inputs} · reference {macs:,} MACs, {params:,} params"
         for each in self.answers:
             yield ""
             yield from lines_of(each)
 
 
 def settle_claims(
-    subject: ModelRequest, claims: Sequence[Claim], extra: Iterable[Interpretation] = ()
+    request: ModelRequest, claims: Sequence[Claim], extra: Iterable[Interpretation] = ()
 ) -> SettledClaims:
-    """Count the model, and its variants as far as they may matter, and answer the claims.
+    """Count the model and the variants that may matter, and answer the claims.
 
     Args:
-        subject: the model.
+        request: the model.
         claims: at least one.
-        extra: readings from elsewhere, such as what tools say.
+        extra: more interpretations, such as the numbers of tools.
 
     Raises:
-        UsageError: there is no such model, or it does not take its inputs.
+        UsageError: the model does not exist, or does not accept its inputs.
     """
-    from flopaudit.claims.model_variants import Variants
+    from flopaudit.claims.model_variants import VariantCounter
 
-    variants = Variants(subject)
+    variants = VariantCounter(request)
     usual = variants.as_it_is()
-    readings = [*interpretations_of(usual), *extra]
+    interpretations = [*interpretations_of(usual), *extra]
     answers: dict[Claim, Answer] = {}
-    for bits, offers in groupby(variants.offers(), key=lambda offer: offer.bits):
-        # Answered as soon as it can be, so that no claim depends on which others are asked.
-        done = [c for c in claims if c not in answers and _is_done(c, readings, bits)]
-        answers.update(zip(done, answer(done, readings), strict=True))
+    for cost, pending_counts in groupby(
+        variants.pending_counts(), key=lambda pending: pending.cost
+    ):
+        # Each claim is answered as early as possible: its answer must not depend on other claims.
+        done = [c for c in claims if c not in answers and _is_done(c, interpretations, cost)]
+        answers.update(zip(done, answer(done, interpretations), strict=True))
         if len(answers) == len(claims):
             break
-        for setting in filter(None, (offer.count() for offer in offers)):
-            readings += interpretations_of(setting)
+        for counted in filter(None, (pending.count() for pending in pending_counts)):
+            interpretations += interpretations_of(counted)
     rest = [claim for claim in claims if claim not in answers]
-    answers.update(zip(rest, answer(rest, readings), strict=True))
+    answers.update(zip(rest, answer(rest, interpretations), strict=True))
     reference = {"macs": usual.ledger.macs, "params": usual.ledger.params}
-    return SettledClaims(subject, reference, tuple(answers[c] for c in claims), variants.skipped)
+    return SettledClaims(request, reference, tuple(answers[c] for c in claims), variants.skipped)
 
 
-def _is_done(claim: Claim, readings: Sequence[Interpretation], bits: float) -> bool:
-    """Whether readings that cost so much or more cannot change what is said of a claim."""
-    search = Search(claim, readings)
+def _is_done(claim: Claim, interpretations: Sequence[Interpretation], cost: float) -> bool:
+    """Whether interpretations of this cost or more cannot change the answer to a claim."""
+    search = Search(claim, interpretations)
     fits = search.fits(claim.digits, claim.power)
-    if fits and fits[0][0] + MARGIN_BITS <= bits:
+    if fits and fits[0][0] + MARGIN_COST <= cost:
         return True
-    return search.chance(fits[0][0] if fits else bits) > LOOKED_CHANCE
+    return search.chance(fits[0][0] if fits else cost) > LOOKED_CHANCE
 
 
 _VERDICTS = {
     "settled": "settled",
-    "ambiguous": "ambiguous, {} readings are about as simple",
-    "weak": "weak, what fits would fit too many other numbers",
-    "none": "no reading fits",
+    "ambiguous": "ambiguous, {} interpretations are about as simple",
+    "weak": "weak, the fits would fit too many other numbers",
+    "none": "no interpretation fits",
 }
 
 
 def lines_of(answer: Answer) -> Iterator[str]:
-    """The answer to one claim, for a person."""
+    """Yield the answer to one claim as lines of text."""
     claim, simplest = answer.claim, answer.simplest
     low, high = answer.claim.bounds
     span = f"{low:,} to {high:,}" if low < high else f"{low:,}"
-    said = claim.text if claim.name == claim.text else f"{claim.name} = {claim.text}"
+    title = claim.text if claim.name == claim.text else f"{claim.name} = {claim.text}"
     verdict = _VERDICTS[answer.verdict].format(len(simplest))
-    yield f"{said} ({span}): {verdict}"
+    yield f"{title} ({span}): {verdict}"
     shown = SHOWN if answer.chance <= LOOKED_CHANCE else 1
     yield from _table(simplest[:shown])
     if len(simplest) > shown:
-        yield f"  … and {len(simplest) - shown} more as simple"
+        yield f"  … and {len(simplest) - shown} more that are as simple"
     if len(answer.fits) > len(simplest):
-        yield f"  What supposes more fits too: {len(answer.fits) - len(simplest)} more readings"
+        more = len(answer.fits) - len(simplest)
+        yield f"  {more} more interpretations fit with more assumptions"
     if not answer.fits or answer.chance > LOOKED_CHANCE:
-        yield "  nearest, of readings as simple as the digits demand:"
+        yield "  nearest interpretations that are simple enough for this number of digits:"
         yield from _table(answer.nearest)
     yield f"  {_of_random_numbers(answer)}"
 
@@ -138,10 +141,10 @@ def lines_of(answer: Answer) -> Iterator[str]:
 def _table(fits: Sequence[Fit]) -> Iterator[str]:
     width = max((len(fit.name) for fit in fits), default=0)
     for fit in fits:
-        unit = {"MAC": "MACs", "FLOP": "FLOPs"}.get(fit.reading.unit, "")
-        number = f"{fit.reading.value:,} {unit}".strip()
-        where = f"   {fit.reading.where}" if fit.reading.where else ""
-        cost = f"{fit.bits:g} bit{'s' * (fit.bits != 1)}"
+        unit = {"MAC": "MACs", "FLOP": "FLOPs"}.get(fit.interpretation.unit, "")
+        number = f"{fit.interpretation.value:,} {unit}".strip()
+        where = f"   {fit.interpretation.where}" if fit.interpretation.where else ""
+        cost = f"cost {fit.cost:g}"
         yield f"  {fit.name:<{width}}  {number:>22}  {100 * fit.error:+.3g} %  {cost}{where}"
 
 
@@ -152,10 +155,11 @@ def _of_random_numbers(answer: Answer) -> str:
     if not answer.fits:
         return (
             f"Of random numbers with {digits}, {share} would have fitted one of the "
-            f"{answer.tried:,} numbers that were tried."
+            f"{answer.tried:,} numbers that were compared."
         )
-    weak = " Too many to settle it." if answer.chance > SETTLED_CHANCE else ""
+    weak = " That is too many to settle the claim." if answer.chance > SETTLED_CHANCE else ""
     return (
-        f"Of random numbers with {digits}, {share} would have fitted a reading as simple as "
-        f"this.{weak} {100 * answer.explained:.2g} % would have been called settled or ambiguous."
+        f"Of random numbers with {digits}, {share} would have fitted an interpretation "
+        f"as simple as this.{weak} {100 * answer.explained:.2g} % would have been called settled "
+        "or ambiguous."
     )

@@ -1,4 +1,4 @@
-"""A model comes in; what tools would say of it goes out, by their profiles; none of them is run."""
+"""The numbers of tools for a model: stored ones, or predictions of profiles; no tool is run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
 
 def predicted_by_tools(
-    subject: ModelRequest, stored: Settlement | None
+    request: ModelRequest, stored: Settlement | None
 ) -> Iterator[Interpretation]:
-    """What tools said where that is stored, and what others are to say by their profiles.
+    """Yield the stored numbers of tools, and the predictions of the profiles of other tools.
 
-    A tool whose number is not known at some site, since no formula was found on probes, is left
-    out; a model that does not run on the CPU has none.
+    A tool is left out if its profile has no formula for some site of the model.
     """
     seen = set()
     for tool in stored["tools"] if stored else ():
@@ -31,23 +30,27 @@ def predicted_by_tools(
     missing = [profile for profile in repository.everywhere() if profile.key not in seen]
     if not missing:
         return
-    trace = _trace(subject)
+    trace = _trace(request)
     for profile in missing:
         prediction = predict(profile, trace)
         if not prediction.open:
-            names = (profile.tool, profile.variant or "", f"{profile.version}, by its profile")
-            said = int(prediction.total)
-            yield from reported_by(names, said, profile.unit, predict_params(profile, trace))
+            names = (
+                profile.tool,
+                profile.variant or "",
+                f"{profile.version}, predicted by its profile",
+            )
+            total = int(prediction.total)
+            yield from reported_by(names, total, profile.unit, predict_params(profile, trace))
 
 
 def _names(tool: dict[str, Any]) -> tuple[str, str, str]:
     return (tool["tool"], tool["variant"] or "", tool["version"] or "")
 
 
-def _trace(subject: ModelRequest) -> Any:
+def _trace(request: ModelRequest) -> Any:
     from flopaudit.core.specs import parse_inputs
     from flopaudit.models.build import build, make_inputs, make_kwargs
     from flopaudit.tracing.watcher import trace
 
-    specs = parse_inputs(subject.inputs)
-    return trace(build(subject.spec), make_inputs(specs), make_kwargs(specs))
+    specs = parse_inputs(request.inputs)
+    return trace(build(request.spec), make_inputs(specs), make_kwargs(specs))

@@ -1,8 +1,8 @@
-"""Do the two ways to the reference number agree? Ledgers in, differences out; tables of the zoo.
+"""Compares the two ways of counting the reference: from the exported graph, and from a run.
 
-The first half is pure: two ledgers of one model are compared. The second builds each model, counts
-it from its exported graph and from a run, and writes agreement.csv and agreement.md:
-`python -m flopaudit.studies.agreement results/static [MODEL,…]`, one model after the other.
+The first half is pure: it compares two ledgers of one model. The second builds each model of
+torchvision, counts it both ways, and writes agreement.csv and agreement.md.
+`flopaudit study agreement` runs it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec, parse_input, split_list
 from flopaudit.models.build import build, make_inputs
 from flopaudit.models.torchvision_zoo import ZooModel, torchvision_models
-from flopaudit.records.store import write_whole
 from flopaudit.reference.counter import count
 from flopaudit.reference.export_counter import NotExportable, count_static
 from flopaudit.reference.ledger import Ledger, sum_work
+from flopaudit.studies.table_files import write_csv, write_markdown
 
 HEADERS = (
     "model",
@@ -33,18 +34,17 @@ HEADERS = (
     "flops_all difference",
     "reason",
 )
-# What each part of flops_all is out by where one way books attention whole, the other by its parts.
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One quantity that the two ways give differently.
+    """One quantity that differs between the two ways.
 
     Attributes:
         quantity: macs, bias_adds or flops_all.
-        path: of the module it was booked with, itself without those in it; "" for the root.
-        static: what the exported graph gives.
-        dynamic: what the run gives.
+        path: the path of the module, without the modules inside it; "" for the root.
+        static: the count from the exported graph.
+        dynamic: the count from the run.
     """
 
     quantity: str
@@ -74,14 +74,14 @@ class Compared:
 
     @property
     def flops_all(self) -> int:
-        """How much larger the static count of all operations is."""
+        """The static count of all operations minus the dynamic one."""
         flops = (each for each in self.differences if each.quantity == "flops_all")
         return sum(each.static - each.dynamic for each in flops)
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A model that cannot be exported, and why."""
+    """A model that cannot be exported, with the reason."""
 
     model: str
     dynamic_macs: int
@@ -95,7 +95,7 @@ Outcome = Compared | Refused
 
 
 def differences(static: Ledger, dynamic: Ledger) -> list[Difference]:
-    """What the modules of two ledgers of one model were booked with differently, by path."""
+    """List the differences between the modules of two ledgers of one model, by path."""
     first, second = static.by("path"), dynamic.by("path")
     nothing = sum_work(())
     return [
@@ -109,13 +109,13 @@ def differences(static: Ledger, dynamic: Ledger) -> list[Difference]:
 
 
 def totals_agree(static: Ledger, dynamic: Ledger) -> bool:
-    """Whether products and biases add up to the same."""
+    """Whether the totals of products and biases are equal."""
     one, other = static.work, dynamic.work
     return (one.macs, one.bias_adds) == (other.macs, other.bias_adds)
 
 
 def reason(static: Ledger, dynamic: Ledger, found: Sequence[Difference]) -> str:
-    """Why two ledgers differ, as far as that can be read from them; "" where they do not."""
+    """Return why two ledgers differ, as far as they show it; "" if they are equal."""
     if not found:
         return ""
     products = [each for each in found if each.quantity != "flops_all"]
@@ -125,7 +125,7 @@ def reason(static: Ledger, dynamic: Ledger, found: Sequence[Difference]) -> str:
 
 
 def _by_operator(static: Ledger, dynamic: Ledger, paths: set[str]) -> Iterator[str]:
-    """Which operators cost more in one of the ledgers, in the modules that differ."""
+    """List the operators whose counts differ in these modules."""
     costs: Counter[str] = Counter()
     for sign, ledger in ((1, static), (-1, dynamic)):
         for row in ledger.rows:
@@ -135,7 +135,7 @@ def _by_operator(static: Ledger, dynamic: Ledger, paths: set[str]) -> Iterator[s
 
 
 def compare(name: str, static: Ledger, dynamic: Ledger) -> Compared:
-    """The outcome for a model that was counted both ways."""
+    """Compare two ledgers of one model."""
     found = differences(static, dynamic)
     return Compared(
         model=name,
@@ -151,7 +151,7 @@ def compare(name: str, static: Ledger, dynamic: Ledger) -> Compared:
 
 
 def built(model: ZooModel) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """A model of the zoo and its inputs; on meta, unless building it needs values."""
+    """Build a model of the zoo and its inputs; on meta, unless building it needs values."""
     spec, inputs = ModelSpec("torchvision", model.name), tuple(map(parse_input, model.inputs))
     if model.family == "detection" or model.name.startswith("regnet"):
         return build(spec), make_inputs(inputs)
@@ -163,7 +163,7 @@ def outcome(model: ZooModel) -> Outcome:
     """Count a model of the zoo both ways.
 
     Raises:
-        Exception: whatever the model raises when it is run.
+        Exception: any exception of the model when it runs.
     """
     module, inputs = built(model)
     dynamic = count(module, *inputs)
@@ -178,7 +178,7 @@ def outcome(model: ZooModel) -> Outcome:
 
 
 def cells(each: Outcome) -> list[str]:
-    """The line of a model, as `HEADERS` name its columns."""
+    """Return the row of a model, with a cell for each of `HEADERS`."""
     if isinstance(each, Refused):
         return [each.model, "", str(each.dynamic_macs), "not exportable", "", "", each.reason]
     return [
@@ -197,7 +197,7 @@ def _yes(*, truth: bool) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """One sentence over all models."""
+    """Summarise all models in one sentence."""
     compared = [each for each in outcomes if isinstance(each, Compared)]
     agree = sum(each.agree for each in compared)
     per_module = sum(each.per_module for each in compared)
@@ -211,41 +211,43 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 def write(out: Path, outcomes: Sequence[Outcome]) -> None:
     """Write agreement.csv and agreement.md into a directory, which is made if need be."""
-    import pandas as pd
-    from tabulate import tabulate
-
-    lines = [cells(each) for each in outcomes]
-    frame = pd.DataFrame(lines, columns=list(HEADERS))
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "agreement.csv", frame.to_csv(index=False, lineterminator="\n"))
+    rows = [cells(each) for each in outcomes]
+    write_csv(out / "agreement.csv", HEADERS, rows)
     align = ("left", "right", "right", "left", "left", "right", "left")
-    grid = [[_grouped(cell) for cell in line] for line in lines]
-    table = tabulate(grid, HEADERS, tablefmt="github", colalign=align, disable_numparse=True)
-    title = "# The reference from the exported graph and from a run"
-    write_whole(out / "agreement.md", f"{title}\n\n{summary(outcomes)}\n\n{table}\n")
+    title = "The reference from the exported graph and from a run"
+    printed = [[_printed(cell) for cell in row] for row in rows]
+    write_markdown(out / "agreement.md", title, summary(outcomes), HEADERS, printed, align)
 
 
-def _grouped(cell: str) -> str:
-    """A number with commas; in text the bar that would end the cell escaped."""
+def _printed(cell: str) -> str:
+    """Return a number with commas, and text with the bar escaped that would end the cell."""
     digits = cell.removeprefix("-").isdigit()
     return f"{int(cell):,}" if digits else cell.replace("|", "\\|")
 
 
-def run(names: Iterable[str]) -> Iterator[Outcome]:
-    """Count the named models both ways, saying on stderr how each went."""
+def main(out: Path, names: str = "") -> list[Outcome]:
+    """Count models both ways, one after the other, and write the tables.
+
+    Args:
+        out: directory for agreement.csv and agreement.md.
+        names: models of torchvision, comma-separated; all of them if empty.
+
+    Returns:
+        The outcome of each model.
+
+    Raises:
+        UsageError: a model does not exist.
+    """
     models = torchvision_models()
-    for name in names:
+    outcomes = []
+    for name in split_list(names) or models:
+        if name not in models:
+            raise UsageError(
+                f"There is no torchvision model '{name}'.", "`flopaudit models` lists them."
+            )
         started = time.perf_counter()
-        each = outcome(models[name])
+        outcomes.append(outcome(models[name]))
         seconds = time.perf_counter() - started
-        print(f"{seconds:6.1f} s  {' | '.join(cells(each))}", file=sys.stderr, flush=True)
-        yield each
-
-
-def main(out: str, names: str = "") -> None:
-    """Compare the named models, comma-separated, or all of the zoo."""
-    write(Path(out), list(run(split_list(names) or torchvision_models())))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])
+        print(f"{seconds:6.1f} s  {' | '.join(cells(outcomes[-1]))}", file=sys.stderr, flush=True)
+    write(out, outcomes)
+    return outcomes

@@ -1,4 +1,4 @@
-"""`flopaudit bench`: the isolated run against the plain script, in turn, as whole processes."""
+"""`flopaudit bench`: times the isolated run against the plain script, each as whole processes."""
 
 from __future__ import annotations
 
@@ -12,43 +12,46 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flopaudit.models import torchvision_zoo
-from flopaudit.records import store
-from flopaudit.records.environment import environment
+from flopaudit.studies.table_files import machine, write_csv, write_markdown
 
-ROUND = 3  # decimals of seconds in the table
+DECIMALS = 3
+"""Of the seconds in the table."""
+
+HEADERS = ["way", "wall seconds (median)", "fastest", "slowest", "processor seconds", "ratio"]
 
 
 def bench(
     preset: str, repeats: int, jobs: int, out: Path, notice: Callable[[str], None]
 ) -> list[list[str]]:
-    """Time both ways over a preset, and write bench.md and bench.csv.
+    """Time both ways on the models of a preset, and write bench.md and bench.csv.
 
     Args:
-        preset: which models.
-        repeats: how often each way is run, in turn; the medians are compared.
-        jobs: cells at a time in the isolated run.
+        preset: the name of a list of models.
+        repeats: the number of runs of each way, in turn; the medians are compared.
+        jobs: the number of cells at a time in the isolated run.
         out: directory for the tables.
-        notice: told of each run before it starts.
+        notice: called with a line of text before each run.
 
     Returns:
-        Headers and rows: the way, then seconds of wall clock and of processor, and the ratio.
+        Headers and rows: the way, the seconds of wall clock and of processor, and the ratio.
 
     Raises:
-        ValueError: there is no such preset.
+        ValueError: the preset does not exist.
         subprocess.CalledProcessError: one of the ways failed.
     """
     models = ",".join(torchvision_zoo.preset(preset))
-    taken: dict[str, list[tuple[float, float]]] = {"isolated": [], "plain script": []}
+    seconds: dict[str, list[tuple[float, float]]] = {"isolated": [], "plain script": []}
     for repeat in range(repeats):
-        for way, seconds in taken.items():
+        for way, runs in seconds.items():
             notice(f"{way}, {repeat + 1} of {repeats}")
             with tempfile.TemporaryDirectory() as directory:
-                seconds.append(_timed(_command(way, models, jobs, directory)))
-    rows = [["way", "wall seconds (median)", "fastest", "slowest", "processor seconds", "ratio"]]
-    base = statistics.median(wall for wall, _ in taken["plain script"])
-    rows += [[way, *_texts(seconds, base)] for way, seconds in taken.items()]
-    _write(out, rows, f"{preset}: {models}; {repeats} runs each, in turn; {jobs} jobs")
-    return rows
+                runs.append(_timed(_command(way, models, jobs, directory)))
+    base = statistics.median(wall for wall, _ in seconds["plain script"])
+    rows = [[way, *_cells(runs, base)] for way, runs in seconds.items()]
+    title = f"{preset}: {models}; {repeats} runs each, in turn; {jobs} jobs"
+    write_markdown(out / "bench.md", title, machine(), HEADERS, rows)
+    write_csv(out / "bench.csv", HEADERS, rows)
+    return [HEADERS, *rows]
 
 
 def _command(way: str, models: str, jobs: int, directory: str) -> list[str]:
@@ -59,7 +62,7 @@ def _command(way: str, models: str, jobs: int, directory: str) -> list[str]:
 
 
 def _timed(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds of wall clock and of processor of a process and all its children."""
+    """Run a command; return its seconds of wall clock and of processor, children included."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - this interpreter, this package
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -67,26 +70,14 @@ def _timed(command: Sequence[str]) -> tuple[float, float]:
     return time.perf_counter() - started, processor
 
 
-def _texts(seconds: list[tuple[float, float]], base: float) -> list[str]:
-    walls = [wall for wall, _ in seconds]
+def _cells(runs: list[tuple[float, float]], base: float) -> list[str]:
+    walls = [wall for wall, _ in runs]
     median = statistics.median(walls)
     numbers = (
         median,
         min(walls),
         max(walls),
-        statistics.median(p for _, p in seconds),
+        statistics.median(processor for _, processor in runs),
         median / base,
     )
-    return [f"{number:.{ROUND}f}" for number in numbers]
-
-
-def _write(out: Path, rows: list[list[str]], title: str) -> None:
-    from tabulate import tabulate
-
-    where = environment()
-    out.mkdir(parents=True, exist_ok=True)
-    text = tabulate(rows[1:], rows[0], tablefmt="github", disable_numparse=True)
-    note = f"torch {where.torch}, Python {where.python}, {where.processor}"
-    store.write_whole(out / "bench.md", f"# {title}\n\n{note}\n\n{text}\n")
-    lines = (",".join(row) for row in rows)
-    store.write_whole(out / "bench.csv", "\n".join(lines) + "\n")
+    return [f"{number:.{DECIMALS}f}" for number in numbers]

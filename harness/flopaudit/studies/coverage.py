@@ -1,10 +1,9 @@
-"""Which models the reference counts, and which operators it has no formula for; a survey in a CSV.
+"""Surveys which models the reference counts, and which operators have no formula; writes a CSV.
 
-Run as `python -m flopaudit.studies.coverage --source timm`. Each model is counted in a process of
-its own, forked off this one, within a time and a memory limit: on meta tensors or, where that fails
-and the model is small, for real. A row is appended as soon as it is known, so a survey that was
-stopped goes on where it was; at the end the file is put in order. One model of each family comes
-first; `--again` tries once more those that were not counted.
+`flopaudit study coverage` runs it. Each model is counted in a process of its own, forked off this
+one, within a time and a memory limit: on meta tensors or, if that fails and the model is small, on
+real ones. A row is appended as soon as it is known, so that a survey that was stopped can continue;
+at the end the file is sorted. The first model of each family comes first.
 """
 
 from __future__ import annotations
@@ -17,29 +16,30 @@ import io
 import multiprocessing
 import os
 import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import parse_bytes, parse_inputs
+from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.pipeline import model_requests
 from flopaudit.records import store
+from flopaudit.studies.table_files import csv_lines, write_csv
 
 if TYPE_CHECKING:
     from flopaudit.reference.ledger import Ledger
 
-SMALL_PARAMS = 500_000_000  # what may be run for real: 2 GB of float32
+SMALL_PARAMS = 500_000_000
+"""The most parameters of a model that may run on real tensors: 2 GB of float32."""
 
-# What models import when they are built or run, and what takes seconds.
+# Modules that models import when they are built or run, and that take seconds to import.
 PRELOAD = (
     "flopaudit.reference.counter",
     "flopaudit.models.build",
@@ -50,8 +50,9 @@ PRELOAD = (
     "transformers.masking_utils",
 )
 
-# For a model that does not run on meta as it is and is too large to be run for real. The masks of
-# sdpa look at values, and so may caches; those of plain attention do not. Last, fewer layers.
+# Options for a model that does not run on meta as it is and is too large for real tensors. The
+# masks of sdpa depend on values, and so may caches; those of plain attention do not. The last
+# resort is fewer layers.
 RETRIES = {
     "transformers": (
         "attn_implementation=eager",
@@ -64,14 +65,14 @@ RETRIES = {
 
 @dataclass(frozen=True)
 class Surveyed:
-    """One row; all but `model` and `seconds` may be empty where a model was not counted.
+    """One row; only `model` and `seconds` are always set.
 
     Attributes:
         uncounted: operators without a formula and how often each ran: `aten.col2im.default×4`.
-        examples: for each of them the call form, and the shapes that went in and came out.
-        fallback: why it did not run on meta.
-        options: what it was counted with where it could not be as it is.
-        error: why it was not counted.
+        examples: the call form and the shapes of inputs and outputs of each of them.
+        fallback: the reason why the model did not run on meta.
+        options: the options that it was counted with, if it could not be counted as it is.
+        error: the reason why it was not counted.
     """
 
     model: str
@@ -90,31 +91,34 @@ class Surveyed:
 COLUMNS = tuple(field.name for field in fields(Surveyed))
 
 
-def main(  # noqa: PLR0913, PLR0917 - the options of the command
-    source: Annotated[str, typer.Option(help="torchvision, timm or transformers.")],
-    pattern: Annotated[str, typer.Option(help="A part of a name, or vit_*.")] = "*",
-    out: Annotated[Path, typer.Option(help="Directory for SOURCE.csv.")] = Path("results/coverage"),
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for a model.")] = 120,
-    memory: Annotated[str, typer.Option(help="Memory for a model.")] = "8G",
-    again: Annotated[bool, typer.Option("--again", help="Try again what was not counted.")] = False,  # noqa: FBT002 - a flag
-) -> None:
-    """Count every model of a source with the reference; one row for each."""
-    try:
-        with store.locked(out):
-            path = out / f"{source}.csv"
-            if again:
-                write(path, [row for row in read(path) if not row.error])
-            survey(source, pattern, path, Limits(timeout, parse_bytes(memory)))
-    except UsageError as error:
-        typer.echo(f"coverage: {error}", err=True)
-        raise typer.Exit(2) from error
+def main(
+    source: str, pattern: str, out: Path, limits: Limits, *, again: bool = False
+) -> list[Surveyed]:
+    """Count every model of a source with the reference, and return a row for each.
+
+    Args:
+        source: torchvision, timm or transformers.
+        pattern: a part of a model name, or a pattern such as vit_*.
+        out: directory for SOURCE.csv.
+        limits: the time and memory limit of each model.
+        again: whether to count models again that have no count.
+
+    Raises:
+        UsageError: no model matches the pattern, or the directory cannot be used.
+    """
+    with store.locked(out):
+        path = out / f"{source}.csv"
+        if again:
+            write(path, [row for row in read(path) if not row.error])
+        survey(source, pattern, path, limits)
+        return read(path)
 
 
 def survey(source: str, pattern: str, path: Path, limits: Limits) -> None:
-    """Count the models that have no row in the file yet, and put the file in order.
+    """Count the models that have no row in the file yet, and sort the file.
 
     Raises:
-        UsageError: no model fits the pattern, or the file is not a survey.
+        UsageError: no model matches the pattern, or the file is not a survey.
     """
     rows = {row.model: row for row in read(path)}
     write(path, rows.values())
@@ -124,17 +128,17 @@ def survey(source: str, pattern: str, path: Path, limits: Limits) -> None:
         row = _isolated(f"{source}:{name}", limits)
         rows[row.model] = row
         _append(path, row)
-        print(f"{done}/{len(names)} {_said(row)}", flush=True)
+        print(f"{done}/{len(names)} {_progress(row)}", file=sys.stderr, flush=True)
     write(path, rows.values())
 
 
-def _said(row: Surveyed) -> str:
-    said = row.error or row.uncounted or f"{row.macs} MACs"
-    return f"{row.model}: {said} ({row.seconds} s)"
+def _progress(row: Surveyed) -> str:
+    result = row.error or row.uncounted or f"{row.macs} MACs"
+    return f"{row.model}: {result} ({row.seconds} s)"
 
 
 def _in_turn(source: str, pattern: str) -> list[str]:
-    """The models a pattern fits: the first of each family, then the second of each, and so on."""
+    """List the models that match: the first of each family, then the second of each, and so on."""
     seen: Counter[str] = Counter()
     turns = []
     for line in model_requests.model_lines(pattern, source):
@@ -144,7 +148,7 @@ def _in_turn(source: str, pattern: str) -> list[str]:
 
 
 def _prepare(source: str) -> None:
-    """Import here what every child needs, on one thread: threads do not survive a fork."""
+    """Import the modules that every child needs, on one thread: threads do not survive a fork."""
     import torch
 
     from flopaudit.models.libraries import library
@@ -158,7 +162,7 @@ def _prepare(source: str) -> None:
 
 
 def _isolated(model: str, limits: Limits) -> Surveyed:
-    """The row of one model, whatever becomes of the process that counts it."""
+    """Count one model in a child process, and return its row however the process ends."""
     started = time.monotonic()
     receiver, sender = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.get_context("fork").Process(
@@ -183,7 +187,7 @@ def _isolated(model: str, limits: Limits) -> Surveyed:
 
 
 def _child(sender: Connection, model: str, memory: int) -> None:
-    """Count a model and send what its row is made of."""
+    """Count a model and send the fields of its row."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -199,24 +203,24 @@ def _child(sender: Connection, model: str, memory: int) -> None:
 
 
 def _first_that_counts(model: str) -> dict[str, str]:
-    """The row of a model as it is or, where that cannot be counted, with other options."""
+    """Count a model as it is or, if that fails, with other options; return its fields."""
     try:
         return _row(model, "")
     except UsageError:
         raise
     except Exception as error:
         for options in RETRIES.get(model.partition(":")[0], ()):
-            with contextlib.suppress(Exception):  # the row tells of the first failure
+            with contextlib.suppress(Exception):  # the row reports the first failure
                 return {**_row(model, options), "fallback": one_line(error)}
         raise
 
 
 def _row(model: str, options: str) -> dict[str, str]:
-    where = model_requests.model_request(f"{model}?{options}" if options else model)
-    ledger, fallback = _ledger(where)
+    request = model_requests.model_request(f"{model}?{options}" if options else model)
+    ledger, fallback = _ledger(request)
     return {
         "options": options,
-        "inputs": " + ".join(where.inputs),
+        "inputs": " + ".join(request.inputs),
         "macs": str(ledger.macs),
         "params": str(ledger.params),
         "uncounted": "; ".join(f"{op}×{n}" for op, n in sorted(ledger.uncounted_ops.items())),
@@ -226,18 +230,18 @@ def _row(model: str, options: str) -> dict[str, str]:
     }
 
 
-def _ledger(where: model_requests.ModelRequest) -> tuple[Ledger, str]:
-    """The ledger, and why it is not one of meta tensors, if it is not."""
+def _ledger(request: model_requests.ModelRequest) -> tuple[Ledger, str]:
+    """Count a model; return the ledger, and the reason if it could not be counted on meta."""
     import torch
 
     from flopaudit.models.build import build, make_inputs, make_kwargs
     from flopaudit.reference.counter import count
 
-    specs = parse_inputs(where.inputs)
+    specs = parse_inputs(request.inputs)
     model: Any = None
     try:
         with torch.device("meta"):
-            model = build(where.spec)
+            model = build(request.spec)
             args, kwargs = make_inputs(specs), make_kwargs(specs)
             return count(model, *args, device="meta", **kwargs), ""
     except Exception as error:
@@ -245,14 +249,14 @@ def _ledger(where: model_requests.ModelRequest) -> tuple[Ledger, str]:
             raise
         reason = one_line(error)
     try:
-        ledger = count(build(where.spec), *make_inputs(specs), device="own", **make_kwargs(specs))
+        ledger = count(build(request.spec), *make_inputs(specs), device="own", **make_kwargs(specs))
     except Exception as error:
         raise RuntimeError(f"{one_line(error)}; and on meta: {reason}") from error
     return ledger, reason
 
 
 def _examples(ledger: Ledger) -> Iterator[str]:
-    """For each uncounted operator, its first call."""
+    """Describe the first call of each uncounted operator."""
     first = {row.operator: row for row in reversed(ledger.rows)}
     for operator in sorted(ledger.uncounted_ops):
         row = first[operator]
@@ -265,7 +269,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def read(path: Path) -> list[Surveyed]:
-    """The rows of a survey, none if there is none; half a line at its end is left out.
+    """Read the rows of a survey; none if there is no file; an incomplete last line is left out.
 
     Raises:
         UsageError: the file has other columns.
@@ -275,28 +279,18 @@ def read(path: Path) -> list[Surveyed]:
     text = path.read_text(encoding="utf-8")
     header, *lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1])) or [[]]
     if tuple(header) != COLUMNS:
-        raise UsageError(f"{path} has other columns than a survey.", "Give another --out.")
+        raise UsageError(f"{path} has other columns than a survey.", "Choose another --out.")
     return [Surveyed(*line) for line in lines]
 
 
 def write(path: Path, rows: Iterable[Surveyed]) -> None:
-    """Replace the file by these rows, in order."""
+    """Replace the file by these rows, sorted by model."""
     ordered = sorted(rows, key=lambda row: row.model)
-    store.write_whole(path, _csv([list(COLUMNS), *(list(asdict(row).values()) for row in ordered)]))
+    write_csv(path, COLUMNS, (list(asdict(row).values()) for row in ordered))
 
 
 def _append(path: Path, row: Surveyed) -> None:
     with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(_csv([list(asdict(row).values())]))
+        file.write(csv_lines([list(asdict(row).values())]))
         file.flush()
         os.fsync(file.fileno())
-
-
-def _csv(lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue()
-
-
-if __name__ == "__main__":
-    typer.run(main)

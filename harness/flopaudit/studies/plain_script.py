@@ -1,9 +1,8 @@
-"""The script that one would write without flopaudit: every tool over every model in one process.
+"""The script that one would write without flopaudit: every tool on every model in one process.
 
-The peer that `flopaudit bench` measures the isolated run against: `python -m
-flopaudit.studies.plain_script MODELS`, comma-separated. Each tool gets models of its own, since
-tools leave theirs damaged; torchstat comes last, since it breaks what comes after it in the same
-process.
+`flopaudit bench` compares the isolated run with it, and runs it as
+`python -m flopaudit.studies.plain_script MODELS`, comma-separated. Each tool gets models of its own
+because tools damage them. torchstat comes last because it breaks later tools in the same process.
 """
 
 from __future__ import annotations
@@ -19,21 +18,20 @@ from flopaudit.pipeline.model_requests import model_request
 
 
 def main(models: str) -> None:
-    """Print what each tool says of each model, or that it failed."""
-    subjects = [model_request(name) for name in split_list(models)]
+    """Print the count of each tool for each model, or its exception."""
+    requests = [model_request(name) for name in split_list(models)]
     for name in sorted(NAMES, key="torchstat".__eq__):
         tool = find(name)
         for variant in tool.variants or (None,):
-            for where in subjects:
-                specs = parse_inputs(where.inputs)
+            for request in requests:
+                specs = parse_inputs(request.inputs)
                 inputs, kwargs = make_inputs(specs), make_kwargs(specs)
                 try:
-                    said = tool.measure(
-                        LoadedModel(build(where.spec), inputs, kwargs), variant
-                    ).count
-                except Exception as error:  # noqa: BLE001 - as in a script that must go on
-                    said = type(error).__name__
-                print(tool.name, variant or "", where.spec, said)
+                    loaded = LoadedModel(build(request.spec), inputs, kwargs)
+                    result: object = tool.measure(loaded, variant).count
+                except Exception as error:  # noqa: BLE001 - the script has to continue
+                    result = type(error).__name__
+                print(tool.name, variant or "", request.spec, result)
 
 
 if __name__ == "__main__":

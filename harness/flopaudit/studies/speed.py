@@ -1,13 +1,12 @@
-"""What the reference costs beside a bare forward pass and torch's FlopCounterMode, on meta tensors.
+"""The time of a reference count, compared with a bare forward pass and torch's FlopCounterMode.
 
-`python -m flopaudit.studies.speed OUT` writes three tables to OUT, all measured in one run: models
-in turn (speed), a 405-billion-parameter Llama (scale), and depth from 1 to 1,000 layers (depth).
+`flopaudit study speed` writes three tables, all measured in one run on meta tensors: models in turn
+(speed), Llama 3.1 405B (scale), and networks of 1 to 1,000 layers (depth).
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -16,8 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flopaudit.records import store
-from flopaudit.records.environment import environment
+from flopaudit.studies.table_files import Row, machine, write_markdown
 
 MODELS = (
     "vgg11", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0",
@@ -27,36 +25,60 @@ MODELS = (
 DEPTHS = (1, 3, 10, 30, 100, 300, 1000)
 REPEATS = 7
 
-LLAMA = {
-    "hidden": 16_384, "layers": 126, "heads": 128, "groups": 8, "feed_forward": 53_248,
-    "vocabulary": 128_256, "tokens": 8_192,
+Table = list[dict[str, str]]
+"""The rows of a table, each by its headers."""
+
+TITLES = {
+    "speed": "Ratios of the fastest of runs in turn",
+    "scale": "Llama 3.1 405B on 8,192 tokens, in a process of its own",
+    "depth": "Linear in the operators executed",
+}
+HEADERS = {
+    "speed": (
+        "model", "operators", "bare seconds", "reference / bare", "FlopCounterMode / bare",
+        "reference / FlopCounterMode", "reference, nothing known / bare",
+    ),
+    "scale": ("quantity", "value"),
+    "depth": ("layers", "operators", "seconds", "microseconds an operator"),
 }  # fmt: skip
-"""Llama 3.1 405B; Grattafiori et al. 2024, arXiv:2407.21783, table 3."""
 
 
-def main(out: Path) -> None:
-    """Measure and write the tables."""
-    out.mkdir(parents=True, exist_ok=True)
-    where = environment()
-    command = "`python -m flopaudit.studies.speed`"
-    note = f"torch {where.torch}, Python {where.python}, {where.processor}; {command}"
-    headers = ["model", "operators", "bare seconds", "reference / bare", "FlopCounterMode / bare",
-               "reference / FlopCounterMode", "reference, nothing known / bare"]  # fmt: skip
+def main(out: Path) -> dict[str, Table]:
+    """Measure, write speed.md, scale.md and depth.md, and return the tables by name.
+
+    Args:
+        out: directory for the tables.
+
+    Raises:
+        subprocess.CalledProcessError: the process that counts Llama failed.
+    """
+    note = f"{machine()}; `flopaudit study speed`"
+    measured = {"speed": _model_rows, "depth": _depth_rows, "scale": _llama_rows}
+    tables: dict[str, Table] = {}
+    for name, measure in measured.items():
+        rows = measure()
+        write_markdown(out / f"{name}.md", TITLES[name], note, HEADERS[name], rows)
+        tables[name] = [dict(zip(HEADERS[name], row, strict=True)) for row in rows]
+    return tables
+
+
+def _model_rows() -> list[Row]:
     rows = [_model_row(name) for name in MODELS]
     medians = [f"{statistics.median(float(row[i]) for row in rows):.3f}" for i in (3, 4, 5, 6)]
-    _write(out / "speed.md", "Ratios of the fastest of runs in turn", note, headers,
-           [*rows, ["median", "", "", *medians]])  # fmt: skip
-    depth = [_depth_row(layers) for layers in DEPTHS]
-    _write(out / "depth.md", "Linear in the operators executed", note,
-           ["layers", "operators", "seconds", "microseconds an operator"], depth)  # fmt: skip
-    alone = [sys.executable, "-m", "flopaudit.studies.speed", "--llama"]
-    done = subprocess.run(alone, check=True, capture_output=True, text=True)  # noqa: S603 - this module
-    told = [[name, str(value)] for name, value in json.loads(done.stdout).items()]
-    _write(out / "scale.md", "Llama 3.1 405B on 8,192 tokens, in a process of its own", note,
-           ["quantity", "value"], told)  # fmt: skip
+    return [*rows, ["median", "", "", *medians]]
 
 
-def _model_row(name: str) -> list[str]:
+def _depth_rows() -> list[Row]:
+    return [_depth_row(layers) for layers in DEPTHS]
+
+
+def _llama_rows() -> list[Row]:
+    command = [sys.executable, "-m", "flopaudit.studies.llama"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - this interpreter, this package
+    return [[name, str(value)] for name, value in json.loads(done.stdout).items()]
+
+
+def _model_row(name: str) -> Row:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -77,17 +99,18 @@ def _model_row(name: str) -> list[str]:
     def reference() -> None:
         count(model, *inputs, device="meta")
 
-    def reference_anew() -> None:
+    def reference_without_cache() -> None:
         meta_cache.forget()
         reference()
 
-    base, ours, theirs, anew = _in_turn([bare, reference, flop_counter_mode, reference_anew])
-    ratios = (ours / base, theirs / base, ours / theirs, anew / base)
+    ways = [bare, reference, flop_counter_mode, reference_without_cache]
+    base, ours, torchs, uncached = _in_turn(ways)
+    ratios = (ours / base, torchs / base, ours / torchs, uncached / base)
     return [name, str(operators), f"{base:.4f}", *(f"{ratio:.3f}" for ratio in ratios)]
 
 
 def _in_turn(ways: Sequence[Callable[[], object]]) -> list[float]:
-    """Seconds of each way, the fastest of runs in turn, after one that is not counted."""
+    """Run the ways in turn, once untimed; return the seconds of the fastest run of each."""
     best = [float("inf")] * len(ways)
     for repeat in range(REPEATS + 1):
         for index, way in enumerate(ways):
@@ -99,20 +122,21 @@ def _in_turn(ways: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def _on_meta(name: str) -> tuple[Any, Any]:
+    """Build a model and its inputs on meta."""
     import torch
 
     from flopaudit.core.specs import parse_input
     from flopaudit.models.build import build, make_inputs
     from flopaudit.pipeline.model_requests import model_request
 
-    where = model_request(name)
+    request = model_request(name)
     # Some builders need real tensors; moved afterwards, the model is the same.
-    model = build(where.spec).to("meta")
+    model = build(request.spec).to("meta")
     with torch.device("meta"):
-        return model, make_inputs(tuple(parse_input(text) for text in where.inputs))
+        return model, make_inputs(tuple(parse_input(text) for text in request.inputs))
 
 
-def _depth_row(layers: int) -> list[str]:
+def _depth_row(layers: int) -> Row:
     import torch
     from torch import nn
 
@@ -124,76 +148,3 @@ def _depth_row(layers: int) -> list[str]:
     operators = len(count(model.eval(), tokens).rows)
     (seconds,) = _in_turn([lambda: count(model, tokens, device="meta")])
     return [str(layers), str(operators), f"{seconds:.4f}", f"{seconds / operators * 1e6:.1f}"]
-
-
-def llama() -> dict[str, Any]:
-    """Build and count the large Llama on meta tensors; counts, seconds and memory."""
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    from flopaudit.reference.counter import count
-
-    size, heads, groups = LLAMA["hidden"], LLAMA["heads"], LLAMA["groups"]
-    width = size // heads
-
-    class Layer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norms = nn.ModuleList(nn.RMSNorm(size) for _ in range(2))
-            self.q, self.o = (nn.Linear(size, size, bias=False) for _ in range(2))
-            self.k, self.v = (nn.Linear(size, groups * width, bias=False) for _ in range(2))
-            self.gate, self.up = (
-                nn.Linear(size, LLAMA["feed_forward"], bias=False) for _ in range(2)
-            )
-            self.down = nn.Linear(LLAMA["feed_forward"], size, bias=False)
-
-        def forward(self, x: Any) -> Any:
-            batch, tokens, _ = x.shape
-            seen = self.norms[0](x)
-            q, k, v = (
-                part.view(batch, tokens, -1, width).transpose(1, 2)
-                for part in (self.q(seen), self.k(seen), self.v(seen))
-            )
-            attended = functional.scaled_dot_product_attention(
-                q, k, v, is_causal=True, enable_gqa=True
-            )
-            x = x + self.o(attended.transpose(1, 2).reshape(batch, tokens, size))
-            seen = self.norms[1](x)
-            return x + self.down(functional.silu(self.gate(seen)) * self.up(seen))
-
-    with torch.device("meta"):
-        layers = [Layer() for _ in range(LLAMA["layers"])]
-        embedding = nn.Embedding(LLAMA["vocabulary"], size)
-        head = nn.Linear(size, LLAMA["vocabulary"], bias=False)
-        model = nn.Sequential(embedding, *layers, nn.RMSNorm(size), head).eval()
-        tokens = torch.zeros(1, LLAMA["tokens"], dtype=torch.int64)
-    started = time.perf_counter()
-    ledger = count(model, tokens, device="meta")
-    seconds = time.perf_counter() - started
-    pairs = LLAMA["layers"] * LLAMA["tokens"] ** 2 * size * 2
-    weights = ledger.params - LLAMA["vocabulary"] * size - (2 * LLAMA["layers"] + 1) * size
-    return {
-        "params": ledger.params,
-        "macs": ledger.macs,
-        "macs by params x tokens + attention": weights * LLAMA["tokens"] + pairs,
-        "operators": len(ledger.rows),
-        "seconds to count": round(seconds, 3),
-        "peak RSS bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-
-
-def _write(
-    path: Path, title: str, note: str, headers: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
-    from tabulate import tabulate
-
-    text = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
-    store.write_whole(path, f"# {title}\n\n{note}\n\n{text}\n")
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "--llama":
-        print(json.dumps(llama()))
-    else:
-        main(Path(sys.argv[1]))

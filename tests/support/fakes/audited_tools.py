@@ -1,7 +1,7 @@
-"""Tools with one side effect each, named on the command line as `audited_tools.py:NAME`.
+"""Tools that each have one side effect, named on the command line as `audited_tools.py:NAME`.
 
-NAME is the check that has to find the side effect, in capitals; `CLEAN` has none. `ALSO` lists the
-other checks that find it too: a model whose hook raises cannot be trained either.
+NAME is the check that must find the effect, in capitals; `CLEAN` has none. `ALSO` lists the checks
+that fail as a consequence: a model with a hook that raises cannot be trained either.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 AGES = 600
 CALLS: list[object] = []
-"""What tools were called on in this process."""
+"""The models that tools were called on in this process."""
 
 
 def nothing(*_args: object, **_kwargs: object) -> None:
@@ -117,136 +117,136 @@ def _attributes(loaded: LoadedModel) -> None:
 # -- of torch
 
 
-def _classes(_subject: LoadedModel) -> None:
+def _classes(_loaded: LoadedModel) -> None:
     import torch
 
     torch.nn.Bilinear.forward = nothing  # type: ignore[assignment]
 
 
-def _functions(_subject: LoadedModel) -> None:
+def _functions(_loaded: LoadedModel) -> None:
     import torch
 
     torch.nn.functional.bilinear = nothing  # type: ignore[assignment]
 
 
-def _global_hooks(_subject: LoadedModel) -> None:
+def _global_hooks(_loaded: LoadedModel) -> None:
     import torch
 
     torch.nn.modules.module.register_module_module_registration_hook(nothing)
 
 
-def _mode_stacks(_subject: LoadedModel) -> None:
+def _mode_stacks(_loaded: LoadedModel) -> None:
     from torch.overrides import BaseTorchFunctionMode
 
     mode: Any = BaseTorchFunctionMode()
     mode.__enter__()
 
 
-def _grad_mode(_subject: LoadedModel) -> None:
+def _grad_mode(_loaded: LoadedModel) -> None:
     import torch
 
     torch.set_grad_enabled(False)
 
 
-def _dtype(_subject: LoadedModel) -> None:
+def _dtype(_loaded: LoadedModel) -> None:
     import torch
 
     torch.set_default_dtype(torch.float64)
 
 
-def _device(_subject: LoadedModel) -> None:
+def _device(_loaded: LoadedModel) -> None:
     import torch
 
     torch.set_default_device("meta")
 
 
-def _autocast(_subject: LoadedModel) -> None:
+def _autocast(_loaded: LoadedModel) -> None:
     import torch
 
     torch.set_autocast_cache_enabled(False)
 
 
-def _backends(_subject: LoadedModel) -> None:
+def _backends(_loaded: LoadedModel) -> None:
     import torch
 
     torch.backends.cudnn.benchmark = True
 
 
-def _torch_threads(_subject: LoadedModel) -> None:
+def _torch_threads(_loaded: LoadedModel) -> None:
     import torch
 
     torch.set_num_threads(2)
 
 
-def _random(_subject: LoadedModel) -> None:
+def _random(_loaded: LoadedModel) -> None:
     random.random()  # noqa: S311 - the generator is the point
 
 
 # -- of the process
 
 
-def _streams(_subject: LoadedModel) -> None:
+def _streams(_loaded: LoadedModel) -> None:
     sys.excepthook = nothing
 
 
-def _signals(_subject: LoadedModel) -> None:
+def _signals(_loaded: LoadedModel) -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
-def _logging(_subject: LoadedModel) -> None:
+def _logging(_loaded: LoadedModel) -> None:
     logging.basicConfig(level=logging.DEBUG, force=True, handlers=[logging.NullHandler()])
 
 
-def _warnings(_subject: LoadedModel) -> None:
+def _warnings(_loaded: LoadedModel) -> None:
     warnings.simplefilter("ignore")
 
 
-def _environ(_subject: LoadedModel) -> None:
+def _environ(_loaded: LoadedModel) -> None:
     os.environ["STRAY"] = "1"
 
 
-def _path(_subject: LoadedModel) -> None:
+def _path(_loaded: LoadedModel) -> None:
     sys.path.insert(0, "stray")
 
 
-def _directory(_subject: LoadedModel) -> None:
+def _directory(_loaded: LoadedModel) -> None:
     os.chdir("/")
 
 
-def _interpreter(_subject: LoadedModel) -> None:
+def _interpreter(_loaded: LoadedModel) -> None:
     sys.setrecursionlimit(5000)
 
 
-def _children(_subject: LoadedModel) -> None:
+def _children(_loaded: LoadedModel) -> None:
     CALLS.append(subprocess.Popen(["sleep", str(AGES)]))  # noqa: S607 - any process will do
 
 
-def _threads(_subject: LoadedModel) -> None:
+def _threads(_loaded: LoadedModel) -> None:
     threading.Thread(target=time.sleep, args=(AGES,), daemon=True).start()
 
 
-def _descriptors(_subject: LoadedModel) -> None:
+def _descriptors(_loaded: LoadedModel) -> None:
     os.open(os.devnull, os.O_RDONLY)
 
 
-def _files(_subject: LoadedModel) -> None:
+def _files(_loaded: LoadedModel) -> None:
     Path("stray.txt").touch()
 
 
-def _printed(_subject: LoadedModel) -> None:
+def _printed(_loaded: LoadedModel) -> None:
     print("stray")
 
 
-# -- what can no longer be done
+# -- of trials
 
 
-def _numpy(_subject: LoadedModel) -> None:
+def _numpy(_loaded: LoadedModel) -> None:
     import torch
 
     torch.Tensor.numpy = raises  # type: ignore[assignment,method-assign]
 
 
-def _neighbour_forward(_subject: LoadedModel) -> None:
+def _neighbour_forward(_loaded: LoadedModel) -> None:
     import torch
 
     torch.nn.functional.scaled_dot_product_attention = raises  # type: ignore[assignment]
@@ -285,40 +285,41 @@ def _save(loaded: LoadedModel) -> None:
 
 def _checkpoint(loaded: LoadedModel) -> None:
     model: Any = loaded.model
-    model.conv.register_load_state_dict_pre_hook(len)  # which takes one thing, and can be pickled
+    # `len` can be pickled, and raises because it takes one argument.
+    model.conv.register_load_state_dict_pre_hook(len)
 
 
-def _export(_subject: LoadedModel) -> None:
+def _export(_loaded: LoadedModel) -> None:
     import torch
 
     torch.export.export = raises  # type: ignore[assignment]
 
 
-def _trace(_subject: LoadedModel) -> None:
+def _trace(_loaded: LoadedModel) -> None:
     import torch
 
     torch.jit.trace = raises
 
 
-def _script(_subject: LoadedModel) -> None:
+def _script(_loaded: LoadedModel) -> None:
     import torch
 
     torch.jit.script = raises  # type: ignore[assignment]
 
 
-def _flop_counter(_subject: LoadedModel) -> None:
+def _flop_counter(_loaded: LoadedModel) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     FlopCounterMode.get_total_flops = nothing  # type: ignore[assignment,method-assign]
 
 
-def _reference(_subject: LoadedModel) -> None:
+def _reference(_loaded: LoadedModel) -> None:
     from flopaudit.reference import counter
 
     counter.count = raises  # type: ignore[assignment]
 
 
-def _other_tools(_subject: LoadedModel) -> None:
+def _other_tools(_loaded: LoadedModel) -> None:
     import ptflops
 
     ptflops.get_model_complexity_info = raises
@@ -342,43 +343,43 @@ def _functions_meanwhile(loaded: LoadedModel) -> None:
     torch.nn.functional.bilinear = kept
 
 
-def _raises(_subject: LoadedModel) -> None:
+def _raises(_loaded: LoadedModel) -> None:
     raise RuntimeError("cannot")
 
 
 def _again(loaded: LoadedModel) -> int:
-    """Says another number when it is called on a model that it knows."""
+    """Return another count when it is called again on the same model."""
     CALLS.append(loaded.model)
     return sum(known is loaded.model for known in CALLS)
 
 
 def _again_fresh(loaded: LoadedModel) -> int:
-    """Says another number when it is called on a model like one that it knows."""
+    """Return another count when it is called on a second model of the same class."""
     CALLS.append(loaded.model)
     first = next(known for known in CALLS if isinstance(known, type(loaded.model)))
     return 1 + (first is not loaded.model)
 
 
 def _again_neighbour(loaded: LoadedModel) -> int:
-    """Says another number when it is called on a model unlike those that it knows."""
+    """Return another count when it is called on the other model after this one."""
     CALLS.append(loaded.model)
     unlike = type(CALLS[0]) is not type(loaded.model)
-    return 1 + (unlike and type(loaded.model).__name__ == "Neighbour")
+    return 1 + (unlike and type(loaded.model).__name__ == "OtherModel")
 
 
 def _again_meta(loaded: LoadedModel) -> int:
-    """Says another number on the meta device."""
+    """Return another count on the meta device."""
     return 1 + any(parameter.is_meta for parameter in loaded.model.parameters())
 
 
 EFFECTS: dict[str, Callable[[LoadedModel], Any]] = {
-    name.removeprefix("_"): thing
-    for name, thing in list(globals().items())
-    if name.startswith("_") and callable(thing) and getattr(thing, "__module__", "") == __name__
+    name.removeprefix("_"): effect
+    for name, effect in list(globals().items())
+    if name.startswith("_") and callable(effect) and getattr(effect, "__module__", "") == __name__
 }
 
 RUNS = {"train", "export", "trace", "script", "flop_counter", "reference"}
-"""What needs the model to run."""
+"""The trials that run the model."""
 
 ALSO: dict[str, set[str]] = {
     "values": {"forward"},
@@ -402,16 +403,16 @@ ALSO: dict[str, set[str]] = {
 }
 
 
-def as_tool(name: str, leave: Callable[[LoadedModel], Any]) -> Tool:
+def as_tool(name: str, effect: Callable[[LoadedModel], Any]) -> Tool:
     def measure(loaded: LoadedModel, _variant: str | None) -> ToolResult:
-        count = leave(loaded)
+        count = effect(loaded)
         return ToolResult({}, count if isinstance(count, int) else 7)
 
-    return Tool(f"leaves_{name}", "torch", "torch", "MAC", functools.wraps(leave)(measure), "", "")
+    return Tool(f"leaves_{name}", "torch", "torch", "MAC", functools.wraps(effect)(measure), "", "")
 
 
 def __getattr__(name: str) -> Tool:
-    """The tool of that name, in capitals."""
+    """Return the tool of that name, in capitals."""
     if name.lower() not in EFFECTS:
         raise AttributeError(name)
     return as_tool(name.lower(), EFFECTS[name.lower()])
