@@ -19,9 +19,10 @@ from flopaudit.audit.cases import Case
 from flopaudit.claims.parsing import parse_claims
 from flopaudit.claims.search import Answer
 from flopaudit.claims.settle_claims import settle_claims
+from flopaudit.core.causes import Cause
 from flopaudit.core.specs import parse_inputs
 from flopaudit.explain import settlement
-from flopaudit.explain.findings import UNEXPLAINED, Known, explain
+from flopaudit.explain.findings import Known, explain
 from flopaudit.explain.known_issues import THREADS, Thread
 from flopaudit.isolation.scheduler import Limits, Scheduler
 from flopaudit.models.build import build, make_inputs, make_kwargs
@@ -105,7 +106,7 @@ class Found:
         for finding in self.findings(model, column):
             if (finding.quantity == "params") == params:
                 found[finding.cause] += finding.amount
-        assert found.pop(UNEXPLAINED) == 0
+        assert found.pop(Cause.UNEXPLAINED) == 0
         return dict(found)
 
     def settlement(self, model: str) -> settlement.Settlement:
@@ -525,7 +526,7 @@ def test_torchinfo_is_probed_as_any_tool(large: Found, of_torchinfo: Profile) ->
     known = Known(reference, traces_in(large.out / TRACES)[reference.key], of_torchinfo)
     found = {f.cause: f.amount for f in explain(said, known) if f.quantity == "macs"}
     assert said.reported == 4_089_238_376
-    assert found == {UNEXPLAINED: 0, "normalisation": 2 * 26_560, "bias": 1000}
+    assert found == {Cause.UNEXPLAINED: 0, "normalisation": 2 * 26_560, "bias": 1000}
 
 
 # -- the threads that findings name ----------------------------------------------------------------

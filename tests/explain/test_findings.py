@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from flopaudit.explain.findings import UNEXPLAINED, Known, explain
+from flopaudit.core.causes import Cause
+from flopaudit.explain.findings import Known, explain
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.prediction import predict
 from flopaudit.profiles.tool_profile import (
@@ -68,7 +69,7 @@ def without_notes(findings: list[Finding]) -> list[Finding]:
     """The findings without what only points at modules."""
     return [
         each.model_copy(update={"evidence": "", "rows_that_differ": 0})
-        if each.cause == UNEXPLAINED
+        if each.cause == Cause.UNEXPLAINED
         else each
         for each in findings
     ]
@@ -105,7 +106,7 @@ def test_rows_as_predicted_agree_and_one_that_is_off_is_told(
     right[index] = right[index].model_copy(update={"count": right[index].count + 1})
     wrong = explain(measurement(Unit.MAC, int(counted.total), *right), known)[0]
     where = right[index].path or "the root"
-    assert (wrong.cause, wrong.amount, wrong.rows_that_differ) == (UNEXPLAINED, 0, 1)
+    assert (wrong.cause, wrong.amount, wrong.rows_that_differ) == (Cause.UNEXPLAINED, 0, 1)
     assert f"first module that disagrees: {where} (" in wrong.evidence
 
 
@@ -119,7 +120,7 @@ def test_rows_of_one_module_are_taken_together(trace: Trace, told: list[ModuleRo
     for row in told:
         by_path[row.path] = by_path.get(row.path, 0) + row.count
     found = explain(measurement(Unit.MAC, trace.macs, *told), known)
-    (left,) = (f for f in found if f.cause == UNEXPLAINED and f.quantity == "macs")
+    (left,) = (f for f in found if f.cause == Cause.UNEXPLAINED and f.quantity == "macs")
     differ = sum(map(bool, by_path.values()))
     assert left.rows_that_differ == (0 if left.amount else differ)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from flopaudit.explain.findings import UNEXPLAINED, Known, explain
-from flopaudit.explain.reconcile import UNIT, ReportedCount, account
+from flopaudit.core.causes import Cause
+from flopaudit.explain.findings import Known, explain
+from flopaudit.explain.reconcile import ReportedCount, account
 from flopaudit.profiles.prediction import predict, predict_params
 from flopaudit.profiles.tool_profile import (
     COUNTED,
@@ -72,7 +73,7 @@ def test_causes_and_the_rest_add_up_to_the_difference(
     trace: Trace, profile: Profile, said: int, macs: int, factor: int
 ) -> None:
     found = account(ReportedCount(said, factor, {}), macs, trace, profile)
-    causes = sum((cause.amount for cause in found.causes), start=Fraction(0))
+    causes = sum((cause.amount for cause in found.contributions), start=Fraction(0))
     assert causes + found.unexplained == said - macs
 
 
@@ -99,7 +100,7 @@ def test_findings_add_up(  # noqa: PLR0913, PLR0917 - what is drawn
     known = Known(reference(macs, params_of(trace)), trace, profile)
     found = explain(measurement(unit, said, params), known)
     assert sum(amounts(found)) == said - macs
-    assert found[0].cause == UNEXPLAINED
+    assert found[0].cause == Cause.UNEXPLAINED
     if params is None:
         assert not amounts(found, params=True)
     else:
@@ -115,7 +116,7 @@ def test_findings_of_what_is_predicted_leave_nothing(
     assume(said >= 0)
     known = Known(reference(trace.macs, params_of(trace)), trace, profile)
     found = explain(measurement(unit, said, params), known)
-    left = {f.quantity: f.amount for f in found if f.cause == UNEXPLAINED}
+    left = {f.quantity: f.amount for f in found if f.cause == Cause.UNEXPLAINED}
     assert set(left.values()) == {0}
     assert ("params" in left) == (params is not None)
 
@@ -126,7 +127,10 @@ def test_without_a_profile_all_but_the_unit_is_unexplained(said: int, macs: int)
     for known in (Known(reference(macs, 0)), Known(reference(macs, 0), trace)):
         found = explain(measurement(Unit.FLOP, said, 5), known)
         by_cause = {f.cause: f.amount for f in found if f.quantity == "flops"}
-        assert by_cause == {UNEXPLAINED: said - 2 * macs, **({UNIT: macs} if macs else {})}
+        assert by_cause == {
+            Cause.UNEXPLAINED: said - 2 * macs,
+            **({Cause.UNIT: macs} if macs else {}),
+        }
         assert amounts(found, params=True) == [5]
 
 
@@ -163,7 +167,7 @@ def test_two_errors_that_cancel_are_two_causes() -> None:
     found = account(
         ReportedCount(100, 1, {}), 100, two_layers(), tool_with(one("torch.nn.ReLU", outputs=1))
     )
-    by_cause = {cause.cause: cause.amount for cause in found.causes}
+    by_cause = {cause.cause: cause.amount for cause in found.contributions}
     assert by_cause == {"activation": 100, "unseen module type": -100}
     assert found.unexplained == 0
 
@@ -185,7 +189,7 @@ def test_rows_that_differ_though_the_sum_is_right_are_told() -> None:
         Known(reference(100, 0), two_layers(), profile),
     )
     assert (findings[0].cause, findings[0].amount, findings[0].rows_that_differ) == (
-        UNEXPLAINED, 0, 2,
+        Cause.UNEXPLAINED, 0, 2,
     )  # fmt: skip
 
 
@@ -204,6 +208,6 @@ def test_a_half_that_a_tool_drops_is_a_cause() -> None:
         tool_with(one("torch.nn.Conv2d", macs=1), rule),
     )
     assert found.unexplained == 0
-    assert {c.cause: c.amount for c in found.causes} == {
+    assert {c.cause: c.amount for c in found.contributions} == {
         "activation": Fraction(25, 2), "fraction dropped": Fraction(-1, 2),
     }  # fmt: skip

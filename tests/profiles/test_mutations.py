@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from flopaudit import probes
+from flopaudit.core.causes import Cause
 from flopaudit.core.specs import parse_inputs
-from flopaudit.explain.findings import UNEXPLAINED, Known, explain
+from flopaudit.explain.findings import Known, explain
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs, make_kwargs
 from flopaudit.pipeline.model_requests import model_request
@@ -103,7 +104,7 @@ class Cell:
         return {
             finding.quantity: (finding.amount, finding.rows_that_differ)
             for finding in explain(self.said, self.known)
-            if finding.cause == UNEXPLAINED and (finding.amount or finding.rows_that_differ)
+            if finding.cause == Cause.UNEXPLAINED and (finding.amount or finding.rows_that_differ)
         }
 
     def notices(self, wrong: Cell) -> bool:

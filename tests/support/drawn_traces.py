@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from flopaudit.explain.reconcile import PRODUCTS
+from flopaudit.explain.reconcile import PRODUCT_CAUSES
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.tool_profile import (
     COUNTED,
@@ -41,7 +41,9 @@ KINDS = ("conv", "linear", "normalisation", "data movement")
 FLAGS = ("", "True", "False")
 
 counts = st.integers(0, 10**5)
-beside = st.dictionaries(st.sampled_from([n for n in QUANTITIES if n not in PRODUCTS]), counts)
+beside = st.dictionaries(
+    st.sampled_from([n for n in QUANTITIES if n not in PRODUCT_CAUSES]), counts
+)
 
 
 @st.composite
@@ -96,7 +98,7 @@ def _with_products(draw: st.DrawFn, site: Site, macs: int) -> Site:
 def _amounts(draw: st.DrawFn, macs: int) -> dict[str, int]:
     found: dict[str, int] = {**draw(beside)}
     if macs:
-        others = draw(st.dictionaries(st.sampled_from(list(PRODUCTS)), st.integers(1, 10**5)))
+        others = draw(st.dictionaries(st.sampled_from(list(PRODUCT_CAUSES)), st.integers(1, 10**5)))
         found.update(others, macs=macs)
     return {name: amount for name, amount in found.items() if amount}
 

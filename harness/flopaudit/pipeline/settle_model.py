@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flopaudit import published
-from flopaudit.explain.settlement import Settlement, find
+from flopaudit.explain.settlement import SettledTool, Settlement, find
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tools.versions import version
@@ -56,8 +56,8 @@ def _directories() -> Iterator[tuple[Traversable, str]]:
         yield directory, f"the {directory.name} results that flopaudit ships"
 
 
-def _key(tool: dict[str, str | None]) -> tuple[str, str, str]:
-    return (tool["tool"] or "", tool["version"] or "", tool["variant"] or "")
+def _key(tool: SettledTool) -> tuple[str, str, str]:
+    return (tool["tool"], tool["version"] or "", tool["variant"] or "")
 
 
 def _has(found: Settlement, columns: Iterable[ToolVariant]) -> bool:

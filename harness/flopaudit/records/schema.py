@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey
 
@@ -21,6 +22,9 @@ Count = Annotated[int, Field(ge=0)]
 
 Quantity = Literal["macs", "flops", "params"]
 """What a finding is about."""
+
+When = Literal["success", "raise", "import", "none"]
+"""What an audit looked at: a call that gave a number, one that raised, an import, or nothing."""
 
 
 class Status(str, Enum):
@@ -243,7 +247,7 @@ class Finding(Record):
     model: str
     inputs: tuple[str, ...]
     quantity: Quantity
-    cause: str
+    cause: Cause
     amount: int
     evidence: str
     rows_that_differ: int = 0
@@ -272,7 +276,7 @@ class SideEffect(Record):
     variant: str | None = None
     model: str
     condition: str
-    when: Literal["success", "raise", "import", "none"]
+    when: When
     check: str
     before: str
     after: str
