@@ -23,9 +23,6 @@ Count = Annotated[int, Field(ge=0)]
 Quantity = Literal["macs", "flops", "params"]
 """What a finding is about."""
 
-When = Literal["success", "raise", "import", "none"]
-"""What an audit looked at: a call that gave a number, one that raised, an import, or nothing."""
-
 
 class Status(str, Enum):
     """How a cell, one tool on one model, ended."""
@@ -276,7 +273,7 @@ class SideEffect(Record):
     variant: str | None = None
     model: str
     condition: str
-    when: When
+    when: Literal["success", "raise", "import", "none"]
     check: str
     before: str
     after: str
