@@ -39,7 +39,7 @@ from flopaudit.profiles.matrix import (
     summary,
 )
 from flopaudit.profiles.probe_formulas import probe_formula
-from flopaudit.profiles.rule_inference import Observation
+from flopaudit.profiles.rule_inference import CaseResult
 from flopaudit.profiles.tool_profile import (
     Habits,
     ParamHabits,
@@ -159,7 +159,7 @@ Numbered = tuple[Trace, int | None]
 
 
 def said(cases: Sequence[Numbered]) -> Formula | None:
-    return probe_formula([Observation("made/up", trace, number) for trace, number in cases])
+    return probe_formula([CaseResult("made/up", trace, number) for trace, number in cases])
 
 
 def test_nothing_said_is_an_empty_formula_and_no_number_is_none() -> None:
@@ -266,15 +266,15 @@ def test_numbers_that_follow_nothing_have_no_formula() -> None:
 def test_what_a_real_counter_says_of_real_probes(probe: str, text: str) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    observations = []
+    results = []
     for number, case in enumerate(probes.PROBES[probe].cases):
         model = build(probes.spec(probe, number)).eval()
         inputs = make_inputs(parse_inputs(case.inputs))
         with FlopCounterMode(display=False) as counter:
             model(*inputs)
         number_said = int(counter.get_total_flops())
-        observations.append(Observation(probe, trace(model, inputs, {}), number_said))
-    found = probe_formula(observations)
+        results.append(CaseResult(probe, trace(model, inputs, {}), number_said))
+    found = probe_formula(results)
     assert found is not None
     assert short(found) == text
 
@@ -414,7 +414,7 @@ def test_no_stored_cell_is_left_unmeasured(stored: Matrix) -> None:
 
 def test_a_stored_formula_is_of_numbers_that_were_given(stored: Matrix) -> None:
     cells = [cell for each in stored.rows for cell in each.cells]
-    assert not [cell for cell in cells if cell.says is not None and not cell.counted]
+    assert not [cell for cell in cells if cell.formula is not None and not cell.counted]
     assert all(cell.note for cell in cells if cell.counted < cell.cases)
 
 
@@ -434,7 +434,7 @@ def test_what_is_shown_as_0_was_said_to_be_0(stored: Matrix) -> None:
                 probe = record.model.removeprefix("probe:").partition("?")[0]
                 numbers.setdefault(probe, set()).add(record.reported)
         for each in stored.rows:
-            said_zero = each.cells[index].says == {}
+            said_zero = each.cells[index].formula == {}
             assert not said_zero or numbers[each.probes[0]] == {0}, each.probes
 
 

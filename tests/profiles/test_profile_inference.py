@@ -11,8 +11,8 @@ from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
 from flopaudit.models.build import build, make_inputs, make_kwargs
 from flopaudit.profiles.prediction import predict
-from flopaudit.profiles.profile_inference import Named, profile_of
-from flopaudit.profiles.rule_inference import Observation
+from flopaudit.profiles.profile_inference import ToolIdentity, infer_profile
+from flopaudit.profiles.rule_inference import CaseResult
 from flopaudit.profiles.tool_profile import (
     COUNTED,
     DISPATCHED,
@@ -68,11 +68,11 @@ def _traced(name: str, number: int, inputs: tuple[str, ...]) -> Trace:
 
 def measured(tool: Tool) -> Profile:
     """The profile that the probes give of a tool."""
-    observations = []
+    results = []
     for name, run in runs():
         said, params = tool(run)
-        observations.append(Observation(name, run, int(said), params))
-    return profile_of(Named("made up", "1", None, "MAC", "2"), observations)
+        results.append(CaseResult(name, run, int(said), params))
+    return infer_profile(ToolIdentity("made up", "1", None, "MAC", "2"), results)
 
 
 def counted(profile: Profile) -> Rules:

@@ -220,9 +220,9 @@ def find(
 def _checked(found: dict[str, object], path: Traversable) -> Settlement:
     if found["settlement_version"] != SETTLEMENT_VERSION:
         raise UsageError(
-            f"{path} is of version {found['settlement_version']}, and this program reads "
+            f"{path} has format {found['settlement_version']}, but this program reads "
             f"{SETTLEMENT_VERSION}.",
-            "Give --again.",
+            "Measure the model again with --again.",
         )
     return cast(Settlement, found)
 

@@ -24,9 +24,9 @@ from flopaudit.pipeline.measure import (
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import is_current, trace_record
 from flopaudit.pipeline.results import TRACES, measurements_in, traces_in
-from flopaudit.profiles.profile_inference import Named, profile_of
+from flopaudit.profiles.profile_inference import ToolIdentity, infer_profile
 from flopaudit.profiles.repository import file_name
-from flopaudit.profiles.rule_inference import Observation
+from flopaudit.profiles.rule_inference import CaseResult
 from flopaudit.profiles.tool_profile import COUNTED, Profile
 from flopaudit.records import store
 from flopaudit.records.environment import environment
@@ -150,23 +150,23 @@ def read_off(
 ) -> Profile:
     """The profile that measurements of probes show, those of this environment alone."""
     here = environment(column.tool.distribution, column.site)
-    named = Named(
+    identity = ToolIdentity(
         column.tool.name, here.tool or "unknown", column.variant, column.tool.unit, here.torch
     )
     known = {(r.model, r.inputs): r for r in measured if r.environment == here}
-    observations = []
+    results = []
     for where in cases():
         key = (str(where.spec), where.inputs)
         if key in known and key in traces:
-            observations.append(_observation(where.spec.location, known[key], traces))
-    return profile_of(named, observations)
+            results.append(_case_result(where.spec.location, known[key], traces))
+    return infer_profile(identity, results)
 
 
-def _observation(
+def _case_result(
     name: str, record: Measurement, traces: dict[tuple[str, tuple[str, ...]], Trace]
-) -> Observation:
+) -> CaseResult:
     counted = record.status is Status.COUNTED
-    return Observation(
+    return CaseResult(
         probe=name,
         trace=traces[record.model, record.inputs],
         reported=record.reported if counted else None,
