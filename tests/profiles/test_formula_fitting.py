@@ -32,10 +32,11 @@ formulas = st.dictionaries(st.sampled_from(NAMES), coefficients, max_size=MOST_T
 @st.composite
 def samples_near_a_formula(draw: st.DrawFn, names: list[str]) -> list[Sample]:
     """Samples with some quantities, whose numbers follow a formula, but for some of them."""
-    formula = draw(st.dictionaries(st.sampled_from(names), coefficients, max_size=2))
-    amounts = st.fixed_dictionaries(dict.fromkeys(names, st.integers(0, 10**9)))
-    sizes = draw(st.lists(amounts, max_size=5))
-    errors = st.just(Fraction(0)) | st.fractions(-50, 50, max_denominator=4)
+    formula = draw(st.dictionaries(st.sampled_from(names), coefficients, min_size=1, max_size=2))
+    amounts = st.fixed_dictionaries(dict.fromkeys(names, st.just(0) | st.integers(1, 10**9)))
+    sizes = draw(st.lists(amounts, max_size=6))
+    exact = st.just(Fraction(0))
+    errors = draw(st.sampled_from([exact, exact | st.fractions(-50, 50, max_denominator=4)]))
     return [Sample(size, value(formula, size) + draw(errors)) for size in sizes]
 
 

@@ -1,4 +1,4 @@
-"""The matrix: formulas are what was said, every probe has a row, and it is read without torch."""
+"""The matrix: formulas fit the numbers, every probe has a row, and it is read without torch."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def test_a_formula_is_written_short(found: Formula, text: str) -> None:
     assert short(found) == text
 
 
-def test_symbols_are_told_apart() -> None:
+def test_symbols_are_distinct() -> None:
     symbols = [symbol(name) for name in QUANTITIES]
     assert len(set(symbols)) == len(symbols)
     assert set(SYMBOLS) <= set(QUANTITIES)
 
 
-def test_the_legend_says_what_is_there_and_no_more() -> None:
+def test_the_legend_explains_the_symbols_in_use_alone() -> None:
     found = [formula(macs=1, bias_adds__per__sample=1), formula(calls=3)]
     assert list(legend(found)) == [
         "M per multiply-accumulate",
@@ -108,7 +108,7 @@ def test_the_legend_says_what_is_there_and_no_more() -> None:
     ]
 
 
-# -- what was said of a probe ----------------------------------------------------------------------
+# -- the formula of a probe ------------------------------------------------------------------------
 
 SIZES = ((2, 3, 5), (3, 5, 7), (5, 4, 3), (7, 2, 4), (4, 7, 2), (6, 5, 11))
 """Rows, features in, features out."""
@@ -155,18 +155,18 @@ def of_functions(*amounts: tuple[str, Amounts]) -> Trace:
 
 
 Numbered = tuple[Trace, int | None]
-"""A case, and what a tool said of it."""
+"""A case, and the number that a tool reported for it."""
 
 
-def said(cases: Sequence[Numbered]) -> Formula | None:
+def fitted(cases: Sequence[Numbered]) -> Formula | None:
     return probe_formula([CaseResult("made/up", trace, number) for trace, number in cases])
 
 
-def test_nothing_said_is_an_empty_formula_and_no_number_is_none() -> None:
+def test_zero_is_an_empty_formula_and_no_number_is_none() -> None:
     traces = [of_layer(size) for size in SIZES]
-    assert said([(trace, 0) for trace in traces]) == {}
-    assert said([(trace, None) for trace in traces]) is None
-    assert said([]) is None
+    assert fitted([(trace, 0) for trace in traces]) == {}
+    assert fitted([(trace, None) for trace in traces]) is None
+    assert fitted([]) is None
 
 
 @pytest.mark.parametrize(
@@ -174,12 +174,12 @@ def test_nothing_said_is_an_empty_formula_and_no_number_is_none() -> None:
     [(1, 0, "M"), (2, 0, "2M"), (1, 1, "M + b"), (2, 1, "2M + b"), (2, 2, "2M + 2b"),
      (1, 2, "M + 2n"), (3, 0, "3M")],
 )  # fmt: skip
-def test_products_and_bias_are_read_off_a_layer(macs: int, bias: int, text: str) -> None:
+def test_products_and_bias_of_a_layer_are_inferred(macs: int, bias: int, text: str) -> None:
     cases: list[Numbered] = [
         (of_layer((rows, ins, outs)), macs * rows * ins * outs + bias * rows * outs)
         for rows, ins, outs in SIZES
     ]
-    assert short(said(cases) or {}) == text
+    assert short(fitted(cases) or {}) == text
 
 
 @given(
@@ -188,11 +188,11 @@ def test_products_and_bias_are_read_off_a_layer(macs: int, bias: int, text: str)
     st.integers(1, 20),
     st.integers(0, 20),
 )
-def test_whatever_formula_is_found_gives_what_was_said(
+def test_a_formula_that_is_found_fits_all_numbers(
     one: str, other: str, times: int, more: int
 ) -> None:
     numbers = [times * linear(*size)[one] + more * linear(*size)[other] for size in SIZES]
-    found = said([(of_layer(size), n) for size, n in zip(SIZES, numbers, strict=True)])
+    found = fitted([(of_layer(size), n) for size, n in zip(SIZES, numbers, strict=True)])
     assert found
     assert [value(found, linear(*size)) for size in SIZES] == numbers
 
@@ -201,14 +201,14 @@ def test_a_depthwise_kernel_is_products_though_it_is_as_many_per_output() -> Non
     cases: list[Numbered] = [
         (of_layer((rows, 9, outs)), 10 * rows * outs) for rows, _, outs in SIZES
     ]
-    assert said(cases) == formula(macs=1, bias_adds=1)
+    assert fitted(cases) == formula(macs=1, bias_adds=1)
 
 
-def test_what_is_divided_by_the_batch_is_so_named() -> None:
+def test_a_number_divided_by_the_batch_is_named_so() -> None:
     cases: list[Numbered] = [
         (of_layer((rows, ins, outs), batch=rows), ins * outs) for rows, ins, outs in SIZES
     ]
-    assert short(said(cases) or {}) == "M/B"
+    assert short(fitted(cases) or {}) == "M/B"
 
 
 def test_of_a_layer_called_again_the_last_call_may_be_what_counts() -> None:
@@ -216,7 +216,7 @@ def test_of_a_layer_called_again_the_last_call_may_be_what_counts() -> None:
         (of_layer(size, calls=1 + number), linear(*size)["macs"])
         for number, size in enumerate(SIZES)
     ]
-    assert short(said(cases) or {}) == "M(last)"
+    assert short(fitted(cases) or {}) == "M(last)"
 
 
 def test_a_copy_that_is_made_first_is_not_under_test() -> None:
@@ -230,10 +230,10 @@ def test_a_copy_that_is_made_first_is_not_under_test() -> None:
         )
         for rows, _, _ in SIZES
     ]
-    assert said(cases) == formula(outputs=1)
+    assert fitted(cases) == formula(outputs=1)
 
 
-def test_parts_are_told_by_their_kind() -> None:
+def test_parts_are_distinguished_by_kind() -> None:
     cases: list[Numbered] = [
         (
             of_functions(
@@ -244,13 +244,13 @@ def test_parts_are_told_by_their_kind() -> None:
         )
         for rows, ins, outs in SIZES
     ]
-    assert short(said(cases) or {}) == "2M(linear)"
+    assert short(fitted(cases) or {}) == "2M(linear)"
 
 
 def test_numbers_that_follow_nothing_have_no_formula() -> None:
     numbers = (1009, 2003, 3001, 4007, 5003, 6007)
     cases = [(of_layer(size), n) for size, n in zip(SIZES, numbers, strict=True)]
-    assert said(cases) is None
+    assert fitted(cases) is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_numbers_that_follow_nothing_have_no_formula() -> None:
         ("attention/multihead_self_no_weights", "2M(linear)"),
     ],
 )
-def test_what_a_real_counter_says_of_real_probes(probe: str, text: str) -> None:
+def test_formulas_of_a_real_counter_on_real_probes(probe: str, text: str) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     results = []
@@ -272,8 +272,8 @@ def test_what_a_real_counter_says_of_real_probes(probe: str, text: str) -> None:
         inputs = make_inputs(parse_inputs(case.inputs))
         with FlopCounterMode(display=False) as counter:
             model(*inputs)
-        number_said = int(counter.get_total_flops())
-        results.append(CaseResult(probe, trace(model, inputs, {}), number_said))
+        reported = int(counter.get_total_flops())
+        results.append(CaseResult(probe, trace(model, inputs, {}), reported))
     found = probe_formula(results)
     assert found is not None
     assert short(found) == text
@@ -304,7 +304,7 @@ TAKES_NONE = Cell(None, 0, 5, "unsupported: images alone")
         (Cell({}, 2, 5, "crashed: gone"), "0†", "0 (2 of 5 sizes; else crashes: gone)"),
     ],
 )
-def test_a_cell_says_what_was_counted_or_how_it_ended(cell: Cell, text: str, long: str) -> None:
+def test_a_cell_shows_what_was_counted_or_how_it_ended(cell: Cell, text: str, long: str) -> None:
     assert (cell.text, cell.long) == (text, long)
 
 
@@ -317,7 +317,7 @@ def row(probe: str, *cells: Cell) -> Row:
     return Row((probe,), cells)
 
 
-def test_a_probe_that_one_tool_lacks_has_a_row_and_stands_with_its_group() -> None:
+def test_a_probe_that_one_tool_lacks_has_a_row_in_its_group() -> None:
     found = matrix([tool("b", "conv/x", "norm/y", "conv/z"), tool("a", "conv/x", "conv/new")])
     assert [each.tool for each in found.tools] == ["a", "b"]
     assert [r.probes for r in found.rows] == [
@@ -328,7 +328,7 @@ def test_a_probe_that_one_tool_lacks_has_a_row_and_stands_with_its_group() -> No
     ]  # fmt: skip
 
 
-def test_rows_of_a_group_that_are_the_same_stand_as_one() -> None:
+def test_rows_of_a_group_that_are_the_same_are_joined() -> None:
     rows = [
         row("conv/a", MACS, ZERO),
         row("conv/b", ZERO, ZERO),
@@ -423,10 +423,10 @@ def _journal(profile: Profile) -> Path:
     return STORED / WORK / name.removesuffix(".json") / MEASUREMENTS
 
 
-def test_what_is_shown_as_0_was_said_to_be_0(stored: Matrix) -> None:
+def test_a_cell_of_0_was_reported_as_0(stored: Matrix) -> None:
     journals = [_journal(profile) for profile in stored.tools]
     if not all(path.exists() for path in journals):
-        pytest.skip("the numbers that the profiles were read off are not kept here")
+        pytest.skip("the numbers from which the profiles were inferred are not kept here")
     for index, journal in enumerate(journals):
         numbers: dict[str, set[int]] = {}
         for record in measurements_in(journal):
@@ -434,11 +434,11 @@ def test_what_is_shown_as_0_was_said_to_be_0(stored: Matrix) -> None:
                 probe = record.model.removeprefix("probe:").partition("?")[0]
                 numbers.setdefault(probe, set()).add(record.reported)
         for each in stored.rows:
-            said_zero = each.cells[index].formula == {}
-            assert not said_zero or numbers[each.probes[0]] == {0}, each.probes
+            is_zero = each.cells[index].formula == {}
+            assert not is_zero or numbers[each.probes[0]] == {0}, each.probes
 
 
-def test_files_are_written_beside_the_profiles_and_are_no_profiles(tmp_path: Path) -> None:
+def test_files_are_written_next_to_the_profiles_and_are_no_profiles(tmp_path: Path) -> None:
     source = next(iter(sorted(STORED.glob("*.json"))))
     (tmp_path / source.name).write_text(source.read_text())
     matrix_report.write(tmp_path)
@@ -493,7 +493,7 @@ def test_json_has_every_probe_and_the_formulas(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("args", [["nowhere"], ["--tools", "nothing"]])
-def test_what_is_not_there_is_one_sentence(args: list[str], tmp_path: Path) -> None:
+def test_an_unknown_name_is_one_sentence(args: list[str], tmp_path: Path) -> None:
     done = flopaudit("matrix", *args, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
