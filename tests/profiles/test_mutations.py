@@ -7,22 +7,16 @@ compared with them, and may only survive if it changes nothing for these models.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache
 from math import floor
 from typing import Any
 
 import pytest
 from flopaudit import probes
-from flopaudit.core.causes import Cause
 from flopaudit.core.specs import parse_inputs
-from flopaudit.explain.findings import Known, explain
-from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs, make_kwargs
-from flopaudit.pipeline.model_requests import model_request
-from flopaudit.pipeline.results import measurements_in, references_in, traces_in
-from flopaudit.pipeline.run import run_all
 from flopaudit.profiles import repository
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.prediction import (
@@ -44,32 +38,12 @@ from flopaudit.profiles.tool_profile import (
     Profile,
     Rule,
 )
-from flopaudit.records.schema import Measurement, Status
-from flopaudit.tools.registry import ToolVariant, tool_variants
+from flopaudit.tools.registry import ToolVariant
 from flopaudit.tracing.sites import MODULE, Trace
 from flopaudit.tracing.watcher import trace
-from flopaudit_adapters import NAMES
 
-from tests.support.paths import SMALL_MODELS
+from tests.support.mutated_cells import VARIANTS, Cell, Cells, measured_cells
 
-USERS = SMALL_MODELS
-REQUESTS = [
-    model_request("resnet18"),
-    *(
-        model_request(f"{USERS}:{name}", [inputs])
-        for name, inputs in [
-            ("alone", "1x10"),
-            ("branches", "1x3x16x16"),
-            ("encoder", "4x5x16"),
-            ("functions", "1x3x8x8"),
-            ("reused", "1x4x16x16"),
-            ("transposed", "4x3x6x6"),
-            ("unused", "1x8"),
-        ]
-    ),
-]
-LIMITS = Limits(timeout_seconds=300, memory_bytes=8 << 30)
-VARIANTS = tool_variants(",".join(NAMES))
 BATCH = Fraction(4)
 """The largest batch here, so that a multiple of it stays whole if a tool divides by the batch."""
 
@@ -83,76 +57,10 @@ each_tool = pytest.mark.parametrize(
 )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A tool's measurement of a model, and what is known to explain it."""
-
-    measurement: Measurement
-    known: Known
-
-    @property
-    def trace(self) -> Trace:
-        assert self.known.trace is not None
-        return self.known.trace
-
-    @property
-    def profile(self) -> Profile:
-        assert self.known.profile is not None
-        return self.known.profile
-
-    @cached_property
-    def unexplained(self) -> dict[str, tuple[int, int]]:
-        """What is unexplained by quantity, and for how many modules, if there is anything."""
-        return {
-            finding.quantity: (finding.amount, finding.rows_that_differ)
-            for finding in explain(self.measurement, self.known)
-            if finding.cause == Cause.UNEXPLAINED and (finding.amount or finding.rows_that_differ)
-        }
-
-    def notices(self, wrong: Cell) -> bool:
-        """Whether anything else is unexplained of a mutant."""
-        return wrong.unexplained != self.unexplained
-
-    def with_profile(self, profile: Profile) -> Cell:
-        """Return the same cell with another profile."""
-        return replace(self, known=replace(self.known, profile=profile))
-
-    def reporting(self, **changes: Any) -> Cell:
-        """Return the same cell with other numbers of the tool."""
-        return replace(self, measurement=self.measurement.model_copy(update=changes))
-
-    def with_reference(self, **changes: Any) -> Cell:
-        """Return the same cell with another reference."""
-        reference = self.known.reference.model_copy(update=changes)
-        return replace(self, known=replace(self.known, reference=reference))
-
-    def with_trace(self, **changes: Any) -> Cell:
-        """Return the same cell with another trace."""
-        return replace(self, known=replace(self.known, trace=replace(self.trace, **changes)))
-
-
-Cells = list[Cell]
-
-
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Cells:
-    """All counted cells of all tools on the models of this file."""
-    out = tmp_path_factory.mktemp("mutations")
-    run_all(REQUESTS, VARIANTS, out, 2, LIMITS, lambda *_: None)
-    references = {record.key: record for record in references_in(out / "references.jsonl")}
-    traces = traces_in(out / "traces.jsonl")
-    return [
-        Cell(
-            record,
-            Known(
-                references[record.model, record.inputs],
-                traces[record.model, record.inputs],
-                repository.find(record.tool_key),
-            ),
-        )
-        for record in measurements_in(out / "measurements.jsonl")
-        if record.status is Status.COUNTED
-    ]
+    """All counted cells of all tools on a few models."""
+    return measured_cells(tmp_path_factory.mktemp("mutations"))
 
 
 @pytest.fixture
