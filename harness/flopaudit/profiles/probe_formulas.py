@@ -205,7 +205,7 @@ def _fit(samples: Sequence[Sample]) -> Formula | None:
     return None if formula is None else {own[name]: factor for name, factor in formula.items()}
 
 
-# -- what stands under test ------------------------------------------------------------------------
+# -- what is under test ----------------------------------------------------------------------------
 
 
 def under_test(trace: Trace) -> Amounts:
@@ -290,4 +290,4 @@ SCOPES = (
     Scope(lambda trace: _by_kind(_functions(trace), FUNCTIONS)),
     Scope(lambda trace: _by_kind(_operators(trace), OPERATORS)),
 )
-"""In the order in which they are tried."""
+"""The scopes, in the order in which they are tried."""

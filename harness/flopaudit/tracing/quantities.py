@@ -255,7 +255,7 @@ def traits_of_module(
     }
     tensors = list(tensors_in((*args, *kwargs.values())))
     dims = ",".join(str(tensor.ndim) for tensor in tensors)
-    absent = {name: "absent" for name, held in module._parameters.items() if held is None}  # noqa: SLF001 - torch has no other way to ask
+    absent = {name: "absent" for name, held in module._parameters.items() if held is None}  # noqa: SLF001 - torch has no public way
     return {
         "ndims": dims,
         "keywords": ",".join(sorted(kwargs)),
