@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from flopaudit.explain.findings import UNEXPLAINED, Known, explain
-from flopaudit.explain.reconcile import UNIT, ReportedCount, account
+from flopaudit.core.causes import Cause
+from flopaudit.explain.findings import Known, explain
+from flopaudit.explain.reconcile import ReportedCount, account
 from flopaudit.profiles.prediction import predict, predict_params
 from flopaudit.profiles.tool_profile import (
     COUNTED,
@@ -68,24 +69,22 @@ def amounts(findings: list[Finding], *, params: bool = False) -> list[int]:
 
 @settings(max_examples=60, deadline=None)
 @given(traces(), profiles(exact=False), totals, totals, st.sampled_from([1, 2]))
-def test_causes_and_the_rest_add_up_to_the_difference(
-    trace: Trace, profile: Profile, said: int, macs: int, factor: int
+def test_contributions_and_the_rest_add_up_to_the_difference(
+    trace: Trace, profile: Profile, reported: int, macs: int, factor: int
 ) -> None:
-    found = account(ReportedCount(said, factor, {}), macs, trace, profile)
-    causes = sum((cause.amount for cause in found.causes), start=Fraction(0))
-    assert causes + found.unexplained == said - macs
+    found = account(ReportedCount(reported, factor, {}), macs, trace, profile)
+    parts = sum((part.amount for part in found.contributions), start=Fraction(0))
+    assert parts + found.unexplained == reported - macs
 
 
 @settings(max_examples=80, deadline=None)
 @given(traces(), profiles(), st.sampled_from([1, 2]))
-def test_a_tool_that_says_what_is_predicted_is_explained(
-    trace: Trace, profile: Profile, factor: int
-) -> None:
-    said = int(predict(profile, trace).total)
-    found = account(ReportedCount(said, factor, {}), trace.macs, trace, profile)
+def test_a_number_as_predicted_is_explained(trace: Trace, profile: Profile, factor: int) -> None:
+    reported = int(predict(profile, trace).total)
+    found = account(ReportedCount(reported, factor, {}), trace.macs, trace, profile)
     assert found.unexplained == 0
     assert not found.note
-    off = account(ReportedCount(said + 1, factor, {}), trace.macs, trace, profile)
+    off = account(ReportedCount(reported + 1, factor, {}), trace.macs, trace, profile)
     assert off.unexplained == 1
 
 
@@ -94,12 +93,12 @@ def test_a_tool_that_says_what_is_predicted_is_explained(
     traces(), st.sampled_from(list(Unit)), profiles(exact=False), totals, totals, st.none() | totals
 )
 def test_findings_add_up(  # noqa: PLR0913, PLR0917 - what is drawn
-    trace: Trace, unit: Unit, profile: Profile, said: int, macs: int, params: int | None
+    trace: Trace, unit: Unit, profile: Profile, reported: int, macs: int, params: int | None
 ) -> None:
     known = Known(reference(macs, params_of(trace)), trace, profile)
-    found = explain(measurement(unit, said, params), known)
-    assert sum(amounts(found)) == said - macs
-    assert found[0].cause == UNEXPLAINED
+    found = explain(measurement(unit, reported, params), known)
+    assert sum(amounts(found)) == reported - macs
+    assert found[0].cause == Cause.UNEXPLAINED
     if params is None:
         assert not amounts(found, params=True)
     else:
@@ -108,25 +107,28 @@ def test_findings_add_up(  # noqa: PLR0913, PLR0917 - what is drawn
 
 @settings(max_examples=80, deadline=None)
 @given(traces(), st.sampled_from(list(Unit)), profiles())
-def test_findings_of_what_is_predicted_leave_nothing(
+def test_findings_of_a_number_as_predicted_leave_nothing_unexplained(
     trace: Trace, unit: Unit, profile: Profile
 ) -> None:
-    said, params = int(predict(profile, trace).total), predict_params(profile, trace)
-    assume(said >= 0)
+    reported, params = int(predict(profile, trace).total), predict_params(profile, trace)
+    assume(reported >= 0)
     known = Known(reference(trace.macs, params_of(trace)), trace, profile)
-    found = explain(measurement(unit, said, params), known)
-    left = {f.quantity: f.amount for f in found if f.cause == UNEXPLAINED}
-    assert set(left.values()) == {0}
-    assert ("params" in left) == (params is not None)
+    found = explain(measurement(unit, reported, params), known)
+    unexplained = {f.quantity: f.amount for f in found if f.cause == Cause.UNEXPLAINED}
+    assert set(unexplained.values()) == {0}
+    assert ("params" in unexplained) == (params is not None)
 
 
 @given(totals, totals)
-def test_without_a_profile_all_but_the_unit_is_unexplained(said: int, macs: int) -> None:
+def test_without_a_profile_all_but_the_unit_is_unexplained(reported: int, macs: int) -> None:
     trace = Trace(1, (), (), ())
     for known in (Known(reference(macs, 0)), Known(reference(macs, 0), trace)):
-        found = explain(measurement(Unit.FLOP, said, 5), known)
+        found = explain(measurement(Unit.FLOP, reported, 5), known)
         by_cause = {f.cause: f.amount for f in found if f.quantity == "flops"}
-        assert by_cause == {UNEXPLAINED: said - 2 * macs, **({UNIT: macs} if macs else {})}
+        assert by_cause == {
+            Cause.UNEXPLAINED: reported - 2 * macs,
+            **({Cause.UNIT: macs} if macs else {}),
+        }
         assert amounts(found, params=True) == [5]
 
 
@@ -163,12 +165,12 @@ def test_two_errors_that_cancel_are_two_causes() -> None:
     found = account(
         ReportedCount(100, 1, {}), 100, two_layers(), tool_with(one("torch.nn.ReLU", outputs=1))
     )
-    by_cause = {cause.cause: cause.amount for cause in found.causes}
+    by_cause = {cause.cause: cause.amount for cause in found.contributions}
     assert by_cause == {"activation": 100, "unseen module type": -100}
     assert found.unexplained == 0
 
 
-def test_rows_that_differ_though_the_sum_is_right_are_told() -> None:
+def test_rows_that_differ_are_shown_although_the_sum_is_right() -> None:
     profile = tool_with(one("torch.nn.Conv2d", macs=1), one("torch.nn.ReLU", outputs=1))
     right = account(ReportedCount(200, 1, {"a": 100, "d": 100}), 100, two_layers(), profile)
     assert right.rows == ()
@@ -185,7 +187,7 @@ def test_rows_that_differ_though_the_sum_is_right_are_told() -> None:
         Known(reference(100, 0), two_layers(), profile),
     )
     assert (findings[0].cause, findings[0].amount, findings[0].rows_that_differ) == (
-        UNEXPLAINED, 0, 2,
+        Cause.UNEXPLAINED, 0, 2,
     )  # fmt: skip
 
 
@@ -195,7 +197,7 @@ def _row(path: str, count: int) -> object:
     return ModuleRow(path=path, type="T", count=count)
 
 
-def test_a_half_that_a_tool_drops_is_a_cause() -> None:
+def test_a_fraction_that_a_tool_drops_is_a_cause() -> None:
     rule = Rule("torch.nn.ReLU", COUNTED, {"outputs": Fraction(1, 8)}, {}, ("p",))
     found = account(
         ReportedCount(112, 1, {}),
@@ -204,6 +206,6 @@ def test_a_half_that_a_tool_drops_is_a_cause() -> None:
         tool_with(one("torch.nn.Conv2d", macs=1), rule),
     )
     assert found.unexplained == 0
-    assert {c.cause: c.amount for c in found.causes} == {
+    assert {c.cause: c.amount for c in found.contributions} == {
         "activation": Fraction(25, 2), "fraction dropped": Fraction(-1, 2),
     }  # fmt: skip

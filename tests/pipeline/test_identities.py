@@ -6,24 +6,8 @@ from pathlib import Path
 
 import flopaudit
 import pytest
+from flopaudit.core.causes import Cause
 from flopaudit.core.specs import parse_input
-from flopaudit.explain.findings import (
-    PARAMS_FROZEN,
-    PARAMS_UNCALLED,
-    PARAMS_UNSEEN,
-    UNEXPLAINED,
-)
-from flopaudit.explain.reconcile import (
-    BIAS,
-    BY_OUTPUT,
-    COUNTED_AGAIN,
-    COUNTED_ONCE,
-    PER_SAMPLE,
-    UNIT,
-    UNSEEN_FUNCTION,
-    UNSEEN_MODULE,
-    UNSEEN_OPERATOR,
-)
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs
 from flopaudit.pipeline.measure import RunOptions
@@ -89,7 +73,7 @@ def causes(results: Results, measurement: Measurement) -> list[Finding]:
     return [f for f in results.findings if (f.tool_key, f.model, f.inputs) == key]
 
 
-def amounts(findings: list[Finding], cause: str) -> int:
+def amounts(findings: list[Finding], cause: Cause) -> int:
     return sum(f.amount for f in findings if f.cause == cause)
 
 
@@ -141,10 +125,10 @@ def test_vit_what_thop_misses_is_a_finding(results: Results) -> None:
     found = causes(results, thop)
     params = [f for f in found if f.quantity == "params" and f.amount]
     assert sum(f.amount for f in params) == -28_500_480
-    assert {f.cause for f in params} == {PARAMS_UNSEEN, PARAMS_UNCALLED}
+    assert {f.cause for f in params} == {Cause.PARAMS_UNSEEN, Cause.PARAMS_UNCALLED}
     assert any("MultiheadAttention" in f.evidence for f in params)
-    assert amounts(found, UNSEEN_MODULE) < -6_000_000_000
-    assert any("MultiheadAttention" in f.evidence for f in found if f.cause == UNSEEN_MODULE)
+    assert amounts(found, Cause.UNSEEN_MODULE) < -6_000_000_000
+    assert any("MultiheadAttention" in f.evidence for f in found if f.cause == Cause.UNSEEN_MODULE)
     assert measured(results, "torchvision:vit_b_16", "torchstat").status is Status.ERRORED
 
 
@@ -175,7 +159,7 @@ def test_nothing_is_unexplained(results: Results, wanted: ModelRequest) -> None:
         (f.tool, f.variant, f.quantity, f.amount, f.evidence)
         for f in results.findings
         if (f.model, f.inputs) == (str(wanted.spec), wanted.inputs)
-        and f.cause == UNEXPLAINED
+        and f.cause == Cause.UNEXPLAINED
         and (f.amount or f.rows_that_differ)
     ]
     assert not left
@@ -184,25 +168,25 @@ def test_nothing_is_unexplained(results: Results, wanted: ModelRequest) -> None:
 @pytest.mark.parametrize(
     ("model", "column", "cause"),
     [
-        ("shared", "ptflops pytorch", PER_SAMPLE),
-        ("unused", "ptflops aten", PARAMS_FROZEN),
-        ("unused", "thop", PARAMS_UNCALLED),
-        ("two_inputs", "thop", PARAMS_UNSEEN),
-        ("subclassed", "thop", UNSEEN_MODULE),
-        ("functions", "thop", UNSEEN_FUNCTION),
-        ("reused", "torchstat", COUNTED_ONCE),
-        ("branches", "thop", COUNTED_AGAIN),
-        ("transposed", "thop", BY_OUTPUT),
-        ("encoder", "flop_counter", UNSEEN_OPERATOR),
-        ("recurrent", "fvcore", UNSEEN_FUNCTION),
-        ("recurrent", "flop_counter", UNSEEN_OPERATOR),
-        ("alone", "ptflops aten", BIAS),
-        ("alone", "ptflops pytorch", BIAS),
-        ("alone", "flop_counter", UNIT),
-        ("parameterless", "torchstat", "activation"),
+        ("shared", "ptflops pytorch", Cause.PER_SAMPLE),
+        ("unused", "ptflops aten", Cause.PARAMS_FROZEN),
+        ("unused", "thop", Cause.PARAMS_UNCALLED),
+        ("two_inputs", "thop", Cause.PARAMS_UNSEEN),
+        ("subclassed", "thop", Cause.UNSEEN_MODULE),
+        ("functions", "thop", Cause.UNSEEN_FUNCTION),
+        ("reused", "torchstat", Cause.REUSED_COUNTED_ONCE),
+        ("branches", "thop", Cause.SHARED_COUNTED_AGAIN),
+        ("transposed", "thop", Cause.BY_OUTPUT),
+        ("encoder", "flop_counter", Cause.UNSEEN_OPERATOR),
+        ("recurrent", "fvcore", Cause.UNSEEN_FUNCTION),
+        ("recurrent", "flop_counter", Cause.UNSEEN_OPERATOR),
+        ("alone", "ptflops aten", Cause.BIAS),
+        ("alone", "ptflops pytorch", Cause.BIAS),
+        ("alone", "flop_counter", Cause.UNIT),
+        ("parameterless", "torchstat", Cause.ACTIVATION),
     ],
 )
-def test_cause_is_named(results: Results, model: str, column: str, cause: str) -> None:
+def test_cause_is_named(results: Results, model: str, column: str, cause: Cause) -> None:
     measurements = [
         m for m in results.measurements
         if m.model.endswith(f":{model}") and m.column == column

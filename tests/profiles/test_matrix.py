@@ -1,4 +1,4 @@
-"""The matrix: formulas are what was said, every probe has a row, and it is read without torch."""
+"""The matrix: formulas fit the numbers, every probe has a row, and it is read without torch."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from flopaudit import probes
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import parse_inputs
-from flopaudit.models.build import build, make_inputs
 from flopaudit.pipeline.measure import MEASUREMENTS
 from flopaudit.pipeline.probe_tools import WORK
 from flopaudit.pipeline.results import measurements_in
 from flopaudit.profiles import repository
-from flopaudit.profiles.formula_fitting import Formula, value
-from flopaudit.profiles.formula_text import (
-    SYMBOLS,
-    legend,
-    short,
-    symbol,
-)
 from flopaudit.profiles.matrix import (
     UNMEASURED,
     Cell,
@@ -38,8 +28,6 @@ from flopaudit.profiles.matrix import (
     only_tools,
     summary,
 )
-from flopaudit.profiles.probe_formulas import probe_formula
-from flopaudit.profiles.rule_inference import Observation
 from flopaudit.profiles.tool_profile import (
     Habits,
     ParamHabits,
@@ -48,17 +36,6 @@ from flopaudit.profiles.tool_profile import (
 )
 from flopaudit.records.schema import Status
 from flopaudit.reports import matrix_report
-from flopaudit.tracing.sites import (
-    FUNCTION,
-    QUANTITIES,
-    Amounts,
-    ModuleSite,
-    Site,
-    Trace,
-)
-from flopaudit.tracing.watcher import trace
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.support.command_line import flopaudit
 from tests.support.paths import ROOT
@@ -66,223 +43,11 @@ from tests.support.paths import ROOT
 STORED = ROOT / repository.DIRECTORY
 
 
-# -- notation --------------------------------------------------------------------------------------
-
-
-def formula(**factors: float | str) -> dict[str, Fraction]:
-    return {name.replace("__", " "): Fraction(factor) for name, factor in factors.items()}
-
-
-@pytest.mark.parametrize(
-    ("found", "text"),
-    [
-        (formula(), "0"),
-        (formula(macs=2, bias_adds=1), "2M + b"),
-        (formula(outputs=3, rows=-1), "3n - r"),
-        (formula(rows=-1, outputs=3), "-r + 3n"),
-        (formula(bias_adds="9/4"), "9b/4"),
-        (formula(macs=1, calls=6), "M + 6"),
-        (formula(macs__per__sample=1), "M/B"),
-        (formula(macs__of__the__last__call=1), "M(last)"),
-        (formula(macs__of__linear__functions=2), "2M(linear)"),
-        (formula(outputs__of__normalisation__layers=4), "4n(norm layers)"),
-        (formula(something_new=2), "2something_new"),
-    ],
-)
-def test_a_formula_is_written_short(found: Formula, text: str) -> None:
-    assert short(found) == text
-
-
-def test_symbols_are_told_apart() -> None:
-    symbols = [symbol(name) for name in QUANTITIES]
-    assert len(set(symbols)) == len(symbols)
-    assert set(SYMBOLS) <= set(QUANTITIES)
-
-
-def test_the_legend_says_what_is_there_and_no_more() -> None:
-    found = [formula(macs=1, bias_adds__per__sample=1), formula(calls=3)]
-    assert list(legend(found)) == [
-        "M per multiply-accumulate",
-        "b per bias add",
-        "/B divided by the batch",
-    ]
-
-
-# -- what was said of a probe ----------------------------------------------------------------------
-
-SIZES = ((2, 3, 5), (3, 5, 7), (5, 4, 3), (7, 2, 4), (4, 7, 2), (6, 5, 11))
-"""Rows, features in, features out."""
-
-
-def module(
-    path: str, name: str, amounts: Amounts, *, kind: str = "linear", **more: object
-) -> ModuleSite:
-    given: dict[str, object] = {
-        "bases": (), "aliases": (), "leaf": path != "", "calls": 1, "traits": {}, "last": {},
-        "params": 0, "trainable": 0, "own_params": 0, "all_params": 0, **more,
-    }  # fmt: skip
-    return ModuleSite(path=path, name=name, amounts=amounts, kind=kind, **given)  # type: ignore[arg-type]
-
-
-def linear(rows: int, ins: int, outs: int) -> dict[str, int]:
-    return {
-        "macs": rows * ins * outs, "bias_adds": rows * outs, "outputs": rows * outs,
-        "inputs": rows * ins, "calls": 1,
-    }  # fmt: skip
-
-
-ROOT_OF_LAYER, ROOT_OF_FUNCTION = (
-    f"flopaudit.probes.root_models.{name}" for name in ("Layer", "Function")
-)
-
-
-def of_layer(size: tuple[int, int, int], *, batch: int = 1, calls: int = 1) -> Trace:
-    once = linear(*size)
-    amounts = {name: calls * amount for name, amount in once.items()}
-    last = once if calls > 1 else {}
-    modules = (
-        module("", ROOT_OF_LAYER, {}),
-        module("layer", "torch.nn.Linear", amounts, calls=calls, last=last),
-    )
-    return Trace(batch, modules, (), ())
-
-
-def of_functions(*amounts: tuple[str, Amounts]) -> Trace:
-    sites = tuple(
-        Site(FUNCTION, f"torch.{kind}", "", -1, {}, found, kind) for kind, found in amounts
-    )
-    return Trace(1, (module("", ROOT_OF_FUNCTION, {"outputs": 1}),), sites, ())
-
-
-Numbered = tuple[Trace, int | None]
-"""A case, and what a tool said of it."""
-
-
-def said(cases: Sequence[Numbered]) -> Formula | None:
-    return probe_formula([Observation("made/up", trace, number) for trace, number in cases])
-
-
-def test_nothing_said_is_an_empty_formula_and_no_number_is_none() -> None:
-    traces = [of_layer(size) for size in SIZES]
-    assert said([(trace, 0) for trace in traces]) == {}
-    assert said([(trace, None) for trace in traces]) is None
-    assert said([]) is None
-
-
-@pytest.mark.parametrize(
-    ("macs", "bias", "text"),
-    [(1, 0, "M"), (2, 0, "2M"), (1, 1, "M + b"), (2, 1, "2M + b"), (2, 2, "2M + 2b"),
-     (1, 2, "M + 2n"), (3, 0, "3M")],
-)  # fmt: skip
-def test_products_and_bias_are_read_off_a_layer(macs: int, bias: int, text: str) -> None:
-    cases: list[Numbered] = [
-        (of_layer((rows, ins, outs)), macs * rows * ins * outs + bias * rows * outs)
-        for rows, ins, outs in SIZES
-    ]
-    assert short(said(cases) or {}) == text
-
-
-@given(
-    st.sampled_from(("macs", "outputs", "inputs")),
-    st.sampled_from(("macs", "outputs", "inputs", "calls")),
-    st.integers(1, 20),
-    st.integers(0, 20),
-)
-def test_whatever_formula_is_found_gives_what_was_said(
-    one: str, other: str, times: int, more: int
-) -> None:
-    numbers = [times * linear(*size)[one] + more * linear(*size)[other] for size in SIZES]
-    found = said([(of_layer(size), n) for size, n in zip(SIZES, numbers, strict=True)])
-    assert found
-    assert [value(found, linear(*size)) for size in SIZES] == numbers
-
-
-def test_a_depthwise_kernel_is_products_though_it_is_as_many_per_output() -> None:
-    cases: list[Numbered] = [
-        (of_layer((rows, 9, outs)), 10 * rows * outs) for rows, _, outs in SIZES
-    ]
-    assert said(cases) == formula(macs=1, bias_adds=1)
-
-
-def test_what_is_divided_by_the_batch_is_so_named() -> None:
-    cases: list[Numbered] = [
-        (of_layer((rows, ins, outs), batch=rows), ins * outs) for rows, ins, outs in SIZES
-    ]
-    assert short(said(cases) or {}) == "M/B"
-
-
-def test_of_a_layer_called_again_the_last_call_may_be_what_counts() -> None:
-    cases: list[Numbered] = [
-        (of_layer(size, calls=1 + number), linear(*size)["macs"])
-        for number, size in enumerate(SIZES)
-    ]
-    assert short(said(cases) or {}) == "M(last)"
-
-
-def test_a_copy_that_is_made_first_is_not_under_test() -> None:
-    cases: list[Numbered] = [
-        (
-            of_functions(
-                ("data movement", {"outputs": rows, "inputs": rows}),
-                ("activation", {"outputs": rows, "inputs": rows}),
-            ),
-            rows,
-        )
-        for rows, _, _ in SIZES
-    ]
-    assert said(cases) == formula(outputs=1)
-
-
-def test_parts_are_told_by_their_kind() -> None:
-    cases: list[Numbered] = [
-        (
-            of_functions(
-                ("attention", {"macs": rows * ins, "outputs": ins}),
-                ("linear", {"macs": rows * outs, "outputs": outs}),
-            ),
-            2 * rows * outs,
-        )
-        for rows, ins, outs in SIZES
-    ]
-    assert short(said(cases) or {}) == "2M(linear)"
-
-
-def test_numbers_that_follow_nothing_have_no_formula() -> None:
-    numbers = (1009, 2003, 3001, 4007, 5003, 6007)
-    cases = [(of_layer(size), n) for size, n in zip(SIZES, numbers, strict=True)]
-    assert said(cases) is None
-
-
-@pytest.mark.parametrize(
-    ("probe", "text"),
-    [
-        ("conv/conv2d_bias", "2M"),
-        ("linear/function_2d_bias", "2M"),
-        ("matmul/operator", "2M"),
-        ("norm/layer_norm_3d", "0"),
-        ("attention/multihead_self_no_weights", "2M(linear)"),
-    ],
-)
-def test_what_a_real_counter_says_of_real_probes(probe: str, text: str) -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    observations = []
-    for number, case in enumerate(probes.PROBES[probe].cases):
-        model = build(probes.spec(probe, number)).eval()
-        inputs = make_inputs(parse_inputs(case.inputs))
-        with FlopCounterMode(display=False) as counter:
-            model(*inputs)
-        number_said = int(counter.get_total_flops())
-        observations.append(Observation(probe, trace(model, inputs, {}), number_said))
-    found = probe_formula(observations)
-    assert found is not None
-    assert short(found) == text
-
-
 # -- rows and cells --------------------------------------------------------------------------------
 
+MACS_ONCE = {"macs": Fraction(1)}
 ZERO = Cell({}, 5, 5)
-MACS = Cell(formula(macs=1), 5, 5)
+MACS = Cell(MACS_ONCE, 5, 5)
 RAISES = Cell(None, 0, 5, "errored: ValueError: no")
 TAKES_NONE = Cell(None, 0, 5, "unsupported: images alone")
 
@@ -297,14 +62,14 @@ TAKES_NONE = Cell(None, 0, 5, "unsupported: images alone")
         (TAKES_NONE, "takes no such", "takes no such: images alone"),
         (UNMEASURED, "-", "-"),
         (
-            Cell(formula(macs=1), 2, 5, "errored: E: x"),
+            Cell(MACS_ONCE, 2, 5, "errored: E: x"),
             "M†",
             "M (2 of 5 sizes; else raises: E: x)",
         ),
         (Cell({}, 2, 5, "crashed: gone"), "0†", "0 (2 of 5 sizes; else crashes: gone)"),
     ],
 )
-def test_a_cell_says_what_was_counted_or_how_it_ended(cell: Cell, text: str, long: str) -> None:
+def test_a_cell_shows_what_was_counted_or_how_it_ended(cell: Cell, text: str, long: str) -> None:
     assert (cell.text, cell.long) == (text, long)
 
 
@@ -317,7 +82,7 @@ def row(probe: str, *cells: Cell) -> Row:
     return Row((probe,), cells)
 
 
-def test_a_probe_that_one_tool_lacks_has_a_row_and_stands_with_its_group() -> None:
+def test_a_probe_that_one_tool_lacks_has_a_row_in_its_group() -> None:
     found = matrix([tool("b", "conv/x", "norm/y", "conv/z"), tool("a", "conv/x", "conv/new")])
     assert [each.tool for each in found.tools] == ["a", "b"]
     assert [r.probes for r in found.rows] == [
@@ -328,7 +93,7 @@ def test_a_probe_that_one_tool_lacks_has_a_row_and_stands_with_its_group() -> No
     ]  # fmt: skip
 
 
-def test_rows_of_a_group_that_are_the_same_stand_as_one() -> None:
+def test_rows_of_a_group_that_are_the_same_are_joined() -> None:
     rows = [
         row("conv/a", MACS, ZERO),
         row("conv/b", ZERO, ZERO),
@@ -414,7 +179,7 @@ def test_no_stored_cell_is_left_unmeasured(stored: Matrix) -> None:
 
 def test_a_stored_formula_is_of_numbers_that_were_given(stored: Matrix) -> None:
     cells = [cell for each in stored.rows for cell in each.cells]
-    assert not [cell for cell in cells if cell.says is not None and not cell.counted]
+    assert not [cell for cell in cells if cell.formula is not None and not cell.counted]
     assert all(cell.note for cell in cells if cell.counted < cell.cases)
 
 
@@ -423,10 +188,10 @@ def _journal(profile: Profile) -> Path:
     return STORED / WORK / name.removesuffix(".json") / MEASUREMENTS
 
 
-def test_what_is_shown_as_0_was_said_to_be_0(stored: Matrix) -> None:
+def test_a_cell_of_0_was_reported_as_0(stored: Matrix) -> None:
     journals = [_journal(profile) for profile in stored.tools]
     if not all(path.exists() for path in journals):
-        pytest.skip("the numbers that the profiles were read off are not kept here")
+        pytest.skip("the numbers from which the profiles were inferred are not kept here")
     for index, journal in enumerate(journals):
         numbers: dict[str, set[int]] = {}
         for record in measurements_in(journal):
@@ -434,11 +199,11 @@ def test_what_is_shown_as_0_was_said_to_be_0(stored: Matrix) -> None:
                 probe = record.model.removeprefix("probe:").partition("?")[0]
                 numbers.setdefault(probe, set()).add(record.reported)
         for each in stored.rows:
-            said_zero = each.cells[index].says == {}
-            assert not said_zero or numbers[each.probes[0]] == {0}, each.probes
+            is_zero = each.cells[index].formula == {}
+            assert not is_zero or numbers[each.probes[0]] == {0}, each.probes
 
 
-def test_files_are_written_beside_the_profiles_and_are_no_profiles(tmp_path: Path) -> None:
+def test_files_are_written_next_to_the_profiles_and_are_no_profiles(tmp_path: Path) -> None:
     source = next(iter(sorted(STORED.glob("*.json"))))
     (tmp_path / source.name).write_text(source.read_text())
     matrix_report.write(tmp_path)
@@ -493,7 +258,7 @@ def test_json_has_every_probe_and_the_formulas(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("args", [["nowhere"], ["--tools", "nothing"]])
-def test_what_is_not_there_is_one_sentence(args: list[str], tmp_path: Path) -> None:
+def test_an_unknown_name_is_one_sentence(args: list[str], tmp_path: Path) -> None:
     done = flopaudit("matrix", *args, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""

@@ -1,28 +1,22 @@
-"""Whatever is changed in a profile, in the reference or in what a tool said shows as unexplained.
+"""Any change of a profile, of the reference or of a tool's number shows up as unexplained.
 
-Real readings and traces of a few models are taken once, and each mutant of what they are explained
-from is held against them. A mutant may only survive where these models give it nothing to change.
+Real measurements and traces of a few models are taken once. Each mutant of what explains them is
+compared with them, and may only survive if it changes nothing for these models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache
 from math import floor
 from typing import Any
 
 import pytest
 from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
-from flopaudit.explain.findings import UNEXPLAINED, Known, explain
-from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.build import build, make_inputs, make_kwargs
-from flopaudit.pipeline.measure import RunOptions
-from flopaudit.pipeline.model_requests import model_request
-from flopaudit.pipeline.results import measurements_in, references_in, traces_in
-from flopaudit.pipeline.run import run_all
 from flopaudit.profiles import repository
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.prediction import (
@@ -44,133 +38,53 @@ from flopaudit.profiles.tool_profile import (
     Profile,
     Rule,
 )
-from flopaudit.records.schema import Measurement, Status
-from flopaudit.tools.registry import ToolVariant, tool_variants
+from flopaudit.tools.registry import ToolVariant
 from flopaudit.tracing.sites import MODULE, Trace
 from flopaudit.tracing.watcher import trace
-from flopaudit_adapters import NAMES
 
-from tests.support.paths import SMALL_MODELS
+from tests.support.mutated_cells import VARIANTS, Cell, Cells, measured_cells
 
-USERS = SMALL_MODELS
-SUBJECTS = [
-    model_request("resnet18"),
-    *(
-        model_request(f"{USERS}:{name}", [inputs])
-        for name, inputs in [
-            ("alone", "1x10"),
-            ("branches", "1x3x16x16"),
-            ("encoder", "4x5x16"),
-            ("functions", "1x3x8x8"),
-            ("reused", "1x4x16x16"),
-            ("transposed", "4x3x6x6"),
-            ("unused", "1x8"),
-        ]
-    ),
-]
-LIMITS = Limits(timeout_seconds=300, memory_bytes=8 << 30)
-COLUMNS = tool_variants(",".join(NAMES))
 BATCH = Fraction(4)
-"""The largest, so that something whole is left where a tool divides by it."""
+"""The largest batch here, so that a multiple of it stays whole if a tool divides by the batch."""
 
 NOTHING_THERE = "its quantity is 0 at every site that the rule is for"
 LESS_THAN_ONE = "it changes no total by a whole number"
 
 each_tool = pytest.mark.parametrize(
-    "column", COLUMNS, ids=lambda c: "-".join(filter(None, (c.tool.name, c.variant)))
+    "variant",
+    VARIANTS,
+    ids=lambda each: "-".join(filter(None, (each.tool.name, each.variant))),
 )
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What a tool said of a model, and what that is explained from."""
-
-    said: Measurement
-    known: Known
-
-    @property
-    def trace(self) -> Trace:
-        assert self.known.trace is not None
-        return self.known.trace
-
-    @property
-    def profile(self) -> Profile:
-        assert self.known.profile is not None
-        return self.known.profile
-
-    @cached_property
-    def left(self) -> dict[str, tuple[int, int]]:
-        """By quantity what is unexplained, and for how many modules, where there is anything."""
-        return {
-            finding.quantity: (finding.amount, finding.rows_that_differ)
-            for finding in explain(self.said, self.known)
-            if finding.cause == UNEXPLAINED and (finding.amount or finding.rows_that_differ)
-        }
-
-    def notices(self, wrong: Cell) -> bool:
-        """Whether something else is unexplained of a mutant, that is, anything at all."""
-        return wrong.left != self.left
-
-    def by(self, profile: Profile) -> Cell:
-        """The same by another profile."""
-        return replace(self, known=replace(self.known, profile=profile))
-
-    def told(self, **changes: Any) -> Cell:
-        """The same, had the tool said something else."""
-        return replace(self, said=self.said.model_copy(update=changes))
-
-    def referred(self, **changes: Any) -> Cell:
-        """The same with another reference."""
-        reference = self.known.reference.model_copy(update=changes)
-        return replace(self, known=replace(self.known, reference=reference))
-
-    def traced(self, **changes: Any) -> Cell:
-        """The same with another trace."""
-        return replace(self, known=replace(self.known, trace=replace(self.trace, **changes)))
-
-
-Cells = list[Cell]
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Cells:
-    """All counted cells of all tools on the models of this file."""
-    out = tmp_path_factory.mktemp("mutations")
-    run_all(SUBJECTS, COLUMNS, out, RunOptions(2, LIMITS))
-    references = {record.key: record for record in references_in(out / "references.jsonl")}
-    traces = traces_in(out / "traces.jsonl")
-    return [
-        Cell(
-            record,
-            Known(
-                references[record.model, record.inputs],
-                traces[record.model, record.inputs],
-                repository.find(record.tool_key),
-            ),
-        )
-        for record in measurements_in(out / "measurements.jsonl")
-        if record.status is Status.COUNTED
-    ]
+    """All counted cells of all tools on a few models."""
+    return measured_cells(tmp_path_factory.mktemp("mutations"))
 
 
 @pytest.fixture
-def cells(everything: Cells, column: ToolVariant) -> Cells:
-    """Those of one tool."""
-    return [cell for cell in everything if cell.said.tool_key == column.key]
+def cells(everything: Cells, variant: ToolVariant) -> Cells:
+    """The cells of one tool."""
+    return [cell for cell in everything if cell.measurement.tool_key == variant.key]
 
 
 @each_tool
 def test_nothing_is_unexplained_before_anything_is_changed(cells: Cells) -> None:
     assert len(cells) >= 4
-    left = {str(cell.said.model).rpartition(":")[2]: cell.left for cell in cells if cell.left}
-    assert left == {}
+    unexplained = {
+        str(cell.measurement.model).rpartition(":")[2]: cell.unexplained
+        for cell in cells
+        if cell.unexplained
+    }
+    assert unexplained == {}
 
 
 # -- rules -----------------------------------------------------------------------------------------
 
 
 def changed(formula: Formula) -> Iterator[tuple[str, str, Formula]]:
-    """Each coefficient off by one, doubled and left out: what was done, where, and what is left."""
+    """Yield each change of a coefficient: its name, the quantity and the changed formula."""
     for name, factor in formula.items():
         others = {other: f for other, f in formula.items() if other != name}
         yield "one more", name, {**formula, name: factor + 1}
@@ -180,19 +94,19 @@ def changed(formula: Formula) -> Iterator[tuple[str, str, Formula]]:
 
 
 def at(rule: Rule, cell: Cell) -> list[SiteCount]:
-    """The sites of a model at which a tool counts by a rule."""
+    """Return the sites of a model at which a tool counts by a rule."""
     return [each for each in predict(cell.profile, cell.trace).counted if each.rule is rule]
 
 
 def why_it_survives(old: Rule, new: Rule, name: str, cells: Cells) -> str:
-    """Why a changed coefficient changes no total of a tool; nothing if it does."""
+    """Return why a changed coefficient changes no total of a tool; "" if it does."""
     sites = [(cell, each.term) for cell in cells for each in at(old, cell)]
     if not any(term.amounts.get(name, 0) for _, term in sites):
         return NOTHING_THERE
     by = new.formula.get(name, 0) - old.formula[name]
     for cell in cells:
         total = predict(cell.profile, cell.trace).total
-        here = (t.weight * t.amounts.get(name, 0) for where, t in sites if where is cell)
+        here = (t.weight * t.amounts.get(name, 0) for owner, t in sites if owner is cell)
         if floor(total + by * sum(here)) != floor(total):
             return ""
     return LESS_THAN_ONE
@@ -210,7 +124,7 @@ def test_every_coefficient_of_every_rule_matters(cells: Cells) -> None:
             mutant = replace(rule, formula=formula)
             wrong = profile.with_rule(rule, mutant)
             key = (rule.site, *rule.traits.items(), name, what)
-            if not any(cell.notices(cell.by(wrong)) for cell in mine):
+            if not any(cell.notices(cell.with_profile(wrong)) for cell in mine):
                 survivors.add(key)
             if reason := why_it_survives(rule, mutant, name, mine):
                 reasons[key] = reason
@@ -218,8 +132,8 @@ def test_every_coefficient_of_every_rule_matters(cells: Cells) -> None:
 
 
 @each_tool
-def test_every_rule_matters_that_says_what_is_not_seen(cells: Cells) -> None:
-    """To count for each call where nothing is counted is noticed."""
+def test_every_rule_of_a_site_that_is_not_seen_matters(cells: Cells) -> None:
+    """A count for each call at a site where nothing is counted is noticed."""
     profile = cells[0].profile
     held: dict[int, tuple[Rule, Cells]] = {}
     for cell in cells:
@@ -228,15 +142,15 @@ def test_every_rule_matters_that_says_what_is_not_seen(cells: Cells) -> None:
             if rule is not None and rule.outcome == NOT_SEEN and term.amounts.get("calls"):
                 held.setdefault(id(rule), (rule, []))[1].append(cell)
     assert held
-    for rule, where in held.values():
+    for rule, mine in held.values():
         wrong = profile.with_rule(rule, replace(rule, outcome=COUNTED, formula={"calls": BATCH}))
-        assert any(cell.notices(cell.by(wrong)) for cell in where), rule.site
+        assert any(cell.notices(cell.with_profile(wrong)) for cell in mine), rule.site
 
 
 @each_tool
-def test_every_rule_of_the_profile_matters_to_its_probes(column: ToolVariant) -> None:
-    """To a tool that says what the profile predicts, none with another coefficient is exact."""
-    profile = repository.find(column.key)
+def test_every_rule_of_the_profile_matters_to_its_probes(variant: ToolVariant) -> None:
+    """For a tool that reports what its profile predicts, no other coefficient is exact."""
+    profile = repository.find(variant.key)
     assert profile is not None
     rules = [rule for rule in profile.rules if rule.outcome == COUNTED]
     assert rules
@@ -250,7 +164,7 @@ def test_every_rule_of_the_profile_matters_to_its_probes(column: ToolVariant) ->
 
 
 def _shows(rule: Rule, right: Profile, wrong: Profile) -> bool:
-    """Whether a probe of a rule tells one profile from another."""
+    """Whether a probe of a rule distinguishes two profiles."""
     return any(
         int(predict(right, run).total) != int(predict(wrong, run).total)
         for probe in rule.probes
@@ -272,7 +186,7 @@ def _run(probe: str, number: int) -> Trace:
 
 
 def counted_modules(cell: Cell) -> list[SiteCount]:
-    """Modules at which a tool counts something."""
+    """Return the modules at which a tool counts something."""
     found = predict(cell.profile, cell.trace).counted
     return [each for each in found if each.term.level == MODULE and each.amount]
 
@@ -312,14 +226,14 @@ def any_batch_of_several(cell: Cell) -> bool:
 
 
 HABITS: dict[str, tuple[Sequence[Any], Callable[[Cell], bool]]] = {
-    "view": (VIEWS, lambda cell: bool(cell.said.reported)),
+    "view": (VIEWS, lambda cell: bool(cell.measurement.reported)),
     "per_sample": ((False, True), any_batch),
     "of_one_input": ((False, True), any_batch_of_several),
     "last_call": ((False, True), any_called_again),
     "each_parent": (POWERS, any_with_parents),
     "hides_inside": ((False, True), any_inside),
 }
-"""What each habit can be, and where it matters."""
+"""The values of each habit, and the cells in which it matters."""
 
 
 def test_habits_are_all_here() -> None:
@@ -330,7 +244,7 @@ def test_habits_are_all_here() -> None:
 @pytest.mark.parametrize("habit", HABITS)
 @each_tool
 def test_every_habit_matters_where_it_can(cells: Cells, habit: str) -> None:
-    """Those about modules only to tools that look at modules."""
+    """Habits about modules only matter to tools that look at modules."""
     values, matters = HABITS[habit]
     profile = cells[0].profile
     can = habit == "view" or profile.habits.view == HOOKS
@@ -338,7 +252,7 @@ def test_every_habit_matters_where_it_can(cells: Cells, habit: str) -> None:
     for value in values:
         if value != getattr(profile.habits, habit):
             wrong = replace(profile, habits=replace(profile.habits, **{habit: value}))
-            assert any(cell.notices(cell.by(wrong)) for cell in cells) == wanted, value
+            assert any(cell.notices(cell.with_profile(wrong)) for cell in cells) == wanted, value
 
 
 PARAM_HABITS: dict[str, Sequence[Any]] = {
@@ -352,7 +266,7 @@ PARAM_HABITS: dict[str, Sequence[Any]] = {
 
 
 def other_params(habits: ParamHabits, names: Sequence[str]) -> Iterator[ParamHabits]:
-    """Each habit another; each kind of module seen if it is not, and not seen if it is."""
+    """Yield habits with one value changed, or one class seen or unseen that was not."""
     for field, values in PARAM_HABITS.items():
         for value in values:
             if value != getattr(habits, field):
@@ -363,25 +277,31 @@ def other_params(habits: ParamHabits, names: Sequence[str]) -> Iterator[ParamHab
 
 @each_tool
 def test_every_habit_of_parameters_matters_where_it_changes_a_number(cells: Cells) -> None:
-    """A number that is not foretold is taken to be the reference's."""
+    """A number that is not predicted is taken to be the reference's."""
     profile = cells[0].profile
     names = sorted({*profile.params.seen, *(m.name for c in cells for m in c.trace.modules)})
-    said = [cell for cell in cells if cell.said.params is not None]
+    with_params = [cell for cell in cells if cell.measurement.params is not None]
     for habits in other_params(profile.params, names):
         wrong = replace(profile, params=habits)
-        differs = [cell for cell in said if foretold(wrong, cell) != foretold(profile, cell)]
-        assert [cell for cell in said if cell.notices(cell.by(wrong))] == differs, habits
+        differs = [
+            cell
+            for cell in with_params
+            if predicted_params(wrong, cell) != predicted_params(profile, cell)
+        ]
+        assert [
+            cell for cell in with_params if cell.notices(cell.with_profile(wrong))
+        ] == differs, habits
 
 
-def foretold(profile: Profile, cell: Cell) -> int | None:
-    """The parameters that a profile gives a model."""
+def predicted_params(profile: Profile, cell: Cell) -> int | None:
+    """Predict the parameters of a model by a profile, by default the reference's."""
     found = predict_params(profile, cell.trace)
     return cell.known.reference.params if found is None else found
 
 
 @pytest.mark.parametrize("habit", ["view", "per_sample", "last_call", "each_parent"])
 def test_no_habit_is_idle(everything: Cells, habit: str) -> None:
-    """There is a tool and a model for which it matters that a habit is what it is."""
+    """For each habit there is a tool and a model for which it matters."""
     _, matters = HABITS[habit]
     assert any(matters(cell) for cell in everything if cell.profile.habits.view == HOOKS)
 
@@ -396,19 +316,28 @@ def test_every_product_of_the_ledger_matters(cells: Cells) -> None:
             for by in (-1, 1):
                 work = list(cell.trace.work)
                 work[index] = replace(item, macs=item.macs + by)
-                assert cell.notices(cell.traced(work=tuple(work))), (cell.said.model, item, by)
+                assert cell.notices(cell.with_trace(work=tuple(work))), (
+                    cell.measurement.model,
+                    item,
+                    by,
+                )
 
 
 @each_tool
 def test_every_amount_matters_at_a_site_that_is_counted(cells: Cells) -> None:
-    """By as much as makes a whole number of difference to the tool."""
+    """Each amount is changed by as much as changes the tool's number by a whole number."""
     for cell in cells:
         for each in predict(cell.profile, cell.trace).counted:
             for name, factor in each.rule.formula.items():
                 by = factor.denominator * each.term.weight.denominator
                 amounts = {**each.term.amounts, name: each.term.amounts.get(name, 0) + by}
                 wrong = with_amounts(cell, each, amounts)
-                assert cell.notices(wrong), (cell.said.model, each.term.path, each.term.names, name)
+                assert cell.notices(wrong), (
+                    cell.measurement.model,
+                    each.term.path,
+                    each.term.names,
+                    name,
+                )
 
 
 def with_amounts(cell: Cell, counted: SiteCount, amounts: dict[str, int]) -> Cell:
@@ -421,10 +350,10 @@ def with_amounts(cell: Cell, counted: SiteCount, amounts: dict[str, int]) -> Cel
             if last
             else replace(modules[index], amounts=amounts)
         )
-        return cell.traced(modules=tuple(modules))
+        return cell.with_trace(modules=tuple(modules))
     sites = list(cell.trace.sites)
     sites[index] = replace(sites[index], amounts=amounts)
-    return cell.traced(sites=tuple(sites))
+    return cell.with_trace(sites=tuple(sites))
 
 
 @each_tool
@@ -434,14 +363,14 @@ def test_the_totals_of_the_reference_matter(cells: Cells, by: int) -> None:
         reference = cell.known.reference
         assert reference.macs is not None
         assert reference.params is not None
-        assert cell.notices(cell.referred(macs=reference.macs + by))
-        said = cell.said.params is not None
-        assert cell.notices(cell.referred(params=reference.params + by)) == said
+        assert cell.notices(cell.with_reference(macs=reference.macs + by))
+        has_params = cell.measurement.params is not None
+        assert cell.notices(cell.with_reference(params=reference.params + by)) == has_params
 
 
 @each_tool
 def test_the_parameters_of_every_module_matter(cells: Cells) -> None:
-    """To tools that count by module or only what is to be trained; others say the total."""
+    """They matter to tools that count by module or only trainable ones; others report the total."""
     read = {
         "by module": ("params",), "leaves": ("params",), "trainable": ("params", "trainable"),
     }  # fmt: skip
@@ -451,12 +380,12 @@ def test_the_parameters_of_every_module_matter(cells: Cells) -> None:
             for field in ("params", "trainable"):
                 modules = list(cell.trace.modules)
                 modules[index] = replace(module, **{field: getattr(module, field) + 1})
-                wrong = cell.traced(modules=tuple(modules))
+                wrong = cell.with_trace(modules=tuple(modules))
                 assert cell.notices(wrong) == (field in fields), module.path
 
 
 def test_ledger_and_trace_agree_on_every_module(everything: Cells) -> None:
-    """So that a row of the ledger that is wrong is noticed, too."""
+    """So a wrong row of the ledger is noticed, too."""
     for cell in everything:
         rows: dict[str, int] = {}
         for row in cell.known.reference.operators:
@@ -469,28 +398,28 @@ def test_ledger_and_trace_agree_on_every_module(everything: Cells) -> None:
         assert sum(rows.values()) == cell.known.reference.macs == cell.trace.macs
 
 
-# -- what the tool says ----------------------------------------------------------------------------
+# -- the tool's numbers ----------------------------------------------------------------------------
 
 
 @each_tool
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_number_that_was_tampered_with_is_noticed(cells: Cells, by: int) -> None:
     for cell in cells:
-        assert cell.said.reported is not None
-        assert cell.notices(cell.told(reported=cell.said.reported + by))
-        if cell.said.params is not None:
-            assert cell.notices(cell.told(params=cell.said.params + by))
+        assert cell.measurement.reported is not None
+        assert cell.notices(cell.reporting(reported=cell.measurement.reported + by))
+        if cell.measurement.params is not None:
+            assert cell.notices(cell.reporting(params=cell.measurement.params + by))
 
 
 @each_tool
 @pytest.mark.parametrize("by", [-1, 1])
 def test_every_row_of_a_module_matters(cells: Cells, by: int) -> None:
-    """But of those that go by several names, or hold such, of which only the sum is certain."""
-    for cell in (cell for cell in cells if not cell.left):
+    """Except for modules with several names, or around them: only their sum is certain."""
+    for cell in (cell for cell in cells if not cell.unexplained):
         names = [name for m in cell.trace.modules if m.aliases for name in (m.path, *m.aliases)]
-        for index, row in enumerate(cell.said.modules):
-            rows = list(cell.said.modules)
+        for index, row in enumerate(cell.measurement.modules):
+            rows = list(cell.measurement.modules)
             rows[index] = row.model_copy(update={"count": row.count + by})
             certain = not any(f"{name}.".startswith(f"{row.path}.") for name in names)
             certain = certain and (bool(row.path) or not names)
-            assert cell.notices(cell.told(modules=tuple(rows))) == certain, row.path
+            assert cell.notices(cell.reporting(modules=tuple(rows))) == certain, row.path

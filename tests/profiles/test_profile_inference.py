@@ -1,4 +1,4 @@
-"""Made-up tools, pure functions of a trace: their rules and habits are read off probes exactly."""
+"""Made-up tools, functions of a trace: probes show their rules and habits exactly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
 from flopaudit.models.build import build, make_inputs, make_kwargs
 from flopaudit.profiles.prediction import predict
-from flopaudit.profiles.profile_inference import Named, profile_of
-from flopaudit.profiles.rule_inference import Observation
+from flopaudit.profiles.profile_inference import ToolIdentity, infer_profile
+from flopaudit.profiles.rule_inference import CaseResult
 from flopaudit.profiles.tool_profile import (
     COUNTED,
     DISPATCHED,
@@ -53,7 +53,7 @@ Rules = dict[str, dict[str, int]]
 
 @lru_cache(maxsize=1)
 def runs() -> tuple[tuple[str, Trace], ...]:
-    """The traces of every case of these probes."""
+    """Return the traces of every case of these probes."""
     return tuple(
         (name, _traced(name, number, case.inputs))
         for name in PROBES
@@ -67,16 +67,16 @@ def _traced(name: str, number: int, inputs: tuple[str, ...]) -> Trace:
 
 
 def measured(tool: Tool) -> Profile:
-    """The profile that the probes give of a tool."""
-    observations = []
+    """Infer the profile of a tool from the probes."""
+    results = []
     for name, run in runs():
-        said, params = tool(run)
-        observations.append(Observation(name, run, int(said), params))
-    return profile_of(Named("made up", "1", None, "MAC", "2"), observations)
+        reported, params = tool(run)
+        results.append(CaseResult(name, run, int(reported), params))
+    return infer_profile(ToolIdentity("made up", "1", None, "MAC", "2"), results)
 
 
 def counted(profile: Profile) -> Rules:
-    """The formulas of what is counted; all rules are for every site of their name."""
+    """Return the formulas of what is counted, asserting that no rule depends on traits."""
     assert all(not rule.traits for rule in profile.rules if rule.outcome == COUNTED)
     return {
         rule.site: {name: int(factor) for name, factor in rule.formula.items()}
@@ -112,7 +112,7 @@ LAYERS: Rules = {"torch.nn.Linear": {"macs": 1}, "torch.nn.Conv2d": {"macs": 1}}
 
 
 def hooks_tool(run: Trace) -> tuple[Fraction, int | None]:
-    """Exact types; per sample; the last call of a module alone; all parameters."""
+    """Count exact types, per sample, by the last call of a module; and all parameters."""
     total = sum(
         of(module.last or module.amounts, HOOKED.get(module.name, {})) for module in run.modules
     )
@@ -120,13 +120,13 @@ def hooks_tool(run: Trace) -> tuple[Fraction, int | None]:
 
 
 def dispatch_tool(run: Trace) -> tuple[Fraction, int | None]:
-    """Every operator that is executed; no parameters."""
+    """Count every operator that is executed; no parameters."""
     sites = [site for site in run.sites if site.level == OPERATOR]
     return Fraction(sum(of(site.amounts, OPERATORS.get(site.name, {})) for site in sites)), None
 
 
 def tracing_tool(run: Trace) -> tuple[Fraction, int | None]:
-    """Functions that call no others; the parameters that are to be trained."""
+    """Count functions that call no others; and trainable parameters."""
     around = {site.parent for site in run.sites if site.level == FUNCTION}
     total = sum(
         of(site.amounts, FUNCTIONS.get(site.name, {}))
@@ -137,7 +137,7 @@ def tracing_tool(run: Trace) -> tuple[Fraction, int | None]:
 
 
 def layers_tool(run: Trace) -> tuple[Fraction, int | None]:
-    """Layers and what is derived from them, for each parent; the parameters of those that ran."""
+    """Count layers and their subclasses, for each parent; and the parameters of those that ran."""
     total = params = 0
     for module in run.modules:
         name = next((n for n in (module.name, *module.bases) if n in LAYERS), "")
@@ -186,8 +186,8 @@ def test_parameters_by_module() -> None:
     )
 
 
-def test_what_has_no_formula_is_said_not_to_be_predicted() -> None:
-    """A square root of the outputs is no sum of quantities: whatever is guessed, cases miss it."""
+def test_a_number_without_a_formula_shows_up_as_not_predicted() -> None:
+    """A square root of the outputs is no sum of quantities: no rule fits all cases."""
 
     def odd(run: Trace) -> tuple[Fraction, int | None]:
         found = [module for module in run.modules if module.name == "torch.nn.BatchNorm2d"]
@@ -199,8 +199,8 @@ def test_what_has_no_formula_is_said_not_to_be_predicted() -> None:
     assert outcomes["conv/conv2d_bias"].exact == outcomes["conv/conv2d_bias"].counted
 
 
-def test_a_profile_read_off_probes_predicts_another_model() -> None:
-    """Of all rules of the made-up tools the sum is right for a model that no probe is like."""
+def test_an_inferred_profile_predicts_another_model() -> None:
+    """The predicted totals are right for a model that is like no probe."""
     from torch import nn, rand
 
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 2, 1))

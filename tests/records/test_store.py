@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.pipeline.results import measurements_in
 from flopaudit.records import store
@@ -43,7 +44,7 @@ findings = st.builds(
     model=words,
     inputs=st.lists(words, max_size=2).map(tuple),
     quantity=st.sampled_from(["macs", "flops", "params"]),
-    cause=words,
+    cause=st.sampled_from(Cause),
     amount=st.integers(-(10**30), 10**30),
     evidence=words,
 )
@@ -264,7 +265,7 @@ def test_lines_that_share_a_sync_survive_a_kill(tmp_path: Path) -> None:
         "journal = Journal(Path(sys.argv[1]), sync_every=100)\n"
         "for n in range(7):\n"
         "    journal.append(Finding(tool='t', variant=None, model='m', inputs=('1x8',),\n"
-        "                           quantity='macs', cause='c', amount=n, evidence='e'))\n"
+        "                           quantity='macs', cause='bias', amount=n, evidence='e'))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     root = ROOT

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: traces that add up as real ones do, and profiles of tools to see them."""
+"""Hypothesis strategies: traces that add up as real ones do, and profiles of tools for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from flopaudit.explain.reconcile import PRODUCTS
+from flopaudit.explain.reconcile import PRODUCT_CAUSES
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.tool_profile import (
     COUNTED,
@@ -41,15 +41,17 @@ KINDS = ("conv", "linear", "normalisation", "data movement")
 FLAGS = ("", "True", "False")
 
 counts = st.integers(0, 10**5)
-beside = st.dictionaries(st.sampled_from([n for n in QUANTITIES if n not in PRODUCTS]), counts)
+other_amounts = st.dictionaries(
+    st.sampled_from([n for n in QUANTITIES if n not in PRODUCT_CAUSES]), counts
+)
 
 
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
-    """A run of a few modules, functions and operators, in which products add up from below."""
+    """A run of a few modules, functions and operators, in which products add up from inside."""
     paths = ("", *draw(st.lists(st.sampled_from(PATHS[1:]), unique=True)))
     sites = [draw(_sites(paths, index)) for index in range(draw(st.integers(0, 6)))]
-    sites = [_beside_its_parent(sites, index) for index in range(len(sites))]
+    sites = [_in_its_parent(sites, index) for index in range(len(sites))]
     work = tuple(
         WorkItem(site.path, index, draw(st.sampled_from(KINDS[:2])), draw(st.integers(1, 10**5)))
         for index, site in enumerate(sites)
@@ -78,8 +80,8 @@ def _sites(draw: st.DrawFn, paths: tuple[str, ...], index: int) -> Site:
     )
 
 
-def _beside_its_parent(sites: list[Site], index: int) -> Site:
-    """Only functions have others inside, which belong to the same module."""
+def _in_its_parent(sites: list[Site], index: int) -> Site:
+    """Return a site with its parent, if that is a function, and then in the same module."""
     site = sites[index]
     if site.parent < 0 or sites[site.parent].level != FUNCTION:
         return Site(**{**vars(site), "parent": -1})
@@ -94,9 +96,9 @@ def _with_products(draw: st.DrawFn, site: Site, macs: int) -> Site:
 
 @st.composite
 def _amounts(draw: st.DrawFn, macs: int) -> dict[str, int]:
-    found: dict[str, int] = {**draw(beside)}
+    found: dict[str, int] = {**draw(other_amounts)}
     if macs:
-        others = draw(st.dictionaries(st.sampled_from(list(PRODUCTS)), st.integers(1, 10**5)))
+        others = draw(st.dictionaries(st.sampled_from(list(PRODUCT_CAUSES)), st.integers(1, 10**5)))
         found.update(others, macs=macs)
     return {name: amount for name, amount in found.items() if amount}
 
@@ -157,6 +159,6 @@ def rules(draw: st.DrawFn, *, exact: bool) -> Rule:
 
 @st.composite
 def profiles(draw: st.DrawFn, *, exact: bool = True, unit: str = "MAC") -> Profile:
-    """A profile of a tool that says something of the sites of `traces`."""
+    """A profile of a tool with rules for the sites of `traces`."""
     found: list[Any] = draw(st.lists(rules(exact=exact), max_size=8))
     return Profile("tool", "1", None, unit, "2", draw(habits), draw(param_habits), tuple(found), ())

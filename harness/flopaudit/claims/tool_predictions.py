@@ -12,7 +12,7 @@ from flopaudit.profiles.prediction import predict, predict_params
 
 if TYPE_CHECKING:
     from flopaudit.claims.search import Interpretation
-    from flopaudit.explain.settlement import Settlement
+    from flopaudit.explain.settlement import SettledTool, Settlement
 
 
 def predicted_by_tools(
@@ -43,7 +43,7 @@ def predicted_by_tools(
             yield from reported_by(names, total, profile.unit, predict_params(profile, trace))
 
 
-def _names(tool: dict[str, Any]) -> tuple[str, str, str]:
+def _names(tool: SettledTool) -> tuple[str, str, str]:
     return (tool["tool"], tool["variant"] or "", tool["version"] or "")
 
 

@@ -1,8 +1,7 @@
-"""A measurement comes in, with the reference, the trace and the tool's profile; findings go out.
+"""Findings: where, by how much and why a tool's number differs from the reference.
 
-Findings say where a number differs from the reference, how much, and why. All amounts of one
-measurement and one quantity add up to reported - reference; what no profile predicts is
-`unexplained`, and comes first.
+All amounts of one measurement and one quantity add up to reported - reference. What the tool's
+profile does not predict is `unexplained`, and comes first.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from math import floor
 
+from flopaudit.core.causes import Cause
 from flopaudit.explain.known_issues import link
 from flopaudit.explain.module_rows import short
 from flopaudit.explain.reconcile import (
-    UNIT,
     Account,
-    Cause,
+    Contribution,
     ReportedCount,
     account,
 )
@@ -34,11 +33,6 @@ from flopaudit.records.schema import (
 )
 from flopaudit.tracing.sites import ModuleSite, Trace
 
-UNEXPLAINED = "unexplained"
-PARAMS_UNCALLED = "parameters of modules that did not run"
-PARAMS_UNSEEN = "parameters unseen"
-PARAMS_FROZEN = "frozen parameters unseen"
-PARAMS_AGAIN = "parameters counted again"
 NO_PROFILE = "there is no profile of this tool and version: `flopaudit probe` measures one"
 NO_TRACE = "what a tool could see of this model has not been recorded"
 NOTHING_LEFT = "nothing is left over"
@@ -46,12 +40,12 @@ NOTHING_LEFT = "nothing is left over"
 
 @dataclass(frozen=True)
 class Known:
-    """What a measurement is explained from.
+    """What is known about a measurement, and explains it.
 
     Attributes:
         reference: for the same model and inputs.
-        trace: likewise; None where the model could not be traced.
-        profile: of the tool in its version; None where none has been measured.
+        trace: of the same model and inputs; None if the model could not be traced.
+        profile: of the tool in its version; None if none has been measured.
     """
 
     reference: Reference
@@ -60,7 +54,16 @@ class Known:
 
 
 def explain(measurement: Measurement, known: Known) -> list[Finding]:
-    """All findings of one counted measurement; none for one that is not counted."""
+    """Explain one measurement.
+
+    Args:
+        measurement: of one tool on one model.
+        known: what is known about the same model and tool.
+
+    Returns:
+        For each quantity, what is unexplained, then the causes by size; none if the tool or the
+        reference did not count the model.
+    """
     reference = known.reference
     if measurement.status is not Status.COUNTED or measurement.reported is None:
         return []
@@ -83,55 +86,55 @@ def _counts(measurement: Measurement, known: Known) -> Account:
     macs = known.reference.macs or 0
     if known.trace is None or known.profile is None:
         note = NO_TRACE if known.trace is None else NO_PROFILE
-        unit = Cause(UNIT, Fraction((factor - 1) * macs), "the tool counts FLOPs")
+        unit = Contribution(Cause.UNIT, Fraction((factor - 1) * macs), "the tool counts FLOPs")
         rest = (measurement.reported or 0) - factor * macs
         return Account((unit,) if factor != 1 else (), rest, note)
     rows: dict[str, int] = {}
     for row in measurement.modules:
         rows[row.path] = rows.get(row.path, 0) + row.count
-    said = ReportedCount(measurement.reported or 0, factor, rows)
-    return account(said, macs, known.trace, known.profile)
+    reported = ReportedCount(measurement.reported or 0, factor, rows)
+    return account(reported, macs, known.trace, known.profile)
 
 
 def _as_findings(
     measurement: Measurement, found: Account, total: int, quantity: Quantity
 ) -> list[Finding]:
-    """Put causes of a kind together, and what they do not account for at the head."""
-    groups: dict[tuple[str, str, str], list[Cause]] = {}
-    for cause in found.causes:
-        groups.setdefault((cause.cause, cause.label, cause.formula), []).append(cause)
-    exact = [sum((c.amount for c in causes), start=Fraction(0)) for causes in groups.values()]
+    """Add up contributions that are alike, and put what they do not account for first."""
+    groups: dict[tuple[Cause, str, str], list[Contribution]] = {}
+    for part in found.contributions:
+        groups.setdefault((part.cause, part.label, part.formula), []).append(part)
+    exact = [sum((part.amount for part in parts), start=Fraction(0)) for parts in groups.values()]
     entries = [
-        (key, amount, causes)
-        for (key, causes), amount in zip(groups.items(), _whole(exact), strict=True)
+        (key, amount, parts)
+        for (key, parts), amount in zip(groups.items(), _whole(exact), strict=True)
     ]
     entries = [entry for entry in entries if entry[1]]
     rest = total - sum(amount for _, amount, _ in entries)
     entries.sort(key=lambda entry: (-abs(entry[1]), entry[0]))
     differ = found.rows if not rest else ()
     note = "; ".join(filter(None, (found.note, *differ[:1])))
-    leftover = note or ("no cause is known" if rest else NOTHING_LEFT)
+    evidence = note or ("no cause is known" if rest else NOTHING_LEFT)
     return [
-        _finding(measurement, quantity, UNEXPLAINED, rest, leftover, len(differ)),
+        _finding(measurement, quantity, Cause.UNEXPLAINED, rest, evidence, len(differ)),
         *(
             _finding(
                 measurement,
                 quantity,
                 key[0],
                 amount,
-                _evidence(*key[1:], causes),
+                _evidence(*key[1:], parts),
                 0,
-                _probe(causes),
-                len({c.path for c in causes}),
+                _probe(parts),
+                len({part.path for part in parts}),
                 _issue(measurement, key[0], key[1]),
             )
-            for key, amount, causes in entries
+            for key, amount, parts in entries
         ),
     ]
 
 
 def _whole(amounts: Sequence[Fraction]) -> list[int]:
-    """Whole numbers that add up as the amounts do: what one loses in rounding, the next has."""
+    """Round amounts to whole numbers with the same sum: each rounding error moves to the next."""
     ends = [0, *map(floor, accumulate(amounts))]
     return [end - start for start, end in pairwise(ends)]
 
@@ -139,7 +142,7 @@ def _whole(amounts: Sequence[Fraction]) -> list[int]:
 def _finding(  # noqa: PLR0913, PLR0917 - the fields of a record
     measurement: Measurement,
     quantity: Quantity,
-    cause: str,
+    cause: Cause,
     amount: int,
     evidence: str,
     rows: int = 0,
@@ -164,20 +167,20 @@ def _finding(  # noqa: PLR0913, PLR0917 - the fields of a record
     )
 
 
-def _evidence(label: str, formula: str, causes: Sequence[Cause]) -> str:
-    places = len({cause.path for cause in causes})
+def _evidence(label: str, formula: str, parts: Sequence[Contribution]) -> str:
+    places = len({part.path for part in parts})
     what = f"{places} {label}" if places > 1 else label
     how = f"{formula} " if formula.endswith((" for", " of", ":")) else ""
     how = how or (f"{formula} in " if formula else "")
-    first = f", first {causes[0].path}" if causes[0].path else ""
+    first = f", first {parts[0].path}" if parts[0].path else ""
     return f"{how}{what}{first}"
 
 
-def _probe(causes: Sequence[Cause]) -> str | None:
-    return next((probe for cause in causes for probe in cause.probes), None)
+def _probe(parts: Sequence[Contribution]) -> str | None:
+    return next((probe for part in parts for probe in part.probes), None)
 
 
-def _issue(measurement: Measurement, cause: str, label: str) -> str | None:
+def _issue(measurement: Measurement, cause: Cause, label: str) -> str | None:
     return link(measurement.tool, measurement.variant, cause, label)
 
 
@@ -185,45 +188,44 @@ def _issue(measurement: Measurement, cause: str, label: str) -> str | None:
 
 
 def _params(measurement: Measurement, known: Known) -> Account:
-    said, reference = measurement.params or 0, known.reference
-    wanted = reference.params or 0
+    reported, wanted = measurement.params or 0, known.reference.params or 0
     if known.trace is None or known.profile is None:
         note = NO_TRACE if known.trace is None else NO_PROFILE
-        return Account((), said - wanted, note)
-    causes = tuple(_param_causes(known.trace, known.profile))
+        return Account((), reported - wanted, note)
+    parts = tuple(_param_contributions(known.trace, known.profile))
     predicted = predict_params(known.profile, known.trace)
-    note = "" if predicted == said else f"{predicted:,} predicted" if predicted is not None else ""
-    return Account(causes, said - wanted - int(sum(c.amount for c in causes)), note)
+    note = "" if predicted is None or predicted == reported else f"{predicted:,} predicted"
+    return Account(parts, reported - wanted - int(sum(part.amount for part in parts)), note)
 
 
-def _param_causes(trace: Trace, profile: Profile) -> Iterable[Cause]:
+def _param_contributions(trace: Trace, profile: Profile) -> Iterable[Contribution]:
     of = profile.params.of
     if of == "trainable":
         for module in trace.modules:
             if module.trainable != module.params:
                 amount = Fraction(module.trainable - module.params)
-                yield Cause(PARAMS_FROZEN, amount, short(module.name), "", module.path)
+                yield Contribution(Cause.PARAMS_FROZEN, amount, short(module.name), "", module.path)
     elif of in {"leaves", "by module"}:
         yield from _by_module(trace, profile)
 
 
-def _by_module(trace: Trace, profile: Profile) -> Iterable[Cause]:
-    told = {module.path: amount for module, amount in params_by_module(profile, trace)}
-    covered = _covered(told, profile)
+def _by_module(trace: Trace, profile: Profile) -> Iterable[Contribution]:
+    counted = {module.path: amount for module, amount in params_by_module(profile, trace)}
+    covered = _covered(counted, profile)
     for module in trace.modules:
-        amount = told.get(module.path, 0)
+        amount = counted.get(module.path, 0)
         more = Fraction(amount - _params_due(module, covered, trace))
         if more:
-            yield Cause(_why(module, more), more, short(module.name), "", module.path)
+            yield Contribution(_why(module, more), more, short(module.name), "", module.path)
 
 
-def _covered(told: dict[str, int], profile: Profile) -> frozenset[str]:
-    """Modules that are counted with those inside them."""
-    return frozenset(told) if profile.params.inside else frozenset()
+def _covered(counted: dict[str, int], profile: Profile) -> frozenset[str]:
+    """Return the modules that are counted together with those inside them."""
+    return frozenset(counted) if profile.params.inside else frozenset()
 
 
 def _params_due(module: ModuleSite, covered: frozenset[str], trace: Trace) -> int:
-    """What is to be counted with a module: all inside it, nothing if that is counted around it."""
+    """Return the parameters due at a module: none if an outer module is counted with them."""
     if _is_covered(module, covered):
         return 0
     return module.params + (_params_inside(module, trace) if module.path in covered else 0)
@@ -243,7 +245,7 @@ def _params_inside(module: ModuleSite, trace: Trace) -> int:
     return sum(m.params for m in trace.modules if m.path.startswith(prefix) and m.path)
 
 
-def _why(module: ModuleSite, more: Fraction) -> str:
+def _why(module: ModuleSite, more: Fraction) -> Cause:
     if more > 0:
-        return PARAMS_AGAIN
-    return PARAMS_UNSEEN if module.calls else PARAMS_UNCALLED
+        return Cause.PARAMS_COUNTED_AGAIN
+    return Cause.PARAMS_UNSEEN if module.calls else Cause.PARAMS_UNCALLED

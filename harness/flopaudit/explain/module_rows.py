@@ -1,6 +1,6 @@
-"""What a tool attributes to single modules comes in, with what is predicted; what differs goes out.
+"""The comparison of what a tool attributes to single modules with what its profile predicts.
 
-So that two errors that cancel in the total are told.
+It shows two errors that cancel in the total.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from flopaudit.tracing.sites import FUNCTION, MODULE, Trace
 
 
 def class_at(path: str, trace: Trace) -> str:
-    """The class of the module that goes by a name."""
+    """Return the class of the module at a path, or the path if there is no module."""
     module = trace.at(path)
     return short(module.name) if module else path
 
 
 def short(name: str) -> str:
-    """The last part of a dotted name; of a method with its class."""
+    """Return the last part of a dotted name; for a tensor method, with its class."""
     parts = name.split(".")
     return ".".join(parts[-2:]) if "Tensor" in parts[-2:-1] else parts[-1]
 
@@ -28,7 +28,7 @@ def short(name: str) -> str:
 def rows_that_differ(
     rows: Mapping[str, int], prediction: Prediction, trace: Trace, profile: Profile
 ) -> Iterator[str]:
-    """Modules for which the tool says something else than predicted, in the model's order."""
+    """Describe each module for which the tool reported something other than predicted, in order."""
     if not rows:
         return
     expected: dict[str, Fraction] = {}
@@ -36,29 +36,29 @@ def rows_that_differ(
     known = set(homes.values())
     for counted in prediction.counted:
         if profile.habits.view == HOOKS and counted.term.level == FUNCTION:
-            continue  # counted for the whole, not for a module
+            continue  # counted for the whole model, not for a module
         home = _home(counted.term.path, known)
         times = 1
         if counted.term.level == MODULE and profile.habits.each_parent:
             times = int(counted.term.weight * divisor(profile.habits, trace))
         expected[home] = expected.get(home, Fraction(0)) + counted.amount / times
     unclear = _around_shared(trace)
-    for name, said in rows.items():
+    for name, reported in rows.items():
         if homes[name] in unclear:
             continue
         wanted = expected.get(homes[name], Fraction(0))
-        if int(wanted) != said:
-            what = class_at(name, trace)
-            where = f"{name or 'the root'} ({what})"
+        if int(wanted) != reported:
+            place = f"{name or 'the root'} ({class_at(name, trace)})"
             yield (
-                f"first module that disagrees: {where}, {said:,} said and {int(wanted):,} predicted"
+                f"first module that disagrees: {place}, "
+                f"{reported:,} said and {int(wanted):,} predicted"
             )
 
 
 def _around_shared(trace: Trace) -> set[str]:
-    """Modules that go by several names, and those around them.
+    """Return the paths of modules that have several names, and of those around them.
 
-    To which of them a tool attributes what runs there differs, and only the sum is certain.
+    Tools differ in which of the names they attribute an amount to; only the sum is certain.
     """
     found: set[str] = set()
     for module in trace.modules:

@@ -1,8 +1,8 @@
-"""A tool's number comes in, with the reference, the trace and the tool's profile; causes go out.
+"""The reconciliation of a tool's number with the reference, as contributions with exact amounts.
 
-The profile and the trace say what the tool is to count at every site. Set against the products that
-the reference counts, that is a list of causes with exact amounts: products not seen or counted
-again, and what else was counted. What the tool said beyond that is unexplained.
+The profile and the trace predict what the tool counts at every site. Compared with the reference's
+products, this gives the contributions: products that the tool misses or counts again, and other
+operations that it counts. What the tool reported beyond the prediction is unexplained.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from flopaudit.core.causes import Cause, cause_named
 from flopaudit.explain.module_rows import class_at, rows_that_differ, short
 from flopaudit.profiles.formula_fitting import Formula, in_words, value
 from flopaudit.profiles.prediction import (
@@ -36,65 +37,49 @@ from flopaudit.tracing.sites import (
     ancestors,
 )
 
-UNIT = "unit"
-BIAS = "bias"
-UNSEEN_MODULE = "unseen module type"
-UNSEEN_FUNCTION = "unseen function"
-UNSEEN_OPERATOR = "unseen operator"
-PARTLY = "partly seen"
-MORE = "products counted again"
-BY_OUTPUT = "transposed convolution counted by output"
-ROUNDED = "rounded"
-BY_WEIGHTS = "weights counted for products"
-DEAD_CODE = "dead code not traced"
-PER_SAMPLE = "per sample"
-COUNTED_AGAIN = "shared module counted again"
-COUNTED_ONCE = "reused module counted once"
-FRACTION = "fraction dropped"
-
-PRODUCTS = {
-    "macs": MORE,
-    "macs_by_output": BY_OUTPUT,
-    "macs_to_4_digits": ROUNDED,
-    "macs_of_first": PARTLY,
-    "own_macs": PARTLY,
-    "weights": BY_WEIGHTS,
-    "weights_by_sample": BY_WEIGHTS,
+PRODUCT_CAUSES: dict[str, Cause] = {
+    "macs": Cause.PRODUCTS_COUNTED_AGAIN,
+    "macs_by_output": Cause.BY_OUTPUT,
+    "macs_to_4_digits": Cause.ROUNDED,
+    "macs_of_first": Cause.PARTLY_SEEN,
+    "own_macs": Cause.PARTLY_SEEN,
+    "weights": Cause.BY_WEIGHTS,
+    "weights_by_sample": Cause.BY_WEIGHTS,
 }
-"""Quantities that stand for products, and what it is called where they are not the reference's."""
+"""Quantities that stand for products, and the cause where they differ from the reference's."""
 
 
 def products_in(counted: SiteCount) -> Formula:
-    """The part of a formula that stands for products; none at a site that has none."""
+    """Return the part of a formula that stands for products; empty at a site without products."""
     if not counted.term.amounts.get("macs"):
         return {}
-    return {name: factor for name, factor in counted.rule.formula.items() if name in PRODUCTS}
+    return {name: factor for name, factor in counted.rule.formula.items() if name in PRODUCT_CAUSES}
 
 
-_INSIDE = {
-    "bias_adds": BIAS,
-    "biases": BIAS,
-    "biases_by_sample": BIAS,
-    "scores": "activation",
-    "states": "elementwise",
+_LAYER_CAUSES: dict[str, Cause] = {
+    "bias_adds": Cause.BIAS,
+    "biases": Cause.BIAS,
+    "biases_by_sample": Cause.BIAS,
+    "scores": Cause.ACTIVATION,
+    "states": Cause.ELEMENTWISE,
 }
-"""What other quantities of a layer of products are."""
+"""The causes of other quantities of layers that have products."""
 
 
 @dataclass(frozen=True)
-class Cause:
-    """One part of a difference, at one place.
+class Contribution:
+    """The part of a difference that one cause has at one place.
 
     Attributes:
-        cause: what it is called.
+        cause: why the numbers differ there.
         amount: in the tool's unit, or in parameters.
-        label: what stands behind it, a class or a function.
+        label: the class or function that the amount comes from.
         formula: in words, where there is one.
         path: the module.
-        probes: those that show it.
+        probes: the probes that show it.
     """
 
-    cause: str
+    cause: Cause
     amount: Fraction
     label: str
     formula: str = ""
@@ -104,12 +89,12 @@ class Cause:
 
 @dataclass(frozen=True)
 class ReportedCount:
-    """What a tool said of a model.
+    """The number that a tool reported for a model.
 
     Attributes:
-        total: in its unit.
-        factor: what a multiply-accumulate counts in it, 1 or 2.
-        rows: what it attributed to single modules, by path.
+        total: in the tool's unit.
+        factor: what a multiply-accumulate counts in that unit, 1 or 2.
+        rows: what the tool attributed to single modules, by path.
     """
 
     total: int
@@ -119,46 +104,54 @@ class ReportedCount:
 
 @dataclass(frozen=True)
 class Account:
-    """Where a tool's number comes from.
+    """The composition of the difference between a tool's number and the reference.
 
     Attributes:
-        causes: together, what the tool differs from the reference by, as predicted.
-        unexplained: what it differs by beyond that.
+        contributions: the parts of the difference that the tool's profile predicts.
+        unexplained: the rest of the difference.
         note: where to look for what is unexplained.
-        rows: the modules for which the tool says something else than predicted.
+        rows: the modules for which the tool reported something other than predicted.
     """
 
-    causes: tuple[Cause, ...]
+    contributions: tuple[Contribution, ...]
     unexplained: int
     note: str
     rows: tuple[str, ...] = ()
 
 
-def account(said: ReportedCount, reference_macs: int, trace: Trace, profile: Profile) -> Account:
+def account(
+    reported: ReportedCount, reference_macs: int, trace: Trace, profile: Profile
+) -> Account:
     """Account for a tool's number.
 
     Args:
-        said: by the tool.
-        reference_macs: the reference's count.
+        reported: by the tool.
+        reference_macs: the reference's count, in multiply-accumulates.
         trace: of the same model and inputs.
         profile: of the tool.
+
+    Returns:
+        Contributions and an unexplained rest, which add up to the difference exactly.
     """
     prediction = predict(profile, trace)
-    causes = [*_unit(said.factor, trace), *_differences(prediction, trace, profile, said.factor)]
+    factor = reported.factor
+    parts = [*_unit(factor, trace), *_differences(prediction, trace, profile, factor)]
     total = prediction.total
     if total.denominator != 1:
-        causes.append(Cause(FRACTION, Fraction(int(total)) - total, "the total"))
-    rest = said.total - reference_macs - sum((c.amount for c in causes), start=Fraction(0))
-    rows = tuple(rows_that_differ(said.rows, prediction, trace, profile))
+        dropped = Fraction(int(total)) - total
+        parts.append(Contribution(Cause.FRACTION_DROPPED, dropped, "the total"))
+    rest = reported.total - reference_macs - sum((p.amount for p in parts), start=Fraction(0))
+    rows = tuple(rows_that_differ(reported.rows, prediction, trace, profile))
     whole = int(rest)
     note = "; ".join(_notes(whole, prediction, rows, trace.macs - reference_macs))
-    return Account(tuple(causes), whole, note, rows)
+    return Account(tuple(parts), whole, note, rows)
 
 
-def _unit(factor: int, trace: Trace) -> Iterator[Cause]:
+def _unit(factor: int, trace: Trace) -> Iterator[Contribution]:
     if factor != 1:
         words = "two FLOPs for each multiply-accumulate"
-        yield Cause(UNIT, Fraction((factor - 1) * trace.macs), "the tool counts FLOPs", words)
+        amount = Fraction((factor - 1) * trace.macs)
+        yield Contribution(Cause.UNIT, amount, "the tool counts FLOPs", words)
 
 
 def _notes(rest: int, prediction: Prediction, rows: Sequence[str], other_run: int) -> Iterator[str]:
@@ -176,13 +169,13 @@ def _notes(rest: int, prediction: Prediction, rows: Sequence[str], other_run: in
 
 def _differences(
     prediction: Prediction, trace: Trace, profile: Profile, factor: int
-) -> Iterator[Cause]:
-    """What is counted beside products, and how the products counted differ from the reference."""
+) -> Iterator[Contribution]:
+    """Yield the other operations that are counted, then how the products differ."""
     seen: dict[int, list[tuple[SiteCount, Fraction]]] = {}
     for counted in prediction.counted:
         yield from _habits(counted, trace, profile)
         plain = _plain(counted, trace)
-        yield from _beside_products(plain, trace)
+        yield from _other_operations(plain, trace)
         for index, amount in _shares(plain, trace):
             seen.setdefault(index, []).append((plain, amount))
     for number, item in enumerate(trace.work):
@@ -190,45 +183,50 @@ def _differences(
 
 
 def _plain(counted: SiteCount, trace: Trace) -> SiteCount:
-    """The site with all its calls, once, and not divided."""
+    """Return the site with all its calls, counted once, and not divided by the batch."""
     if counted.term.level != MODULE:
         return counted
     amounts = trace.modules[counted.term.index].amounts
     return SiteCount(replace(counted.term, amounts=amounts, weight=Fraction(1)), counted.rule)
 
 
-def _habits(counted: SiteCount, trace: Trace, profile: Profile) -> Iterator[Cause]:
-    """What a module's count changes by, because of calls, names and the batch, in this order."""
+def _habits(counted: SiteCount, trace: Trace, profile: Profile) -> Iterator[Contribution]:
+    """Yield what a module's count changes by because of calls, names and the batch, in order."""
     if counted.term.level != MODULE:
         return
     module = trace.modules[counted.term.index]
     label, path, formula = short(module.name), module.path, counted.rule.formula
-    every, said = value(formula, module.amounts), value(formula, counted.term.amounts)
+    every, some = value(formula, module.amounts), value(formula, counted.term.amounts)
     times = counted.term.weight * divisor(profile.habits, trace)
     steps = (
-        (COUNTED_ONCE, said - every, f"the last of {module.calls} calls of"),
-        (COUNTED_AGAIN, said * (times - 1), f"{times} times, as it has several parents:"),
-        (PER_SAMPLE, counted.amount - said * times, f"1/{trace.batch} of"),
+        (Cause.REUSED_COUNTED_ONCE, some - every, f"the last of {module.calls} calls of"),
+        (
+            Cause.SHARED_COUNTED_AGAIN,
+            some * (times - 1),
+            f"{times} times, as it has several parents:",
+        ),
+        (Cause.PER_SAMPLE, counted.amount - some * times, f"1/{trace.batch} of"),
     )
     for cause, amount, words in steps:
         if amount:
-            yield Cause(cause, amount, label, words, path, counted.rule.probes)
+            yield Contribution(cause, amount, label, words, path, counted.rule.probes)
 
 
-def _beside_products(counted: SiteCount, trace: Trace) -> Iterator[Cause]:
+def _other_operations(counted: SiteCount, trace: Trace) -> Iterator[Contribution]:
     term, products = counted.term, products_in(counted)
     others = {n: f for n, f in counted.rule.formula.items() if n not in products}
     layer = bool(products)
-    groups: dict[str, dict[str, Fraction]] = {}
+    groups: dict[Cause, dict[str, Fraction]] = {}
     for name, coefficient in others.items():
-        cause = _INSIDE.get(name) or ("elementwise" if layer else _kind(counted, trace))
+        usual = Cause.ELEMENTWISE if layer else cause_named(_kind(counted, trace))
+        cause = _LAYER_CAUSES.get(name, usual)
         if layer and term.amounts.get(name) == term.amounts.get("bias_adds"):
-            cause = BIAS  # as many outputs as biases are added to: it is these that are counted
+            cause = Cause.BIAS  # A bias is added to as many outputs, so these are what is counted.
         groups.setdefault(cause, {})[name] = coefficient
     for cause, formula in groups.items():
         amount = value(formula, term.amounts)
         if amount:
-            yield Cause(
+            yield Contribution(
                 cause,
                 amount,
                 label_of(counted, trace),
@@ -239,7 +237,7 @@ def _beside_products(counted: SiteCount, trace: Trace) -> Iterator[Cause]:
 
 
 def _together(formula: Formula, amounts: Amounts) -> dict[str, Fraction]:
-    """The same with quantities that are equal here put together: 2 + 2 per output as 4."""
+    """Add up the coefficients of quantities that are equal here: 2 + 2 per output is 4."""
     found: dict[str, Fraction] = {}
     for name, factor in formula.items():
         same = next((n for n in found if amounts.get(n) == amounts.get(name)), name)
@@ -253,7 +251,7 @@ def _kind(counted: SiteCount, trace: Trace) -> str:
 
 
 def label_of(counted: SiteCount, trace: Trace) -> str:
-    """A module's class; a function or operator by its short name, with the class it ran in."""
+    """Return a module's class; of a function or operator, its name and the class it ran in."""
     term = counted.term
     if term.level == MODULE:
         return short(trace.modules[term.index].name)
@@ -261,7 +259,7 @@ def label_of(counted: SiteCount, trace: Trace) -> str:
 
 
 def _shares(counted: SiteCount, trace: Trace) -> Iterator[tuple[int, Fraction]]:
-    """The products that a site counts, shared out to the reference's they are of."""
+    """Distribute the products counted at a site over the reference's products there."""
     amount = value(products_in(counted), counted.term.amounts)
     if not amount:
         return
@@ -272,7 +270,7 @@ def _shares(counted: SiteCount, trace: Trace) -> Iterator[tuple[int, Fraction]]:
 
 
 def _items_at(counted: SiteCount, trace: Trace) -> Iterator[int]:
-    """The reference's products that ran at a site, inside it, or around it as a whole."""
+    """Yield the reference's products at a site, inside it, or of a function around it."""
     term = counted.term
     if term.level == MODULE:
         own = "own_macs" in counted.rule.formula
@@ -289,7 +287,7 @@ def _items_at(counted: SiteCount, trace: Trace) -> Iterator[int]:
 
 
 def _of_its_kind(around: Sequence[int], found: Iterable[int], trace: Trace) -> list[int]:
-    """Of the products of a function counted whole: those of the kind of what it calls here."""
+    """Return, of a function that the reference counts whole, the products of this call's kind."""
     chosen = []
     for index in found:
         item = trace.work[index]
@@ -305,16 +303,16 @@ def _products(
     trace: Trace,
     profile: Profile,
     factor: int,
-) -> Iterator[Cause]:
+) -> Iterator[Contribution]:
     wanted = Fraction(factor * item.macs)
-    told = sum((amount for _, amount in seen), start=Fraction(0))
+    total = sum((amount for _, amount in seen), start=Fraction(0))
     label = _label_of_work(item, trace)
-    if not told:
+    if not total:
         probes = _probes_of_unseen(item, trace, profile)
-        yield Cause(_unseen(item, trace, profile), -wanted, label, "", item.path, probes)
-    elif told != wanted:
-        yield Cause(
-            _changed(seen, told, wanted), told - wanted, label, _in_detail(seen), item.path,
+        yield Contribution(_unseen(item, trace, profile), -wanted, label, "", item.path, probes)
+    elif total != wanted:
+        yield Contribution(
+            _changed(seen, total, wanted), total - wanted, label, _in_detail(seen), item.path,
             seen[0][0].rule.probes,
         )  # fmt: skip
 
@@ -323,19 +321,20 @@ def _label_of_work(item: WorkItem, trace: Trace) -> str:
     return f"{item.kind} by {short(trace.sites[item.site].name)} in {class_at(item.path, trace)}"
 
 
-def _unseen(item: WorkItem, trace: Trace, profile: Profile) -> str:
-    """Why products are missed: of an operator, of a layer's type, or of a function."""
+def _unseen(item: WorkItem, trace: Trace, profile: Profile) -> Cause:
+    """Return why products are missed: their operator, layer or function is not seen."""
     if profile.habits.view == DISPATCHED:
-        return UNSEEN_OPERATOR
+        return Cause.UNSEEN_OPERATOR
     if profile.habits.view == TRACED and DEAD in trace.sites[item.site].traits:
-        return DEAD_CODE
+        return Cause.DEAD_CODE
     module = trace.at(item.path)
     is_layer = module is not None and any(name.startswith("torch.nn.") for name in _names(module))
-    return UNSEEN_MODULE if profile.habits.view == HOOKS and is_layer else UNSEEN_FUNCTION
+    hooked = profile.habits.view == HOOKS and is_layer
+    return Cause.UNSEEN_MODULE if hooked else Cause.UNSEEN_FUNCTION
 
 
 def _probes_of_unseen(item: WorkItem, trace: Trace, profile: Profile) -> tuple[str, ...]:
-    """The probes that show of what ran there, or of the layer it ran in, that it is not seen."""
+    """Return the probes that show that what ran there, or the layer around it, is not seen."""
     ran = (trace.sites[index] for index in trace.inside(item.site))
     module = trace.at(item.path)
     names = [site.name for site in ran if site.amounts.get("macs")]
@@ -353,12 +352,15 @@ def _names(module: ModuleSite) -> tuple[str, ...]:
     return (module.name, *module.bases)
 
 
-def _changed(seen: Sequence[tuple[SiteCount, Fraction]], told: Fraction, wanted: Fraction) -> str:
+def _changed(
+    seen: Sequence[tuple[SiteCount, Fraction]], total: Fraction, wanted: Fraction
+) -> Cause:
+    """Return why products are counted, but not as many as the reference's."""
     for counted, _ in seen:
-        for name, cause in PRODUCTS.items():
+        for name, cause in PRODUCT_CAUSES.items():
             if name != "macs" and name in counted.rule.formula:
                 return cause
-    return MORE if told > wanted else PARTLY
+    return Cause.PRODUCTS_COUNTED_AGAIN if total > wanted else Cause.PARTLY_SEEN
 
 
 def _in_detail(seen: Sequence[tuple[SiteCount, Fraction]]) -> str:

@@ -1,16 +1,17 @@
-"""A settlement: all that is known of one model's numbers, as plain data that is stored and printed.
+"""Settlements: all that is known of one model's numbers, as plain data that is stored and printed.
 
-Comes from the records and findings of a run. One line of JSON for each model, so that a stored one
-is found and read without anything that takes long to import. For each tool that counted, reported
-= the reference in the tool's unit + the deltas of all causes + what is unexplained.
+A settlement is made from the records and findings of a run, and stored as one line of JSON for each
+model, so that a stored one is found and read without imports that take long. For each tool that
+counted, reported = the reference in the tool's unit + the deltas of all causes + unexplained.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
+from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,9 +23,80 @@ FILE = "settlements.jsonl"
 SETTLEMENT_VERSION = 1
 """History of the format: 1 — the first."""
 
-_UNEXPLAINED, _UNIT = "unexplained", "unit"
 
-Settlement = dict[str, Any]
+class SettledReference(TypedDict):
+    """The reference's count: multiply-accumulates, FLOPs and parameters.
+
+    The counts are None if the model could not be counted; `error` then says why. `components` are
+    the parts of the count by kind of work, `uncounted_ops` the calls of operators without a
+    formula.
+    """
+
+    macs: int | None
+    flops: int | None
+    params: int | None
+    trainable_params: int | None
+    components: dict[str, int]
+    uncounted_ops: dict[str, int]
+    error: str | None
+
+
+class SettledCause(TypedDict):
+    """One cause: its name (see `flopaudit.core.causes`), amount, evidence and related thread."""
+
+    cause: str
+    delta: int
+    evidence: str
+    modules: int
+    probe: str | None
+    issue: str | None
+
+
+class SettledTool(TypedDict):
+    """One tool's number, and its causes.
+
+    `reported`, `reference` and all deltas are in the tool's `unit`. What is unexplained is None if
+    the tool did not count.
+    """
+
+    tool: str
+    version: str | None
+    variant: str | None
+    status: str
+    error: str | None
+    reported: int | None
+    unit: str
+    reference: int | None
+    causes: list[SettledCause]
+    unexplained: int | None
+    unexplained_evidence: str | None
+    rows_that_differ: int
+    params: int | None
+    params_causes: list[SettledCause]
+    params_unexplained: int | None
+    params_unexplained_evidence: str | None
+    params_rows_that_differ: int
+
+
+class Settlement(TypedDict):
+    """All that is known of one model with its inputs."""
+
+    settlement_version: int
+    model: str
+    inputs: list[str]
+    mode: str
+    flopaudit: str
+    torch: str
+    reference: SettledReference
+    tools: list[SettledTool]
+
+
+class _Unexplained(NamedTuple):
+    """What is unexplained of one quantity, and for how many modules alone."""
+
+    amount: int | None
+    evidence: str | None
+    rows_that_differ: int
 
 
 def settlements(
@@ -32,7 +104,7 @@ def settlements(
     references: Sequence[Reference],
     findings: Sequence[Finding],
 ) -> Iterator[Settlement]:
-    """One for each model and inputs that has a reference, in their order."""
+    """Yield one settlement for each model and inputs with a reference, in the references' order."""
     for reference in references:
         mine = [m for m in measurements if (m.model, m.inputs) == reference.key]
         about: dict[tuple[str, str, str], list[Finding]] = {}
@@ -51,7 +123,7 @@ def settlements(
         }
 
 
-def _reference(reference: Reference) -> dict[str, Any]:
+def _reference(reference: Reference) -> SettledReference:
     return {
         "macs": reference.macs,
         "flops": None if reference.macs is None else 2 * reference.macs,
@@ -65,9 +137,10 @@ def _reference(reference: Reference) -> dict[str, Any]:
 
 def _tool(
     measurement: Measurement, reference: Reference, findings: Sequence[Finding]
-) -> dict[str, Any]:
+) -> SettledTool:
     counts = [f for f in findings if f.quantity != "params"]
     params = [f for f in findings if f.quantity == "params"]
+    left, params_left = _unexplained(counts), _unexplained(params)
     unit = measurement.unit.value
     wanted = None if reference.macs is None else reference.macs * (2 if unit == "FLOP" else 1)
     return {
@@ -79,15 +152,19 @@ def _tool(
         "reported": measurement.reported,
         "unit": unit,
         "reference": wanted,
-        "causes": [_cause(f) for f in counts if f.cause not in {_UNEXPLAINED, _UNIT}],
-        **_left(counts),
+        "causes": [_cause(f) for f in counts if f.cause not in {Cause.UNEXPLAINED, Cause.UNIT}],
+        "unexplained": left.amount,
+        "unexplained_evidence": left.evidence,
+        "rows_that_differ": left.rows_that_differ,
         "params": measurement.params,
-        "params_causes": [_cause(f) for f in params if f.cause != _UNEXPLAINED],
-        **{f"params_{name}": left for name, left in _left(params).items()},
+        "params_causes": [_cause(f) for f in params if f.cause != Cause.UNEXPLAINED],
+        "params_unexplained": params_left.amount,
+        "params_unexplained_evidence": params_left.evidence,
+        "params_rows_that_differ": params_left.rows_that_differ,
     }
 
 
-def _cause(finding: Finding) -> dict[str, Any]:
+def _cause(finding: Finding) -> SettledCause:
     return {
         "cause": finding.cause,
         "delta": finding.amount,
@@ -98,21 +175,17 @@ def _cause(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _left(findings: Iterable[Finding]) -> dict[str, Any]:
-    """What is unexplained; None where nothing was counted."""
+def _unexplained(findings: Iterable[Finding]) -> _Unexplained:
+    """Return what is unexplained; the amount is None if nothing was counted."""
     for finding in findings:
-        if finding.cause == _UNEXPLAINED:
+        if finding.cause == Cause.UNEXPLAINED:
             evidence = finding.evidence if finding.amount or finding.rows_that_differ else None
-            return {
-                "unexplained": finding.amount,
-                "unexplained_evidence": evidence,
-                "rows_that_differ": finding.rows_that_differ,
-            }
-    return {"unexplained": None, "unexplained_evidence": None, "rows_that_differ": 0}
+            return _Unexplained(finding.amount, evidence, finding.rows_that_differ)
+    return _Unexplained(None, None, 0)
 
 
-def is_explained(tool: Mapping[str, Any]) -> bool:
-    """Whether nothing of a tool's number is left over, in sum and for each of its modules."""
+def is_explained(tool: SettledTool) -> bool:
+    """Whether all of a tool's number is explained, in total and for each of its modules."""
     return not (
         tool["unexplained"]
         or tool["rows_that_differ"]
@@ -124,10 +197,15 @@ def is_explained(tool: Mapping[str, Any]) -> bool:
 def find(
     directories: Iterable[Traversable], model: str, inputs: Sequence[str]
 ) -> Settlement | None:
-    """The first stored settlement of a model on such inputs.
+    """Return the first stored settlement of a model on such inputs, None if there is none.
+
+    Args:
+        directories: in which to look for a file of settlements, in this order.
+        model: the model spec.
+        inputs: the input specs.
 
     Raises:
-        UsageError: it is of a version that this program does not know.
+        UsageError: the settlement is of a version that this program does not know.
     """
     mark = f'"model": {json.dumps(model, ensure_ascii=False)}, '
     for directory in directories:
@@ -135,20 +213,20 @@ def find(
         if path.is_file():
             for line in path.read_text(encoding="utf-8").split("\n"):
                 if mark in line[:500] and (found := json.loads(line))["inputs"] == list(inputs):
-                    return _known(found, path)
+                    return _checked(found, path)
     return None
 
 
-def _known(found: Settlement, path: Traversable) -> Settlement:
+def _checked(found: dict[str, object], path: Traversable) -> Settlement:
     if found["settlement_version"] != SETTLEMENT_VERSION:
         raise UsageError(
-            f"{path} is of version {found['settlement_version']}, and this program reads "
+            f"{path} has format {found['settlement_version']}, but this program reads "
             f"{SETTLEMENT_VERSION}.",
-            "Give --again.",
+            "Measure the model again with --again.",
         )
-    return found
+    return cast(Settlement, found)
 
 
 def to_line(settlement: Settlement) -> str:
-    """One line of JSON."""
+    """Return the settlement as one line of JSON."""
     return json.dumps(settlement, ensure_ascii=False)

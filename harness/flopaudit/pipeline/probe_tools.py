@@ -25,9 +25,9 @@ from flopaudit.pipeline.measure import (
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import is_current, trace_record
 from flopaudit.pipeline.results import TRACES, measurements_in, traces_in
-from flopaudit.profiles.profile_inference import Named, profile_of
+from flopaudit.profiles.profile_inference import ToolIdentity, infer_profile
 from flopaudit.profiles.repository import file_name
-from flopaudit.profiles.rule_inference import Observation
+from flopaudit.profiles.rule_inference import CaseResult
 from flopaudit.profiles.tool_profile import COUNTED, Profile
 from flopaudit.records import store
 from flopaudit.records.environment import environment
@@ -123,7 +123,7 @@ def _probe_one(
     plan = Plan(cases(), (variant,), (), SYNC_EVERY, options.again)
     with Scheduler(options.slots, options.limits, preload, site) as scheduler:
         measure(scheduler, plan, journals, options.notice)
-    profile = infer_profile(variant, measurements_in(journals / MEASUREMENTS), traces)
+    profile = profile_from(variant, measurements_in(journals / MEASUREMENTS), traces)
     if has_counted(profile):
         store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
     return profile
@@ -141,30 +141,30 @@ def has_counted(profile: Profile) -> bool:
     return any(outcome.counted for outcome in profile.probes)
 
 
-def infer_profile(
+def profile_from(
     variant: ToolVariant,
     measured: Sequence[Measurement],
     traces: dict[tuple[str, tuple[str, ...]], Trace],
 ) -> Profile:
     """Infer a profile from measurements of probes, those of this environment only."""
     here = environment(variant.tool.distribution, variant.site)
-    named = Named(
+    identity = ToolIdentity(
         variant.tool.name, here.tool or "unknown", variant.variant, variant.tool.unit, here.torch
     )
     known = {(r.model, r.inputs): r for r in measured if r.environment == here}
-    observations = []
+    results = []
     for request in cases():
         key = (str(request.spec), request.inputs)
         if key in known and key in traces:
-            observations.append(_observation(request.spec.location, known[key], traces))
-    return profile_of(named, observations)
+            results.append(_case_result(request.spec.location, known[key], traces))
+    return infer_profile(identity, results)
 
 
-def _observation(
+def _case_result(
     name: str, record: Measurement, traces: dict[tuple[str, tuple[str, ...]], Trace]
-) -> Observation:
+) -> CaseResult:
     counted = record.status is Status.COUNTED
-    return Observation(
+    return CaseResult(
         probe=name,
         trace=traces[record.model, record.inputs],
         reported=record.reported if counted else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flopaudit import published
 from flopaudit.core.specs import ToolKey
-from flopaudit.explain.settlement import Settlement, find
+from flopaudit.explain.settlement import SettledTool, Settlement, find
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tools.versions import version
@@ -54,8 +54,8 @@ def _directories(out: Path | None) -> Iterator[tuple[Traversable, str]]:
         yield directory, f"the {directory.name} results that flopaudit ships"
 
 
-def _key(tool: dict[str, str | None]) -> ToolKey:
-    return (tool["tool"] or "", tool["version"] or "", tool["variant"] or "")
+def _key(tool: SettledTool) -> ToolKey:
+    return (tool["tool"], tool["version"] or "", tool["variant"] or "")
 
 
 def _has(found: Settlement, variants: Iterable[ToolVariant]) -> bool:

@@ -1,8 +1,8 @@
-"""Samples come in, the simplest exact formula that gives all of them goes out; pure rationals.
+"""The simplest exact formula that fits all samples of a site, in rational arithmetic.
 
-A sample is what a tool said of a site and the site's quantities. A formula is a sum of quantities
-with rational coefficients; it has to give every sample exactly, and to be the only one over its
-quantities that does, so that it is read off the samples rather than chosen for them.
+A sample is a site's quantities and what a tool reported for it. A formula is a sum of quantities
+with rational coefficients. It has to fit every sample exactly, and to be the only one over its
+quantities that does, so that it follows from the samples and is not a choice among several.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import NamedTuple
 from flopaudit.tracing.sites import QUANTITIES, Amounts
 
 Formula = Mapping[str, Fraction]
-"""Coefficients by quantity; without any, the site is not counted."""
+"""Coefficients by quantity; if there are none, the site is not counted."""
 
 MOST_TERMS = 4
 SPARE = 1
-"""Samples that there must be beyond those that fix the coefficients."""
+"""Samples that are needed in addition to those that determine the coefficients."""
 
 CLOSE = 1e-6
-"""Share of the largest sample by which floating point may be off."""
+"""Error that floating point may make, as a share of the largest sample."""
 MOST_DENOMINATOR = 4
 MOST_COEFFICIENT = 1000
 
@@ -31,15 +31,15 @@ NOTHING: Formula = {}
 
 
 class Sample(NamedTuple):
-    """Quantities of a site, and what a tool said of it."""
+    """Quantities of a site, and what a tool reported for it."""
 
     amounts: Amounts
-    said: Fraction
+    reported: Fraction
 
 
 def value(formula: Formula, amounts: Amounts) -> Fraction:
-    """What a formula makes of quantities."""
-    # Whole numbers over one denominator, since adding fractions up is slow.
+    """Evaluate a formula."""
+    # Whole numbers over one denominator, because adding up fractions is slow.
     under = lcm(*(factor.denominator for factor in formula.values()))
     return Fraction(
         sum(f.numerator * (under // f.denominator) * amounts.get(n, 0) for n, f in formula.items()),
@@ -48,38 +48,41 @@ def value(formula: Formula, amounts: Amounts) -> Fraction:
 
 
 def fit(samples: Sequence[Sample]) -> Formula | None:
-    """The simplest formula that gives all samples: the fewest terms, then the smallest numbers.
+    """Find the simplest formula that fits all samples.
 
-    A term that is taken off counts as two.
+    The simplest has the fewest terms, then the smallest numbers. A negative term counts as two.
+
+    Args:
+        samples: of sites that count by the same formula.
 
     Returns:
-        None where there is none; an empty formula where all that was said is 0.
+        Coefficients by quantity; an empty formula if every sample is 0; None if no formula fits.
     """
-    if all(sample.said == 0 for sample in samples):
+    if all(sample.reported == 0 for sample in samples):
         return NOTHING
     names = _distinct(samples)
     most = min(MOST_TERMS, len(names), len(samples) - SPARE)
     found: list[Formula] = []
     for size in range(1, most + 1):
         if found and min(map(_terms, found)) <= size:
-            break  # what has more terms is not simpler
+            break  # A formula with more terms is not simpler.
         found += _of_size(samples, names, size)
     return min(found, key=lambda formula: _complexity(formula, names), default=None)
 
 
 def _terms(formula: Formula) -> int:
-    """How many terms there are; one that is taken off counts twice, since few tools do so."""
+    """Count the terms; a negative one counts twice, because few tools subtract anything."""
     return sum(1 if factor > 0 else 2 for factor in formula.values())
 
 
 def _distinct(samples: Sequence[Sample]) -> list[str]:
-    """Quantities that are there, of several that are always equal the first."""
+    """Return the quantities that are not all 0, and the first of those that are always equal."""
     seen: set[tuple[int, ...]] = set()
     kept = []
     for name in QUANTITIES:
-        column = tuple(sample.amounts.get(name, 0) for sample in samples)
-        if any(column) and column not in seen:
-            seen.add(column)
+        amounts = tuple(sample.amounts.get(name, 0) for sample in samples)
+        if any(amounts) and amounts not in seen:
+            seen.add(amounts)
             kept.append(name)
     return kept
 
@@ -89,23 +92,23 @@ def _of_size(samples: Sequence[Sample], names: Sequence[str], size: int) -> Iter
         solved = _solve(samples, chosen)
         if solved and all(map(_is_simple, solved)):
             formula = dict(zip(chosen, solved, strict=True))
-            if all(value(formula, sample.amounts) == sample.said for sample in samples):
+            if all(value(formula, sample.amounts) == sample.reported for sample in samples):
                 yield formula
 
 
 def _promising(
     samples: Sequence[Sample], names: Sequence[str], size: int
 ) -> Iterator[tuple[str, ...]]:
-    """The choices of quantities that come close to all samples in floating point, which is fast."""
+    """Yield the choices of quantities that fit all samples in floating point, which is fast."""
     import numpy as np
 
     chosen = list(combinations(range(len(names)), size))
     table = np.array([[s.amounts.get(name, 0) for name in names] for s in samples], dtype=float)
-    said = np.array([float(sample.said) for sample in samples])
+    reported = np.array([float(sample.reported) for sample in samples])
     columns = np.moveaxis(table[:, chosen], 1, 0)  # choices, samples, size
-    reached = (columns @ (np.linalg.pinv(columns) @ said)[..., None])[..., 0]
-    off = np.abs(reached - said).max(axis=1)
-    for index in np.flatnonzero(off <= CLOSE * max(1.0, float(np.abs(said).max()))):
+    fitted = (columns @ (np.linalg.pinv(columns) @ reported)[..., None])[..., 0]
+    error = np.abs(fitted - reported).max(axis=1)
+    for index in np.flatnonzero(error <= CLOSE * max(1.0, float(np.abs(reported).max()))):
         yield tuple(names[column] for column in chosen[index])
 
 
@@ -120,15 +123,17 @@ def _complexity(formula: Formula, names: Sequence[str]) -> tuple[int, int, int]:
 
 
 def _solve(samples: Iterable[Sample], names: Sequence[str]) -> list[Fraction] | None:
-    """The coefficients that the first independent samples demand; None if too few are."""
+    """Solve for the coefficients by the first independent samples; None if there are too few."""
     rows: list[list[Fraction]] = []
     for sample in samples:
-        row = [Fraction(sample.amounts.get(name, 0)) for name in names] + [Fraction(sample.said)]
+        row = [Fraction(sample.amounts.get(name, 0)) for name in names] + [
+            Fraction(sample.reported)
+        ]
         reduced = _reduce(row, rows)
         if any(reduced[:-1]):
             rows.append(reduced)
         elif reduced[-1]:
-            return None  # this sample contradicts the others
+            return None  # This sample contradicts the others.
         if len(rows) == len(names):
             return _back(rows)
     return None
@@ -148,7 +153,7 @@ def _pivot(row: Sequence[Fraction]) -> int:
 
 
 def _back(rows: Sequence[list[Fraction]]) -> list[Fraction]:
-    """Solve a triangle: each row has nothing at the pivots of those before it."""
+    """Solve a triangular system: each row is 0 at the pivots of the rows before it."""
     solution = [Fraction(0)] * len(rows)
     for row in reversed(rows):
         pivot = _pivot(row)
@@ -160,6 +165,6 @@ def _back(rows: Sequence[list[Fraction]]) -> list[Fraction]:
 
 
 def in_words(formula: Formula) -> str:
-    """`4 per output and 1 per input`; a multiply-accumulate is M and a bias add b."""
+    """Write a formula in words: `4 per output and 1 per input`."""
     terms = [f"{factor} per {QUANTITIES[name]}" for name, factor in formula.items()]
     return " and ".join(terms) or "nothing"

@@ -1,7 +1,7 @@
-"""Names of quantities and formulas over them come in, short notation goes out: `2M + b`.
+"""The short notation of formulas, such as `2M + b`.
 
-In a formula a quantity of `flopaudit.tracing.sites.QUANTITIES` may have something behind it that
-says of what part it is: `macs per sample`, `outputs of the last call`, `macs of linear layers`.
+In a formula, a quantity of `flopaudit.tracing.sites.QUANTITIES` may have a suffix that limits it to
+a part of the model: `macs per sample`, `outputs of the last call`, `macs of linear layers`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from flopaudit.profiles.formula_fitting import Formula
+from flopaudit.reference.formulas import ACTIVATION, ELEMENTWISE, MOVE, NORM
 from flopaudit.tracing.sites import QUANTITIES
 
 PER_SAMPLE, LAST_CALL, OF_KIND = " per sample", " of the last call", " of "
-"""What stands behind a quantity in a formula where it is not of the whole."""
+"""The suffixes of quantities that are not of the whole model."""
 
 LAYERS, FUNCTIONS, OPERATORS = " layers", " functions", " operators"
-"""What stands behind a kind of work: `macs of linear layers`."""
+"""The suffixes of a kind of work: `macs of linear layers`."""
 
 SYMBOLS = {
     "macs": "M",
@@ -42,22 +43,22 @@ SYMBOLS = {
     "of_first": "n_1",
     "aligned_left": "n_left",
 }
-"""A quantity that has none goes by its name."""
+"""The symbols of quantities; a quantity without one is written by its name."""
 
 PARTS = {
     PER_SAMPLE: ("/B", "divided by the batch"),
     LAST_CALL: ("(last)", "of the last call of each layer"),
     OF_KIND: ("(…)", "of work of that kind in layers, functions or operators"),
 }
-"""How what stands behind a quantity is written, and what that means."""
+"""How each suffix is written, and what it means."""
 
-SHORTER = {"normalisation": "norm", "activation": "act", "elementwise": "elem",
-           "data movement": "move", FUNCTIONS: "", OPERATORS: " ops"}  # fmt: skip
-"""Words of kinds that are long."""
+SHORTER = {NORM: "norm", ACTIVATION: "act", ELEMENTWISE: "elem", MOVE: "move", FUNCTIONS: "",
+           OPERATORS: " ops"}  # fmt: skip
+"""Abbreviations of long kinds and suffixes."""
 
 
 def short(formula: Formula) -> str:
-    """`2M + b`; 0 where nothing is counted."""
+    """Write a formula in symbols, such as `2M + b`; `0` if nothing is counted."""
     text = ""
     for name, factor in formula.items():
         sign = "-" if factor < 0 else "+"
@@ -67,7 +68,7 @@ def short(formula: Formula) -> str:
 
 
 def _term(factor: Fraction, what: str) -> str:
-    """`3M/2`; what is one per call is a number."""
+    """Write one term, such as `3M/2`; a constant per call is a number alone."""
     if what == SYMBOLS["calls"]:
         return str(factor)
     times = "" if factor.numerator == 1 else str(factor.numerator)
@@ -75,7 +76,7 @@ def _term(factor: Fraction, what: str) -> str:
 
 
 def symbol(name: str) -> str:
-    """`M` of macs, `M/B` of those per sample, `M(linear)` of those of linear functions."""
+    """Return a quantity's symbol: `M` for macs, `M/B` per sample, `M(linear)` by kind."""
     quantity, _, _ = name.partition(" ")
     known = SYMBOLS.get(quantity, quantity)
     part = _part(name)
@@ -88,12 +89,12 @@ def symbol(name: str) -> str:
 
 
 def _part(name: str) -> str:
-    """Which of `PARTS` stands behind a quantity, nothing if none does."""
+    """Return which of `PARTS` is a quantity's suffix, "" if it has none."""
     return next((part for part in PARTS if part in name), "")
 
 
 def legend(formulas: Iterable[Formula]) -> Iterator[str]:
-    """What the symbols in some formulas mean: `M per multiply-accumulate`."""
+    """Explain the symbols in some formulas: `M per multiply-accumulate`."""
     names = {name for formula in formulas for name in formula}
     used = {name.partition(" ")[0] for name in names}
     for quantity, meaning in QUANTITIES.items():

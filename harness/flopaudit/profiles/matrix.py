@@ -1,8 +1,8 @@
-"""Profiles come in, a matrix goes out: probes down, tools across, what each counts in the cells.
+"""The matrix of profiles: one row per probe, one column per tool, a formula in each cell.
 
-A cell is the formula that the tool's numbers for that probe follow
-(`flopaudit.profiles.probe_formulas`), in the tool's unit. Rows of a group whose cells are the same
-stand as one. Knows nothing of torch.
+The formula is the one that the tool's numbers for that probe follow
+(`flopaudit.profiles.probe_formulas`), in the tool's unit. Rows of a group with the same cells are
+shown as one. Imports no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENDS = {
     "timed out": "hangs",
     "unsupported": "takes no such",
 }
-"""What is said of a probe that a tool did not count at any size, by how it ended."""
+"""The text of a cell whose tool did not count any size of the probe, by how it ended."""
 
 LEGEND = (
     f"0 is what the tool said at every size; {OPEN} is numbers that follow no formula that was "
@@ -38,43 +38,43 @@ SUMMARY_ROWS = 60
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one probe under one tool.
+    """The outcome of one probe under one tool.
 
     Attributes:
-        says: the formula of what the tool counts; empty for nothing, None where there is none.
-        counted: at how many sizes it gave a number.
+        formula: of what the tool counts; empty for nothing, None if no formula fits.
+        counted: at how many sizes it reported a number.
         cases: how many sizes there are.
-        note: why it gave none at the others.
+        note: why it reported no number for the other sizes.
     """
 
-    says: Formula | None
+    formula: Formula | None
     counted: int
     cases: int
     note: str = ""
 
     @property
     def text(self) -> str:
-        """As short as it can be said."""
+        """The formula in symbols, or how the tool ended."""
         if not self.counted:
             return ENDS.get(self.end, self.end) if self.cases else MISSING
-        said = OPEN if self.says is None else short(self.says)
-        return said + PARTLY if self.counted < self.cases else said
+        text = OPEN if self.formula is None else short(self.formula)
+        return text + PARTLY if self.counted < self.cases else text
 
     @property
     def end(self) -> str:
-        """How the cases ended that gave no number."""
+        """How the cases without a number ended."""
         return self.note.partition(": ")[0]
 
     @property
     def long(self) -> str:
-        """The same with the error."""
+        """The text with the error, if there is one."""
         if not self.note:
             return self.text
         error = f"{ENDS.get(self.end, self.end)}: {self.note.partition(': ')[2]}"
         if not self.counted:
             return error
-        said = self.text.removesuffix(PARTLY)
-        return f"{said} ({self.counted} of {self.cases} sizes; else {error})"
+        text = self.text.removesuffix(PARTLY)
+        return f"{text} ({self.counted} of {self.cases} sizes; else {error})"
 
 
 UNMEASURED = Cell(None, 0, 0)
@@ -82,7 +82,7 @@ UNMEASURED = Cell(None, 0, 0)
 
 @dataclass(frozen=True)
 class Row:
-    """Probes of one group under which each tool counts the same.
+    """Probes of one group for which each tool counts the same.
 
     Attributes:
         probes: their names.
@@ -94,17 +94,17 @@ class Row:
 
     @property
     def group(self) -> str:
-        """What stands before the slash."""
+        """The group of the probes."""
         return group_of(self.probes[0])
 
     @property
     def names(self) -> list[str]:
-        """Of the probes, without their group."""
+        """The names of the probes without their group."""
         return [probe.partition("/")[2] for probe in self.probes]
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The cells, short."""
+        """The short texts of the cells."""
         return tuple(cell.text for cell in self.cells)
 
 
@@ -125,12 +125,12 @@ class Matrix:
 
 
 def group_of(probe: str) -> str:
-    """`conv` of `conv/conv2d_bias`."""
+    """Return the group of a probe: `conv` for `conv/conv2d_bias`."""
     return probe.partition("/")[0]
 
 
 def matrix(profiles: Iterable[Profile]) -> Matrix:
-    """The matrix of some tools, in the order of their names."""
+    """Build the matrix of some profiles, in the order of the tools' names."""
     tools = sorted(profiles, key=lambda each: tuple(map(str, each.key)))
     outcomes = [{outcome.probe: outcome for outcome in tool.probes} for tool in tools]
     rows = (
@@ -140,7 +140,7 @@ def matrix(profiles: Iterable[Profile]) -> Matrix:
 
 
 def _names(outcomes: Iterable[Mapping[str, ProbeOutcome]]) -> list[str]:
-    """All probes that were measured, in the order of the profiles, those of a group together."""
+    """Return all measured probes, in the order of the profiles, each group together."""
     measured = list(dict.fromkeys(probe for of in outcomes for probe in of))
     groups = list(dict.fromkeys(map(group_of, measured)))
     return sorted(measured, key=lambda probe: groups.index(group_of(probe)))
@@ -149,14 +149,14 @@ def _names(outcomes: Iterable[Mapping[str, ProbeOutcome]]) -> list[str]:
 def _cell(outcome: ProbeOutcome | None) -> Cell:
     if outcome is None:
         return UNMEASURED
-    return Cell(outcome.says, outcome.counted, outcome.cases, outcome.note)
+    return Cell(outcome.formula, outcome.counted, outcome.cases, outcome.note)
 
 
 # -- choices ---------------------------------------------------------------------------------------
 
 
 def collapsed(rows: Iterable[Row]) -> list[Row]:
-    """Rows of a group with the same cells as one, in the place of the first."""
+    """Join rows of a group that have the same cells, in the place of the first."""
     alike: dict[tuple[str, tuple[str, ...]], list[Row]] = {}
     for row in rows:
         alike.setdefault((row.group, row.texts), []).append(row)
@@ -167,7 +167,7 @@ def collapsed(rows: Iterable[Row]) -> list[Row]:
 
 
 def summary(rows: Sequence[Row], most: int = SUMMARY_ROWS) -> list[Row]:
-    """The rows that say most: of each group the one of the most probes, then the next largest."""
+    """Choose the largest row of each group, then the rows of the most probes."""
     large = sorted(rows, key=lambda row: -len(row.probes))
     first = {row.group: row for row in reversed(large)}
     chosen = [*first.values(), *(row for row in large if row is not first[row.group])][:most]
@@ -175,7 +175,7 @@ def summary(rows: Sequence[Row], most: int = SUMMARY_ROWS) -> list[Row]:
 
 
 def only_tools(profiles: Iterable[Profile], names: Sequence[str]) -> list[Profile]:
-    """Those of tools named `ptflops`, `ptflops:aten` or `ptflops==0.7.5`; all where none is named.
+    """Choose profiles by tools such as `ptflops`, `ptflops:aten`, `ptflops==0.7.5`; by default all.
 
     Raises:
         UsageError: there is no profile of one of them.
@@ -196,10 +196,10 @@ def _is_named(profile: Profile, name: str) -> bool:
 
 
 def only_probes(found: Matrix, pattern: str) -> Matrix:
-    """The rows of a group, of one probe, or of those that a pattern fits.
+    """Choose the rows of a group, of one probe, or of the probes that match a pattern.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no probe matches.
     """
     rows = found.groups.get(pattern) or [
         row

@@ -1,7 +1,7 @@
-"""A profile and a trace come in, what the tool says of the model goes out, site by site, exactly.
+"""The prediction of a tool's number by its profile and a trace, site by site and exactly.
 
-Three steps: which sites the tool sees (`terms`), which rule holds for each (`rule_of`), and how
-often each counts (`weight`). The same steps serve to read a profile off probes
+There are three steps: which sites the tool sees (`terms`), which rule holds for each (`rule_of`),
+and how often each counts (`weight`). The same steps serve to infer a profile from probes
 (`flopaudit.profiles.profile_inference`) and to explain a tool's number for any model
 (`flopaudit.explain.reconcile`).
 """
@@ -33,20 +33,20 @@ from flopaudit.tracing.sites import (
 )
 
 LIBRARIES = ("torch", "torchvision", "timm", "transformers")
-"""Packages whose classes a tool may know by name; others only as subclasses of these."""
+"""Packages whose classes a tool may know by name; it knows others only as their subclasses."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """A site that a tool may count at, and what it counts there by some rule.
+    """A site at which a tool may count, with its quantities.
 
     Attributes:
-        names: what the tool may know it by, the most exact first.
+        names: the names by which the tool may know it, the most exact first.
         level: module, function or operator.
         path: the module it belongs to.
         index: in the trace, of the module or of the site.
         traits: see `flopaudit.tracing.sites`.
-        amounts: what there is to count.
+        amounts: the quantities there.
         weight: how often it counts.
     """
 
@@ -60,12 +60,12 @@ class Term:
 
 
 def terms(trace: Trace, habits: Habits) -> Iterator[Term]:
-    """The sites that a tool of such habits looks at, outer ones first."""
+    """Yield the sites that a tool with these habits looks at, outer ones first."""
     if habits.view == HOOKS:
         for index, module in enumerate(trace.modules):
             if module.calls:
                 yield _of_module(index, module, trace, habits)
-        # What a tool replaces, it finds by a public name.
+        # A tool replaces functions by their public names.
         yield from (t for t in _of_sites(trace, FUNCTION) if t.names[0].startswith("torch."))
     elif habits.view == TRACED:
         around = {site.parent for site in trace.sites if site.level == FUNCTION}
@@ -89,15 +89,15 @@ def _of_module(index: int, module: ModuleSite, trace: Trace, habits: Habits) -> 
 
 
 def divisor(habits: Habits, trace: Trace) -> int:
-    """By what a tool divides what it counts for modules: the batch as it sees it, or 1."""
-    given = trace.modules[0].traits if trace.modules else {}
-    alone = not given.get("keywords") and "," not in given.get("ndims", "")
-    divides = habits.per_sample and (alone or not habits.of_one_input)
+    """Return what a tool divides its counts for modules by: the batch that it sees, or 1."""
+    traits = trace.modules[0].traits if trace.modules else {}
+    one_input = not traits.get("keywords") and "," not in traits.get("ndims", "")
+    divides = habits.per_sample and (one_input or not habits.of_one_input)
     return trace.batch if divides and trace.batch else 1
 
 
 def parents(module: ModuleSite, trace: Trace) -> list[str]:
-    """Paths of the modules that hold this one, each once, as a walk over children meets them."""
+    """Return the paths of the modules that hold this one, in the order of a walk over the model."""
     first: dict[str, str] = {}
     for path in (module.path, *module.aliases):
         if not _is_later_name(path, trace):
@@ -106,7 +106,7 @@ def parents(module: ModuleSite, trace: Trace) -> list[str]:
 
 
 def _is_later_name(path: str, trace: Trace) -> bool:
-    """Whether a module around this path goes by an earlier name in the same parent."""
+    """Whether a module around this path has an earlier name in the same parent."""
     around = path.rpartition(".")[0]
     while around:
         names = trace.names_of(around)
@@ -119,41 +119,41 @@ def _is_later_name(path: str, trace: Trace) -> bool:
 
 
 def rule_of(rules: Mapping[str, Sequence[Rule]], term: Term) -> Rule | None:
-    """The rule for a site: of its most exact name that has one; None where none is known."""
+    """Return the rule for a site, by its most exact name that has one; None if none is known."""
     for name in term.names:
         for rule in rules.get(name, ()):
             if rule.applies(term.traits):
                 return rule
         if name in rules:
-            return None  # known, but not with such traits
+            return None  # The name is known, but not with these traits.
     return None
 
 
 @dataclass(frozen=True)
 class SiteCount:
-    """What a tool counts at one site."""
+    """The count of a tool at one site."""
 
     term: Term
     rule: Rule
 
     @property
     def amount(self) -> Fraction:
-        """In the tool's unit."""
+        """The amount in the tool's unit."""
         return self.term.weight * value(self.rule.formula, self.term.amounts)
 
     @property
     def formula(self) -> Formula:
-        """With the weight of the site."""
+        """The rule's formula times the weight of the site."""
         return {name: self.term.weight * factor for name, factor in self.rule.formula.items()}
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a tool is to say of a model.
+    """The number that a tool should report for a model.
 
     Attributes:
         counted: the sites at which it counts something.
-        open: sites at which it is not known what it counts: no formula was found on probes.
+        open: sites at which it is unknown what it counts, because no formula was found on probes.
     """
 
     counted: tuple[SiteCount, ...]
@@ -161,14 +161,18 @@ class Prediction:
 
     @property
     def total(self) -> Fraction:
-        """In the tool's unit."""
+        """The predicted number in the tool's unit."""
         return sum((each.amount for each in self.counted), start=Fraction(0))
 
 
 def predict(profile: Profile, trace: Trace) -> Prediction:
-    """What a tool with such a profile says of a model with such a trace.
+    """Predict what a tool reports for a model.
 
-    A site that no probe had is taken as not seen; if that is wrong, the tool's number shows it.
+    A site that no probe has is taken as not seen; if that is wrong, the tool's number shows it.
+
+    Args:
+        profile: of the tool.
+        trace: of the model and its inputs.
     """
     counted, unknown = [], []
     hiding: list[str] = []
@@ -186,7 +190,7 @@ def predict(profile: Profile, trace: Trace) -> Prediction:
 
 
 def predict_params(profile: Profile, trace: Trace) -> int | None:
-    """How many parameters a tool with such a profile says the model has; None if it says none."""
+    """Predict how many parameters a tool reports; None if it reports no parameters."""
     habits = profile.params
     if habits.of == "none":
         return None
@@ -198,7 +202,7 @@ def predict_params(profile: Profile, trace: Trace) -> int | None:
 
 
 def params_by_module(profile: Profile, trace: Trace) -> Iterator[tuple[ModuleSite, int]]:
-    """The parameters that a tool counts module by module."""
+    """Yield the modules whose parameters a tool counts, each with their number."""
     habits = profile.params
     for module in trace.modules:
         called = module.calls or habits.uncalled
@@ -210,7 +214,7 @@ def params_by_module(profile: Profile, trace: Trace) -> Iterator[tuple[ModuleSit
 
 
 def _is_known(module: ModuleSite, profile: Profile) -> bool:
-    """Whether a tool counts the parameters of such modules; the most exact probed name decides."""
+    """Whether a tool counts a module's parameters; the most exact name that was probed decides."""
     names = (module.name, *(SUBCLASS + base for base in module.bases))
     known = next((name for name in names if name in profile.by_site), names[0])
     return known in profile.params_seen

@@ -1,7 +1,7 @@
-"""What a tool said of the probes comes in, with their traces; its profile goes out.
+"""The inference of a tool's profile from its numbers for the probes, and their traces.
 
-A tool's habits are chosen, and its rules read off (`flopaudit.profiles.rule_inference`), so that as
-many probes as possible are predicted exactly.
+The tool's habits are chosen, and its rules inferred (`flopaudit.profiles.rule_inference`), so that
+as many probes as possible are predicted exactly.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from itertools import product
 from flopaudit.profiles.prediction import predict, predict_params
 from flopaudit.profiles.probe_formulas import probe_formula
 from flopaudit.profiles.rule_inference import (
-    Observation,
+    CaseResult,
     flat,
+    infer_rules,
     key_of,
-    rules_of,
 )
 from flopaudit.profiles.tool_profile import (
     HOOKS,
@@ -31,19 +31,18 @@ from flopaudit.profiles.tool_profile import (
 from flopaudit.tracing.sites import ModuleSite, Trace
 
 BATCHES = ((False, False), (True, False), (True, True))
-"""Whether a tool divides by the batch, and only where there is one input."""
+"""The choices of `per_sample` and `of_one_input`."""
 
 POWERS = (0, 1, 2)
-"""Of the number of a module's parents, that are tried."""
-
+"""The choices of `each_parent`."""
 
 CLOSE = 0.05
-"""Share of cases by which the habits that will prove best may be behind at first."""
+"""Share of cases by which habits may be behind the best at first and still be compared further."""
 
 
 @dataclass(frozen=True)
-class Named:
-    """Which tool a profile is of."""
+class ToolIdentity:
+    """The tool that a profile is of, its unit, and the torch that the probes are run with."""
 
     tool: str
     version: str
@@ -52,21 +51,26 @@ class Named:
     torch: str
 
 
-def profile_of(named: Named, observations: Sequence[Observation]) -> Profile:
-    """The profile under which the most cases are predicted exactly, the simplest of them."""
-    counted = [each for each in observations if each.reported is not None]
-    habits = _habits(counted)
-    rules = flat(rules_of(counted, habits, rules_of(_plain(counted), habits)))
+def infer_profile(identity: ToolIdentity, results: Sequence[CaseResult]) -> Profile:
+    """Infer the simplest profile under which the most cases are predicted exactly.
+
+    Args:
+        identity: of the tool.
+        results: what the tool reported for each case of the probes.
+    """
+    counted = [each for each in results if each.reported is not None]
+    habits = _infer_habits(counted)
+    rules = flat(infer_rules(counted, habits, infer_rules(_plain(counted), habits)))
     profile = Profile(
-        named.tool, named.version, named.variant, named.unit, named.torch,
+        identity.tool, identity.version, identity.variant, identity.unit, identity.torch,
         habits, ParamHabits(), tuple(rules),
     )  # fmt: skip
-    profile = replace(profile, params=_param_habits(profile, counted))
-    return replace(profile, probes=tuple(outcomes(profile, observations)))
+    profile = replace(profile, params=_infer_param_habits(profile, counted))
+    return replace(profile, probes=tuple(outcomes(profile, results)))
 
 
-def _habits(counted: Sequence[Observation]) -> Habits:
-    """First what the tool looks at, by plain cases; then what it does with the others."""
+def _infer_habits(counted: Sequence[CaseResult]) -> Habits:
+    """Infer first what the tool looks at, by plain cases; then how it treats the other cases."""
     plain = _plain(counted)
     candidates = [
         Habits(view=view, hides_inside=hides)
@@ -74,11 +78,11 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         for hides in ((False, True) if view == HOOKS else (False,))
     ]
     first = {
-        each: _exact(plain, each, flat(rules_of(plain, each, once=True))) for each in candidates
+        each: _exact(plain, each, flat(infer_rules(plain, each, once=True))) for each in candidates
     }
     close = [each for each in candidates if first[each] >= max(first.values()) - CLOSE * len(plain)]
-    read = {habits: flat(rules_of(plain, habits)) for habits in close}
-    best = max(close, key=lambda each: (_exact(plain, each, read[each]), -_size(read[each])))
+    rules = {habits: flat(infer_rules(plain, habits)) for habits in close}
+    best = max(close, key=lambda each: (_exact(plain, each, rules[each]), -_size(rules[each])))
     if best.view != HOOKS:
         return best
     others = [each for each in counted if not _is_plain(each.trace)]
@@ -86,43 +90,43 @@ def _habits(counted: Sequence[Observation]) -> Habits:
         replace(best, per_sample=batch, of_one_input=one, last_call=last, each_parent=power)
         for (batch, one), last, power in product(BATCHES, (False, True), POWERS)
     ]
-    return max(choices, key=lambda each: _exact(others, each, read[best]))
+    return max(choices, key=lambda each: _exact(others, each, rules[best]))
 
 
 def _size(rules: Iterable[Rule]) -> int:
-    """How much there is to say in rules: of two sets that give the same, the smaller is held."""
+    """Measure how complex rules are: of two sets that predict equally well, the smaller is kept."""
     return sum(
         1 + sum(abs(f.numerator) + f.denominator for f in rule.formula.values()) for rule in rules
     )
 
 
-def _plain(observations: Iterable[Observation]) -> list[Observation]:
-    return [each for each in observations if _is_plain(each.trace)]
+def _plain(results: Iterable[CaseResult]) -> list[CaseResult]:
+    return [each for each in results if _is_plain(each.trace)]
 
 
 def _is_plain(trace: Trace) -> bool:
-    """Whether no module is called twice or shared, and the batch is one."""
+    """Whether no module is called twice or shared, and the batch is 1."""
     reused = any(module.calls > 1 or module.aliases for module in trace.modules)
     return not reused and trace.batch == 1
 
 
-def _exact(observations: Iterable[Observation], habits: Habits, rules: Sequence[Rule]) -> int:
+def _exact(results: Iterable[CaseResult], habits: Habits, rules: Sequence[Rule]) -> int:
     bare = Profile("", "", None, "", "", habits, ParamHabits(), tuple(rules))
-    return sum(_is_exact(bare, each) for each in observations)
+    return sum(_is_exact(bare, each) for each in results)
 
 
-def _is_exact(profile: Profile, observation: Observation) -> bool:
-    prediction = predict(profile, observation.trace)
-    return int(prediction.total) == observation.reported and not prediction.open
+def _is_exact(profile: Profile, result: CaseResult) -> bool:
+    prediction = predict(profile, result.trace)
+    return int(prediction.total) == result.reported and not prediction.open
 
 
 # -- parameters ------------------------------------------------------------------------------------
 
 
-def _param_habits(profile: Profile, counted: Sequence[Observation]) -> ParamHabits:
-    """Which parameters the tool counts: the habits under which the most cases are exact."""
-    said = [each for each in counted if each.params is not None]
-    if not said:
+def _infer_param_habits(profile: Profile, counted: Sequence[CaseResult]) -> ParamHabits:
+    """Infer which parameters the tool counts: the habits under which the most cases are exact."""
+    reported = [each for each in counted if each.params is not None]
+    if not reported:
         return ParamHabits()
     whole = [ParamHabits(of=of) for of in ("all", "trainable")]
     by_module = (
@@ -140,25 +144,25 @@ def _param_habits(profile: Profile, counted: Sequence[Observation]) -> ParamHabi
     )
     best = (-1, ParamHabits())
     for habits in (*whole, *by_module):
-        full = replace(habits, seen=_params_seen(habits, said))
-        exact = _params_exact(replace(profile, params=full), said)
+        full = replace(habits, seen=_params_seen(habits, reported))
+        exact = _params_exact(replace(profile, params=full), reported)
         if exact > best[0]:
             best = (exact, full)
     return best[1]
 
 
-def _params_exact(profile: Profile, said: Sequence[Observation]) -> int:
-    return sum(predict_params(profile, each.trace) == each.params for each in said)
+def _params_exact(profile: Profile, results: Sequence[CaseResult]) -> int:
+    return sum(predict_params(profile, each.trace) == each.params for each in results)
 
 
-def _params_seen(habits: ParamHabits, said: Sequence[Observation]) -> tuple[str, ...]:
-    """Kinds of modules whose parameters are counted: by the cases in which only they have any."""
+def _params_seen(habits: ParamHabits, results: Sequence[CaseResult]) -> tuple[str, ...]:
+    """Return the classes whose parameters are counted, by the cases where only they have any."""
     if habits.of != "by module":
         return ()
     votes: dict[str, list[bool]] = {}
-    for each in said:
+    for each in results:
         holding = [module for module in each.trace.modules if _holds(module, habits)]
-        # A class of the probes' own no tool can know.
+        # The probes' own classes are left out: no tool can know them.
         names = {name for module in holding if (name := _class_key(module)) is not None}
         if len(names) == 1:
             votes.setdefault(names.pop(), []).append(bool(each.params))
@@ -177,10 +181,10 @@ def _class_key(module: ModuleSite) -> str | None:
 # -- outcomes --------------------------------------------------------------------------------------
 
 
-def outcomes(profile: Profile, observations: Sequence[Observation]) -> Iterator[ProbeOutcome]:
-    """What became of each probe under a profile."""
-    by_probe: dict[str, list[Observation]] = {}
-    for each in observations:
+def outcomes(profile: Profile, results: Sequence[CaseResult]) -> Iterator[ProbeOutcome]:
+    """Yield the outcome of each probe under a profile."""
+    by_probe: dict[str, list[CaseResult]] = {}
+    for each in results:
         by_probe.setdefault(each.probe, []).append(each)
     for probe, cases in by_probe.items():
         counted = [case for case in cases if case.reported is not None]

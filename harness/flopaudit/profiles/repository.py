@@ -1,4 +1,4 @@
-"""Where profiles are kept: a tool, its version and its variant come in, its profile goes out."""
+"""The stored profiles: where they are kept, and how one is found by tool, version and variant."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 DIRECTORY = Path("results") / "profiles"
-"""Where `flopaudit probe` writes them, below the directory it is run in."""
+"""Where `flopaudit probe` writes profiles, in the current directory."""
 
 
 def file_name(key: ToolKey) -> str:
-    """`thop-0.1.1.json`, with the variant where there is one."""
+    """Return the name of a profile's file, such as `thop-0.1.1.json`, with any variant."""
     return "-".join(part for part in key if part) + ".json"
 
 
-def find(key: ToolKey, beside: Sequence[Path] = ()) -> Profile | None:
-    """The profile of a tool in a version, None where none has been measured.
+def find(key: ToolKey, first: Sequence[Path] = ()) -> Profile | None:
+    """Find the profile of a tool in one version; None if none has been measured.
 
     Args:
         key: tool, version and variant.
-        beside: directories to look in before the usual ones, which are `results/profiles` and the
+        first: directories to look in before the usual ones, which are `results/profiles` and the
             profiles that the package carries.
 
     Raises:
-        UsageError: a file is there that is no profile.
+        UsageError: the file of that name is not a profile.
     """
-    for directory in (*beside, DIRECTORY, published.profiles()):
+    for directory in (*first, DIRECTORY, published.profiles()):
         file = directory / file_name(key)
         if file.is_file():
             return _parsed(file.read_text(encoding="utf-8"), str(file))
@@ -45,7 +45,7 @@ _parsed = lru_cache(maxsize=64)(from_text)
 
 
 def everywhere() -> Iterator[Profile]:
-    """All profiles that are kept, each tool, version and variant once."""
+    """Yield all stored profiles, each tool, version and variant once."""
     seen: set[tuple[str, str, str | None]] = set()
     for directory in (DIRECTORY, published.profiles()):
         for profile in in_directory(directory):
@@ -55,10 +55,10 @@ def everywhere() -> Iterator[Profile]:
 
 
 def in_directory(directory: Traversable) -> Iterator[Profile]:
-    """The profiles in one directory, by file name; none if there is no such directory.
+    """Yield the profiles in one directory, by file name; none if there is no such directory.
 
     Raises:
-        UsageError: a JSON file there is no profile.
+        UsageError: a JSON file in it is not a profile.
     """
     for file in _files(directory):
         yield _parsed(file.read_text(encoding="utf-8"), str(file))

@@ -1,8 +1,8 @@
-"""Cases come in, what a tool said of runs whose sites are known; rules of those sites go out.
+"""The inference of a tool's rules from its numbers for cases whose sites are known.
 
-A rule is read where just one kind of site in a case is still unknown: what the known ones leave of
-the tool's number is then that site's. Each rule so found makes others readable. Where rules do not
-give what the tool said they are read again, from all cases, once all else in these is known.
+A rule is inferred from the cases in which only one kind of site is still unknown: what the known
+sites leave of the tool's number is then that site's. Each rule found makes others determinable.
+Rules that do not fit the tool's numbers are revised, from all cases in which all else is known.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from flopaudit.tracing.sites import MODULE, Trace
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What a tool said of one case of a probe.
+class CaseResult:
+    """The numbers that a tool reported for one case of a probe.
 
     Attributes:
         probe: its name.
         trace: of the case.
-        reported: in the tool's unit; None where the tool did not count it.
-        params: None where it said nothing.
+        reported: in the tool's unit; None if the tool did not count the case.
+        params: the number of parameters; None if the tool reported none.
         note: why it did not count.
     """
 
@@ -49,44 +49,44 @@ class Observation:
 
 
 Rules = dict[str, list[Rule]]
-"""By site."""
+"""The rules of each site."""
 
 
-def rules_of(
-    observations: Sequence[Observation],
+def infer_rules(
+    results: Sequence[CaseResult],
     habits: Habits,
     known: Rules | None = None,
     *,
     once: bool = False,
 ) -> Rules:
-    """The rules by which the sites of the probes count, for a tool of such habits.
+    """Infer the rules of the sites of the probes, for a tool with some habits.
 
     Args:
-        observations: from which rules are read.
+        results: from which the rules are inferred.
         habits: of the tool.
-        known: rules that are held until the observations speak against them.
-        once: whether none is read again.
+        known: rules that are kept unless the results contradict them.
+        once: whether to leave out the revision of rules that do not fit.
     """
-    reader = _Reader(observations, habits, known or {})
-    reader.read()
+    inference = _Inference(results, habits, known or {})
+    inference.infer()
     if not once:
-        reader.read_again()
-    return reader.rules
+        inference.revise()
+    return inference.rules
 
 
 @dataclass
 class _Case:
-    """A case, the sites in it whose rule is not known yet, and what is left for them.
+    """A case, the sites in it whose rule is not known yet, and the rest that is left for them.
 
     Attributes:
         probe: its name.
-        reported: what the tool said.
+        reported: the tool's number.
         terms: the sites, outer ones first, each with the name that its rules go by.
-        unknown: those without rules, as far as they can be seen.
-        known: those with rules.
-        said_of: what rules say of each known site.
-        rest: what is left of the tool's number.
-        open: sites that are known to have no formula: with others the case tells nothing more.
+        unknown: the sites without rules, as far as the tool can see them.
+        known: the sites with rules.
+        amounts: what the rules count for each known site.
+        rest: the tool's number without these amounts.
+        open: sites that are known to have no formula; the case then says nothing of other sites.
     """
 
     probe: str
@@ -94,18 +94,18 @@ class _Case:
     terms: Sequence[Term]
     unknown: dict[str, list[Term]] = field(default_factory=dict)
     known: dict[str, list[Term]] = field(default_factory=dict)
-    said_of: dict[str, Fraction] = field(default_factory=dict)
+    amounts: dict[str, Fraction] = field(default_factory=dict)
     rest: Fraction = Fraction(0)
     open: set[str] = field(default_factory=set)
 
     @property
     def exact(self) -> bool:
-        """Whether its rules give what the tool said."""
+        """Whether the rules fit the tool's number."""
         return not self.open and not self.unknown and int(self.rest) == 0
 
-    def settle(self, rules: Mapping[str, Sequence[Rule]], *, hides: bool) -> None:
-        """Work out what rules leave; what a counted module hides is not there."""
-        self.unknown, self.known, self.said_of, self.open = {}, {}, {}, set()
+    def apply(self, rules: Mapping[str, Sequence[Rule]], *, hides: bool) -> None:
+        """Apply rules to the sites, without those that a counted module hides."""
+        self.unknown, self.known, self.amounts, self.open = {}, {}, {}, set()
         hiding: list[str] = []
         for term in self.terms:
             name = term.names[0]
@@ -120,21 +120,21 @@ class _Case:
                 self.open.add(name)
                 continue
             amount = term.weight * value(rule.formula, term.amounts)
-            self.said_of[name] = self.said_of.get(name, Fraction(0)) + amount
+            self.amounts[name] = self.amounts.get(name, Fraction(0)) + amount
             if hides and rule.formula and term.level == MODULE:
                 hiding.append(_prefix(term))
-        self.rest = self.reported - sum(self.said_of.values(), start=Fraction(0))
+        self.rest = self.reported - sum(self.amounts.values(), start=Fraction(0))
 
     def inside(self, found: Sequence[Term], rules: Mapping[str, Sequence[Rule]]) -> Fraction:
-        """What is counted for modules inside some, which a rule of these would hide."""
+        """Return what is counted for modules inside some, which a rule of these would hide."""
         around = [_prefix(term) for term in found if term.level == MODULE]
-        held = (
+        hidden = (
             term
             for name in self.known
             for term in self.known[name]
             if term.level == MODULE and any(term.path.startswith(path) for path in around)
         )
-        pairs = ((term, rule_of(rules, term)) for term in held if term not in found)
+        pairs = ((term, rule_of(rules, term)) for term in hidden if term not in found)
         return sum(
             (term.weight * value(rule.formula, term.amounts) for term, rule in pairs if rule),
             start=Fraction(0),
@@ -145,29 +145,29 @@ def _prefix(term: Term) -> str:
     return f"{term.path}." if term.path else ""
 
 
-class _Reader:
-    """Reads one site's rules after the other off the cases."""
+class _Inference:
+    """The inference of one site's rules after the other."""
 
     def __init__(
-        self, observations: Sequence[Observation], habits: Habits, known: Mapping[str, list[Rule]]
+        self, results: Sequence[CaseResult], habits: Habits, known: Mapping[str, list[Rule]]
     ) -> None:
         self.rules: Rules = dict(known)
         self._hides = habits.hides_inside
-        self._cases = [_case(each, habits) for each in observations]
+        self._cases = [_case(each, habits) for each in results]
         self._with: dict[str, list[_Case]] = {}
         self._fits: dict[tuple[str, int], list[Rule]] = {}
         for case in self._cases:
-            case.settle(self.rules, hides=self._hides)
+            case.apply(self.rules, hides=self._hides)
             for name in dict.fromkeys(term.names[0] for term in case.terms):
                 self._with.setdefault(name, []).append(case)
 
-    def read(self) -> None:
-        """Read the rules of all sites."""
+    def infer(self) -> None:
+        """Infer the rules of all sites."""
         while self._step():
             pass
 
-    def read_again(self) -> None:
-        """Read those rules again that do not give what the tool said, as long as that helps."""
+    def revise(self) -> None:
+        """Revise the rules that do not fit the tool's numbers, as long as that helps."""
         better = True
         while better:
             wrong = Counter(n for case in self._cases if not case.exact for n in case.known)
@@ -175,55 +175,61 @@ class _Reader:
             better = any(revised)
 
     def _step(self) -> bool:
-        """Read the rules of the sites that can be read now; whether there were any.
+        """Infer the rules of the sites that are determined now.
 
-        Best are sites that stand alone, or add nothing, wherever they stand; then those that do so
-        in some cases; last those that only ever come with others. That a site has no formula is
-        concluded only where nothing else can be.
+        Sites that stand alone or add nothing in all their cases come first, then those that do so
+        in some cases, and last those that only come with others. That a site has no formula is the
+        last conclusion.
+
+        Returns:
+            Whether there were any sites without rules.
         """
         waiting = [name for name in self._with if name not in self.rules]
-        ready = [name for name in waiting if all(map(self._tells(name), self._with[name]))]
+        ready = [name for name in waiting if all(map(self._determines(name), self._with[name]))]
         if ready:
             for name in ready:
-                self._put(name, self._rules(name, self._telling(name)))
+                self._put(name, self._rules(name, self._determining(name)))
         elif waiting:
             self._put(*self._clearest(waiting))
         return bool(waiting)
 
     def _clearest(self, waiting: Sequence[str]) -> tuple[str, list[Rule]]:
-        """Of sites that not all of their cases tell of: one that has a formula, and its rules."""
-        candidates = [(name, self._telling(name)) for name in self._in_part(waiting)]
+        """Return a site that some cases determine, with a formula if possible, and its rules."""
+        candidates = [(name, self._determining(name)) for name in self._in_part(waiting)]
         candidates += self._outermost(waiting)
-        for name, telling in candidates:
-            rules = self._rules(name, telling)
+        for name, cases in candidates:
+            rules = self._rules(name, cases)
             if rules[-1].outcome != NO_FORMULA:
                 return name, rules
-        name, telling = candidates[0]
-        return name, self._rules(name, telling)
+        name, cases = candidates[0]
+        return name, self._rules(name, cases)
 
-    def _tells(self, name: str) -> Callable[[_Case], bool]:
-        def tells(case: _Case) -> bool:
+    def _determines(self, name: str) -> Callable[[_Case], bool]:
+        """Return the test whether a case determines what a site counts, or does not need to."""
+
+        def determines(case: _Case) -> bool:
             hidden = name not in case.unknown
             return hidden or bool(case.open) or case.rest == 0 or list(case.unknown) == [name]
 
-        return tells
+        return determines
 
-    def _telling(self, name: str) -> list[_Case]:
-        tells = self._tells(name)
-        return [c for c in self._with[name] if name in c.unknown and tells(c) and not c.open]
+    def _determining(self, name: str) -> list[_Case]:
+        """Return the cases that determine what a site counts."""
+        determines = self._determines(name)
+        return [c for c in self._with[name] if name in c.unknown and determines(c) and not c.open]
 
     def _in_part(self, waiting: Sequence[str]) -> list[str]:
-        """The sites that some of their cases tell of, those first of which the largest part do."""
+        """Return the sites that some of their cases determine, the largest shares first."""
         share = {
-            name: Fraction(len(self._telling(name)), len(self._with[name])) for name in waiting
+            name: Fraction(len(self._determining(name)), len(self._with[name])) for name in waiting
         }
         return sorted((name for name in waiting if share[name]), key=lambda name: -share[name])
 
     def _outermost(self, waiting: Sequence[str]) -> list[tuple[str, list[_Case]]]:
-        """Of sites that only ever come together: the outer one of the fewest, and where they do.
+        """Return, of the fewest sites that only come together, the outer one and its cases.
 
-        It takes what is left, and the others will be found to add nothing: they come together
-        elsewhere as well.
+        It takes all of the rest, and the others then turn out to add nothing, because they come
+        together in other cases as well.
         """
         several = [case for case in self._cases if not case.open and len(case.unknown) > 1]
         if not several:
@@ -232,19 +238,19 @@ class _Reader:
         together = [case for case in several if set(case.unknown) == set(few.unknown)]
         return [(next(iter(few.unknown)), together)]
 
-    def _rules(self, name: str, telling: Sequence[_Case]) -> list[Rule]:
-        """What cases say of a site; the same is not read from as many of them twice."""
-        key = (name, len(telling))
+    def _rules(self, name: str, cases: Sequence[_Case]) -> list[Rule]:
+        """Infer a site's rules from cases, only once from the same number of them."""
+        key = (name, len(cases))
         if key not in self._fits:
-            found = [each for case in telling for each in self._evidence(case, name, case.unknown)]
+            found = [each for case in cases for each in self._evidence(case, name, case.unknown)]
             self._fits[key] = list(rules_from(name, found))
         return self._fits[key]
 
     def _evidence(
         self, case: _Case, name: str, among: Mapping[str, list[Term]]
     ) -> Iterator[Evidence]:
-        """What a case says of a site: all that is left, with what is said of it already."""
-        rest = case.rest + case.said_of.get(name, Fraction(0))
+        """Yield a case's samples of a site: the rest, with what its rules count already."""
+        rest = case.rest + case.amounts.get(name, Fraction(0))
         counts = any((rule := rule_of(self.rules, t)) and rule.formula for t in among[name])
         if rest and self._hides and not counts:
             rest += case.inside(among[name], self.rules)
@@ -252,15 +258,15 @@ class _Reader:
             yield Evidence(sample, traits, case.probe)
 
     def _revise(self, name: str) -> bool:
-        """Whether rules read from all cases of a site give more of them than those it has."""
+        """Replace a site's rules if rules from all its cases fit more of them; whether they do."""
         cases = [case for case in self._with[name] if name in case.known]
-        telling = [case for case in cases if not case.unknown and not case.open - {name}]
-        found = [each for case in telling for each in self._evidence(case, name, case.known)]
+        complete = [case for case in cases if not case.unknown and not case.open - {name}]
+        found = [each for case in complete for each in self._evidence(case, name, case.known)]
         old, before = self.rules[name], self._exact(name)
         if not found or before == len(self._with[name]):
             return False
-        for usual in (None, old[-1].formula):
-            self._put(name, list(rules_from(name, found, usual)))
+        for general in (None, old[-1].formula):
+            self._put(name, list(rules_from(name, found, general)))
             if self._exact(name) > before:
                 return True
         self._put(name, old)
@@ -272,22 +278,22 @@ class _Reader:
     def _put(self, name: str, rules: list[Rule]) -> None:
         self.rules[name] = rules
         for case in self._with[name]:
-            case.settle(self.rules, hides=self._hides)
+            case.apply(self.rules, hides=self._hides)
 
 
-def _case(observation: Observation, habits: Habits) -> _Case:
+def _case(result: CaseResult, habits: Habits) -> _Case:
     found = []
-    for term in terms(observation.trace, habits):
+    for term in terms(result.trace, habits):
         name = key_of(term.names, term.level)
         if name is not None:
             found.append(replace(term, names=(name,)))
-    return _Case(observation.probe, Fraction(observation.reported or 0), found)
+    return _Case(result.probe, Fraction(result.reported or 0), found)
 
 
 def key_of(names: Sequence[str], level: str = MODULE) -> str | None:
-    """The name by which a rule goes: a library's class, or the first such that it is derived from.
+    """Return the name that a rule goes by: a library's class, or the first such base class.
 
-    The probes' own classes have no rules of their own: no tool can know them.
+    The probes' own classes have no rules, because no tool can know them.
     """
     if level != MODULE:
         return names[0]
@@ -296,5 +302,5 @@ def key_of(names: Sequence[str], level: str = MODULE) -> str | None:
 
 
 def flat(rules: Rules) -> tuple[Rule, ...]:
-    """All rules, in the order of their sites."""
+    """Return all rules, in the order of their sites' names."""
     return tuple(rule for name in sorted(rules) for rule in rules[name])

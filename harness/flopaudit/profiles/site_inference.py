@@ -1,7 +1,7 @@
-"""Samples of one site come in, the rules that give them go out: the usual one, and exceptions.
+"""The inference of the rules of one site from its samples: a general rule, and exceptions.
 
-A sample is what a tool said of the site in one case. Of formulas that do not give all samples the
-one that gives most is the rule; what it does not give is told apart by traits of the site.
+A sample is what a tool reported for the site in one case. If no formula fits all samples, the one
+that fits most is the general rule, and traits of the site distinguish the exceptions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from flopaudit.profiles.tool_profile import (
 
 
 class Evidence(NamedTuple):
-    """A sample of a site, its traits, and the probe that it is from."""
+    """A sample of a site, the site's traits, and the probe that it comes from."""
 
     sample: Sample
     traits: Mapping[str, str]
@@ -34,7 +34,15 @@ class Evidence(NamedTuple):
 
 
 def samples(found: Sequence[Term], rest: Fraction) -> Iterator[tuple[Sample, Mapping[str, str]]]:
-    """The sites of one name in a case as one sample, or each where nothing is counted."""
+    """Yield the sites of one name in a case as one sample, or each if nothing is counted.
+
+    Args:
+        found: the sites.
+        rest: what the tool counts for all of them together.
+
+    Yields:
+        Samples, each with the traits that its sites have in common.
+    """
     if rest == 0:
         for term in found:
             yield Sample(term.amounts, Fraction(0)), term.traits
@@ -55,31 +63,37 @@ def samples(found: Sequence[Term], rest: Fraction) -> Iterator[tuple[Sample, Map
 def rules_from(
     name: str, found: Sequence[Evidence], general: Formula | None = None
 ) -> Iterator[Rule]:
-    """The rule that gives most samples of a site, after those for traits that make an exception.
+    """Yield the exceptions of a site, which depend on a trait, and then its general rule.
 
-    Where samples are left that no trait tells apart, their probes will be found not to be
-    predicted.
+    If no trait distinguishes some samples, their probes later show up as not predicted.
+
+    Args:
+        name: of the site.
+        found: samples of the site.
+        general: the formula of the general rule; by default it is inferred.
     """
     general = general or _general(found)
     if general is None:
         yield Rule(name, NO_FORMULA, {}, {}, _probes(found))
         return
-    odd = [each for each in found if not _gives(general, each)]
-    usual = [each for each in found if _gives(general, each)]
-    while odd:
-        told = [(trait, text) for trait, text in _values(odd) if not _has(usual, trait, text)]
-        if not told:
+    exceptions = [each for each in found if not _fits(general, each)]
+    regular = [each for each in found if _fits(general, each)]
+    while exceptions:
+        distinct = [
+            (trait, text) for trait, text in _values(exceptions) if not _has(regular, trait, text)
+        ]
+        if not distinct:
             break
-        trait, text = max(told, key=lambda pair: len(_with(odd, *pair)))
-        yield _group(name, {trait: text}, _with(odd, trait, text))
-        odd = [each for each in odd if each.traits.get(trait, "") != text]
-    yield _rule(name, general, {}, usual)
+        trait, text = max(distinct, key=lambda pair: len(_with(exceptions, *pair)))
+        yield _group(name, {trait: text}, _with(exceptions, trait, text))
+        exceptions = [each for each in exceptions if each.traits.get(trait, "") != text]
+    yield _rule(name, general, {}, regular)
 
 
 def _general(found: Sequence[Evidence]) -> Formula | None:
-    """The formula of all samples or, where there is none, the one that gives most of them.
+    """Return the formula of all samples or, if there is none, the one that fits most of them.
 
-    Tried are those of single probes, and of all samples but those with some trait.
+    The candidates are the formulas of single probes, and of all samples without some trait.
     """
     pooled = _fit(found)
     if pooled is not None:
@@ -91,26 +105,30 @@ def _general(found: Sequence[Evidence]) -> Formula | None:
     formulas = [formula for group in groups if (formula := _fit(group)) is not None]
     best = max(
         formulas,
-        # Of two that give as many, one that counts: what a name is called by may be seen or not.
-        key=lambda f: (sum(_gives(f, each) for each in found), bool(f), -len(f)),
+        # Of two that fit equally many, prefer one that counts: a tool may see a name or not.
+        key=lambda f: (sum(_fits(f, each) for each in found), bool(f), -len(f)),
         default=None,
     )
     return best and _widened(best, found)
 
 
 def _widened(formula: Formula, found: Sequence[Evidence]) -> Formula:
-    """The formula of what this one gives together with others that have some trait, if any."""
-    usual = [each for each in found if _gives(formula, each)]
-    odd = [each for each in found if not _gives(formula, each)]
-    for trait, text in _values(odd):
-        wider = _fit([*usual, *_with(odd, trait, text)]) if not _has(usual, trait, text) else None
+    """Return a formula that also fits the samples with some trait, if there is one."""
+    regular = [each for each in found if _fits(formula, each)]
+    exceptions = [each for each in found if not _fits(formula, each)]
+    for trait, text in _values(exceptions):
+        wider = (
+            _fit([*regular, *_with(exceptions, trait, text)])
+            if not _has(regular, trait, text)
+            else None
+        )
         if wider:
             return _widened(wider, found)
     return formula
 
 
-def _gives(formula: Formula, each: Evidence) -> bool:
-    return value(formula, each.sample.amounts) == each.sample.said
+def _fits(formula: Formula, each: Evidence) -> bool:
+    return value(formula, each.sample.amounts) == each.sample.reported
 
 
 def _values(found: Iterable[Evidence]) -> list[tuple[str, str]]:
@@ -138,13 +156,13 @@ def _group(name: str, traits: Mapping[str, str], group: Sequence[Evidence]) -> R
 
 
 FEWEST = 5
-"""Samples of which one may be left out."""
+"""The number of samples from which on one may be left out."""
 
 
 def _of_all_but_one(group: Sequence[Evidence]) -> Formula | None:
-    """The formula of all samples but one, which will be found not to be predicted.
+    """Return the formula of all samples but one, which then shows up as not predicted.
 
-    Some tools compute in floating point, and what they then cut off is at times one too small.
+    Some tools compute in floating point, and a number that they cut off can be one too small.
     """
     if len(group) < FEWEST:
         return None
@@ -155,7 +173,7 @@ def _of_all_but_one(group: Sequence[Evidence]) -> Formula | None:
 def _fit(found: Sequence[Evidence]) -> Formula | None:
     if not found:
         return None
-    unique = {(tuple(sorted(e.sample.amounts.items())), e.sample.said): e.sample for e in found}
+    unique = {(tuple(sorted(e.sample.amounts.items())), e.sample.reported): e.sample for e in found}
     return fit(list(unique.values()))
 
 

@@ -1,8 +1,8 @@
-"""A profile: what one version of a tool counts, as it was measured on probes; pure data.
+"""Profiles: what one version of a tool counts, as inferred from probes; pure data.
 
-`flopaudit.profiles.profile_inference` reads it off the probes, `flopaudit.profiles.prediction`
-applies it to a trace. It says at which sites the tool counts, by which formula over the site's
-quantities, and how it deals with batches, with modules that are called again and with parameters.
+`flopaudit.profiles.profile_inference` infers a profile, `flopaudit.profiles.prediction` applies it
+to a trace. A profile says at which sites the tool counts, by which formula over the site's
+quantities, and how it treats batches, modules that are called again, and parameters.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ PROFILE_VERSION = 1
 
 HOOKS, TRACED, DISPATCHED = "modules and functions", "traced functions", "executed operators"
 VIEWS = (HOOKS, TRACED, DISPATCHED)
-"""What a tool can look at: see `flopaudit.profiles.prediction.terms`."""
+"""The levels at which a tool can look: see `flopaudit.profiles.prediction.terms`."""
 
 COUNTED, NOT_SEEN, NO_FORMULA = "counted", "not seen", "no simple formula"
 
 SUBCLASS = "subclass of "
-"""Before the name of a class: for the classes derived from it that have no rule of their own."""
+"""The prefix of a class whose rule is for derived classes that have no rule of their own."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a tool counts for one kind of site.
+    """The rule by which a tool counts one kind of site.
 
     Attributes:
-        site: name of a class, a function or an operator, a class possibly after `SUBCLASS`.
+        site: the name of a class, a function or an operator; of a class possibly after `SUBCLASS`.
         outcome: `COUNTED`, `NOT_SEEN` or `NO_FORMULA`.
-        formula: in the tool's unit; empty where it is not counted.
-        traits: what must hold of the site for the rule to apply.
-        probes: those that show it.
+        formula: in the tool's unit; empty if the site is not counted.
+        traits: those that a site must have for the rule to apply.
+        probes: the probes that show it.
     """
 
     site: str
@@ -49,21 +49,21 @@ class Rule:
     probes: tuple[str, ...] = ()
 
     def applies(self, traits: Mapping[str, str]) -> bool:
-        """Whether a site with such traits is one of those that this rule is for."""
+        """Whether the rule is for a site with these traits."""
         return all(traits.get(name, "") == value for name, value in self.traits.items())
 
 
 @dataclass(frozen=True)
 class Habits:
-    """How a tool deals with what is not about single sites.
+    """What a tool does everywhere alike.
 
     Attributes:
-        view: which sites it sees at all, one of `VIEWS`.
+        view: which sites it sees, one of `VIEWS`.
         per_sample: whether it divides what it counts for modules by the batch.
         of_one_input: whether it does so only for models that are given one input, by position.
-        last_call: whether of a module that is called again only the last call counts.
-        each_parent: by which power of the number of its parents a module counts: 0 where it counts
-            once, 1 where it is read for each, 2 where it is also hooked for each.
+        last_call: whether only the last call of a module counts.
+        each_parent: the power of the number of its parents by which a module's count is multiplied:
+            0 if it counts once, 1 if it is read for each parent, 2 if it is also hooked for each.
         hides_inside: whether a module with a rule keeps those inside it from being counted.
     """
 
@@ -77,16 +77,16 @@ class Habits:
 
 @dataclass(frozen=True)
 class ParamHabits:
-    """Which parameters a tool counts.
+    """The parameters that a tool counts.
 
     Attributes:
-        of: `all`, `trainable`, `none`, `leaves`: those of the modules that hold no others, or
-            `by module`: those of the modules it knows.
-        seen: for `by module`: names of sites whose parameters it counts.
-        inside: whether with the parameters of the modules inside.
-        root: whether the root's own are counted.
+        of: `all`, `trainable`, `none`, `leaves` (those of modules that hold no others), or
+            `by module` (those of the modules that the tool knows).
+        seen: for `by module`, the names of classes whose parameters it counts.
+        inside: whether it adds the parameters of the modules inside.
+        root: whether it counts the root's own parameters.
         each_parent: as in `Habits`.
-        uncalled: whether those of modules that are never called count too.
+        uncalled: whether it also counts the parameters of modules that are never called.
     """
 
     of: str = "none"
@@ -99,17 +99,17 @@ class ParamHabits:
 
 @dataclass(frozen=True)
 class ProbeOutcome:
-    """What became of one probe.
+    """The outcome of one probe.
 
     Attributes:
         probe: its name.
         cases: how many sizes it has.
-        counted: at how many the tool gave a number.
-        exact: how many of these the profile predicts.
-        params_exact: the same of parameters.
-        says: the formula that the tool's numbers follow, fitted to this probe alone; empty where
-            they are 0, None where there is none.
-        note: why it gave none at the others.
+        counted: at how many of them the tool reported a number.
+        exact: how many of these numbers the profile predicts.
+        params_exact: how many numbers of parameters the profile predicts.
+        formula: the formula that the tool's numbers follow, fitted to this probe alone; empty if
+            they are 0, None if no formula fits. Stored as `says`.
+        note: why the tool reported no number for the other sizes.
     """
 
     probe: str
@@ -117,13 +117,13 @@ class ProbeOutcome:
     counted: int
     exact: int
     params_exact: int
-    says: Formula | None = None
+    formula: Formula | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What one version of a tool counts.
+    """A profile: how one version of a tool counts.
 
     Attributes:
         tool: its name, as in records.
@@ -131,10 +131,10 @@ class Profile:
         variant: of the tool, if it has several.
         unit: MAC or FLOP.
         torch: the version the probes were run with.
-        habits: how it deals with what is not about single sites.
+        habits: what the tool does everywhere alike.
         params: which parameters it counts.
-        rules: by site.
-        probes: what became of each.
+        rules: how it counts each kind of site.
+        probes: the outcome of each probe.
     """
 
     tool: str
@@ -170,7 +170,7 @@ class Profile:
         return (self.tool, self.version, self.variant)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; coefficients are text, as `1/2`."""
+        """Return plain data, in which coefficients are text, such as `1/2`."""
         return {
             "profile_version": PROFILE_VERSION,
             "tool": self.tool,
@@ -186,8 +186,15 @@ class Profile:
 
 
 def _outcome_to_json(outcome: ProbeOutcome) -> dict[str, Any]:
-    says = None if outcome.says is None else _formula_to_json(outcome.says)
-    return {**vars(outcome), "says": says}
+    return {
+        "probe": outcome.probe,
+        "cases": outcome.cases,
+        "counted": outcome.counted,
+        "exact": outcome.exact,
+        "params_exact": outcome.params_exact,
+        "says": None if outcome.formula is None else _formula_to_json(outcome.formula),
+        "note": outcome.note,
+    }
 
 
 def _formula_to_json(formula: Formula) -> dict[str, str]:
@@ -209,16 +216,16 @@ def _rule_to_json(rule: Rule) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Profile:
-    """The profile of its plain data.
+    """Make a profile of its plain data.
 
     Raises:
-        UsageError: it is of a version this program does not know.
+        UsageError: the data is of a version that this program does not know.
     """
     version = data.get("profile_version")
     if version != PROFILE_VERSION:
         raise UsageError(
-            f"This profile is of version {version}, and this program reads {PROFILE_VERSION}.",
-            "Measure it anew by `flopaudit probe`.",
+            f"This profile has format {version}, but this program reads {PROFILE_VERSION}.",
+            "Measure it again with `flopaudit probe`.",
         )
     params = data["params"]
     return Profile(
@@ -235,8 +242,9 @@ def from_json(data: Mapping[str, Any]) -> Profile:
 
 
 def _outcome(data: Mapping[str, Any]) -> ProbeOutcome:
-    says = data["says"]
-    return ProbeOutcome(**{**data, "says": None if says is None else _formula(says)})
+    fields = {name: value for name, value in data.items() if name != "says"}
+    formula = None if data["says"] is None else _formula(data["says"])
+    return ProbeOutcome(**fields, formula=formula)
 
 
 def _rule(data: Mapping[str, Any]) -> Rule:
@@ -245,18 +253,18 @@ def _rule(data: Mapping[str, Any]) -> Rule:
 
 
 def from_text(text: str, name: str) -> Profile:
-    """The profile in a file.
+    """Parse the text of a profile's file.
 
     Args:
-        text: what the file holds.
-        name: what the file is called in an error.
+        text: the content of the file.
+        name: the name of the file, for an error message.
 
     Raises:
-        UsageError: it is no profile, or one of a version this program does not know.
+        UsageError: the text is not a profile, or one of a version that this program does not know.
     """
     try:
         return from_json(json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"'{name}' is not a profile: {error}.", "Measure it anew by `flopaudit probe`."
+            f"'{name}' is not a profile: {error}.", "Measure it again with `flopaudit probe`."
         ) from error

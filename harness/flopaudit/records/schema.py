@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey
 
@@ -245,7 +246,7 @@ class Finding(Record):
     model: str
     inputs: tuple[str, ...]
     quantity: Quantity
-    cause: str
+    cause: Cause
     amount: int
     evidence: str
     rows_that_differ: int = 0

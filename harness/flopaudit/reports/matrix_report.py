@@ -95,7 +95,7 @@ def notes(tools: Iterable[Profile], rows: Iterable[Row]) -> Iterator[str]:
 
 def symbols_in(rows: Iterable[Row]) -> list[str]:
     """What the symbols in rows mean."""
-    return list(legend(cell.says for row in rows for cell in row.cells if cell.says))
+    return list(legend(cell.formula for row in rows for cell in row.cells if cell.formula))
 
 
 def about(probe: str) -> str:
@@ -180,7 +180,7 @@ def _row_to_json(row: Row) -> dict[str, Any]:
     cells = [
         {
             "text": cell.text,
-            "says": None if cell.says is None else {k: str(v) for k, v in cell.says.items()},
+            "says": None if cell.formula is None else {k: str(v) for k, v in cell.formula.items()},
             "counted": cell.counted,
             "cases": cell.cases,
             "note": cell.note,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from flopaudit.core.causes import Cause
 from flopaudit.core.specs import ToolKey
-from flopaudit.explain.findings import UNEXPLAINED
 from flopaudit.records.schema import (
     Finding,
     Measurement,
@@ -76,7 +76,9 @@ def _failures(measurements: Sequence[Measurement], references: Sequence[Referenc
 
 
 def _unexplained(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> None:
-    open_ = [finding for finding in findings if finding.cause == UNEXPLAINED and finding.amount]
+    open_ = [
+        finding for finding in findings if finding.cause == Cause.UNEXPLAINED and finding.amount
+    ]
     cells = len({(f.tool_key, f.model, f.inputs) for f in findings})
     if not open_:
         print_wrapped(f"Unexplained: nothing, in {cells} counted cells.")
@@ -104,7 +106,7 @@ def _each_cell(
         tool = names[measurement.tool_key]
         print_wrapped(f"{tool} on {model}: {measurement.reported:,} {measurement.unit.value}s")
         for f in mine:
-            if f.amount or f.cause == UNEXPLAINED:
+            if f.amount or f.cause == Cause.UNEXPLAINED:
                 of = " (params)" if f.quantity == "params" else ""
                 print_wrapped(f"  {f.amount:>+20,}  {f.cause}{of}: {f.evidence}")
 
@@ -114,7 +116,7 @@ def _by_tool(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> None:
     print_wrapped("Why they differ (cells, and the largest of them):")
     last = ""
     for tool, cause, quantity, cells, amount, model, evidence in tables.summaries(findings, names):
-        if cause == UNEXPLAINED:
+        if cause == Cause.UNEXPLAINED:
             continue
         if tool != last:
             print_wrapped(f"  {tool}")

@@ -10,7 +10,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flopaudit.explain.settlement import Settlement, is_explained
+from flopaudit.core.causes import Category, cause_named
+from flopaudit.explain.settlement import SettledTool, Settlement, is_explained
 from flopaudit.reports.terminal import print_line, width
 from flopaudit.tools.versions import canonical
 
@@ -94,14 +95,18 @@ def verdict(settlement: Settlement) -> Iterator[str]:
             yield _sentence(tool)
 
 
-def _leftovers(counted: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _leftovers(counted: Sequence[SettledTool]) -> Iterator[str]:
     left = [tool for tool in counted if not is_explained(tool)]
     for tool in left:
-        for of, key in ((_unit(tool), ""), ("parameters", "params_")):
-            amount = tool[f"{key}unexplained"]
-            if amount or tool[f"{key}rows_that_differ"]:
+        count = (tool["unexplained"], tool["rows_that_differ"], tool["unexplained_evidence"])
+        params = (
+            tool["params_unexplained"],
+            tool["params_rows_that_differ"],
+            tool["params_unexplained_evidence"],
+        )
+        for of, (amount, rows, why) in ((_unit(tool), count), ("parameters", params)):
+            if amount or rows:
                 what = f"{amount:+,} {of}" if amount else f"how {of} add up"
-                why = tool[f"{key}unexplained_evidence"]
                 yield f"UNEXPLAINED: {what} of {name_of(tool)}: {why}."
     if counted and not left:
         yield (
@@ -240,15 +245,9 @@ def advice(settlement: Settlement) -> Iterator[str]:
         yield f"Not for this model, since products are missed or miscounted: {_listed(misses)}."
 
 
-_ADDITIONS = frozenset(
-    ["bias", "normalisation", "activation", "pooling", "elementwise", "reduction", "interpolation",
-     "sampling", "data movement"]
-)  # fmt: skip
-"""Causes that are work beside the products; all others are products missed or miscounted."""
-
-
 def _misses(tool: Mapping[str, Any]) -> bool:
-    return any(cause["cause"] not in _ADDITIONS for cause in tool["causes"])
+    categories = {cause_named(cause["cause"]).category for cause in tool["causes"]}
+    return bool(categories - {Category.OTHER_OPERATIONS})
 
 
 def citation(settlement: Settlement) -> str:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flopaudit.core.causes import Cause
 from flopaudit.core.specs import ToolKey
-from flopaudit.explain.findings import UNEXPLAINED
-from flopaudit.explain.reconcile import UNIT
 from flopaudit.records.schema import (
     Finding,
     Measurement,
@@ -91,7 +90,9 @@ def grid(
     """Headers and rows: models down, the reference and the tools across, flagged GMACs in cells."""
     known = {reference.key: reference for reference in references}
     left = {
-        _cell(finding) for finding in findings if finding.cause == UNEXPLAINED and finding.amount
+        _cell(finding)
+        for finding in findings
+        if finding.cause == Cause.UNEXPLAINED and finding.amount
     }
     unit = scale(references)
     names = column_names(measurements)
@@ -153,7 +154,7 @@ def summaries(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> list
                 (names[finding.tool_key], finding.quantity, finding.cause), []
             ).append(finding)
     # What is unexplained stands first.
-    ordered = sorted(groups.items(), key=lambda item: (item[0][2] != UNEXPLAINED, item[0]))
+    ordered = sorted(groups.items(), key=lambda item: (item[0][2] != Cause.UNEXPLAINED, item[0]))
     return [
         [
             tool,
@@ -165,7 +166,7 @@ def summaries(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> list
             most.evidence,
         ]
         for (tool, quantity, cause), group in ordered
-        if cause != UNIT
+        if cause != Cause.UNIT
         for most in [max(group, key=lambda finding: abs(finding.amount))]
     ]
 
@@ -210,7 +211,9 @@ def _csv_rows(
 ) -> Iterator[dict[str, Any]]:
     known = {reference.key: reference for reference in references}
     left = {
-        _cell(f): f.amount for f in findings if f.cause == UNEXPLAINED and f.quantity != "params"
+        _cell(f): f.amount
+        for f in findings
+        if f.cause == Cause.UNEXPLAINED and f.quantity != "params"
     }
     for measurement in measurements:
         reference = known.get((measurement.model, measurement.inputs))

@@ -1,8 +1,8 @@
-"""The calls of one run come in as they happen; sites go out, each with what was called there.
+"""The log of the calls of one run, which are joined to sites.
 
-A site is a function or an operator called from one place with the same flags, dead or alive: calls
-whose results never reach what the model returns are told apart, since a traced graph is without
-them.
+A site is a function or an operator that is called from one place with the same flags. Calls whose
+results never reach the output of the model are dead and have sites of their own, because a traced
+graph does not contain them.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class Calls:
         self._work: Counter[tuple[int, str, str]] = Counter()
 
     def add(self, level: str, name: str, path: str, parent: int, traits: dict[str, str]) -> int:
-        """Note a call that begins; its number goes out."""
+        """Note a call that begins, and return its number."""
         self._calls.append(_Call(level, name, path, parent, traits))
         return len(self._calls) - 1
 
     def fill(self, index: int, amounts: Mapping[str, int], kind: str) -> None:
-        """Note what a call came to."""
+        """Note the quantities and the kind of a call that has ended."""
         self._calls[index].amounts = dict(amounts)
         self._calls[index].kind = kind
 
     def flow(self, index: int, given: Iterable[Any], made: Any) -> None:
-        """Note which memory an operator read, and which it wrote."""
+        """Note which memory an operator read and which it wrote."""
         self._calls[index].reads = frozenset(_memories(given))
         self._calls[index].writes = frozenset(_memories((made,)))
 
@@ -69,7 +69,7 @@ class Calls:
                 self._work[index, path, kind] += work.macs
 
     def work_by_path(self) -> Counter[str]:
-        """The reference's products in each module by itself."""
+        """Add up the reference's products in each module, without those inside it."""
         found: Counter[str] = Counter()
         for (_, path, _), macs in self._work.items():
             found[path] += macs
@@ -78,11 +78,11 @@ class Calls:
     def sites(
         self, returned: Any, held: Iterable[Any]
     ) -> tuple[tuple[Site, ...], tuple[WorkItem, ...]]:
-        """The sites, a parent before its children, and the reference's products at them.
+        """Return the sites, a parent before its children, and the reference's products there.
 
         Args:
             returned: by the model; if no tensors are found in it, all calls count as alive.
-            held: tensors that there were before, and what of them has changed.
+            held: tensors that existed before the run, and may have been changed by it.
         """
         seen = any(True for _ in tensors_in((returned,)))
         alive = self._alive((returned, *held)) if seen else set(range(len(self._calls)))
@@ -110,7 +110,7 @@ class Calls:
         return tuple(sites), tuple(items)
 
     def _executed(self) -> list[int]:
-        """Calls in which an operator was executed; what makes views only is left out."""
+        """Return the calls in which an operator was executed, which views alone are not."""
         found: set[int] = set()
         for index, call in enumerate(self._calls):
             around = index if call.level == OPERATOR else -1
@@ -120,13 +120,13 @@ class Calls:
         return sorted(found)
 
     def _alive(self, kept: Iterable[Any]) -> set[int]:
-        """Calls whose results reach what is kept."""
+        """Return the calls whose results reach what is kept."""
         wanted = set(_memories(kept))
         alive: set[int] = set()
         for index in range(len(self._calls) - 1, -1, -1):
             call = self._calls[index]
             if call.level == OPERATOR and call.writes & wanted:
-                # What was there before a result was made at this place is another's.
+                # The memory holds this result from here on; what was in it before is another's.
                 wanted -= call.writes - call.reads
                 wanted |= call.reads
                 self._mark(index, alive)
@@ -144,7 +144,7 @@ def _site(call: _Call, amounts: Mapping[str, int]) -> Site:
 
 
 def _memories(values: Iterable[Any]) -> Iterator[int]:
-    """What tells the memory of tensors apart while they are there."""
+    """Yield what identifies the memory of tensors while they exist."""
     for tensor in tensors_in(values):
         if tensor.layout is torch.strided and not tensor.is_nested:
             yield tensor.untyped_storage()._cdata  # noqa: SLF001 - the one name a memory has

@@ -1,8 +1,8 @@
-"""What a call or a module comes to: tensors in and out come in, additive quantities go out.
+"""The additive quantities and the traits of calls and modules.
 
-Only shapes, flags and the reference's own work are read. The quantities are those of
-`flopaudit.tracing.sites.QUANTITIES`, over which the formulas of tools are fitted; traits are what
-else may make a difference to a tool, as text.
+Only shapes, flags and the reference's own work are used. The quantities are those of
+`flopaudit.tracing.sites.QUANTITIES`, over which the formulas of tools are fitted. Traits are other
+properties that may matter to a tool, as text.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from typing import Any
 import torch
 
 from flopaudit.reference.cost import Work, added
+from flopaudit.reference.formulas import ACTIVATION, ATTENTION
 
-_ATTENTION = ("attention", "activation")
+_ATTENTION_KINDS = (ATTENTION, ACTIVATION)
 _FACTORS = 2
 
 
 def of_call(
     name: str, args: Any, kwargs: Mapping[str, Any], out: Any, work: Work
 ) -> dict[str, int]:
-    """The quantities of one call of a function or an operator."""
+    """Return the quantities of one call of a function or an operator."""
     tensors = list(tensors_in((*args, *kwargs.values())))
     found = _common(tensors, out, work)
     outputs = found["outputs"]
@@ -56,11 +57,11 @@ _WEIGHTS = {
     "torch.nn.functional.layer_norm": 2,
     "torch.nn.functional.group_norm": 2,
 }
-"""Where functions of norms take their weight."""
+"""The position of the weight among the arguments of normalisation functions."""
 
 
 def _weight(name: str, args: Any, kwargs: Mapping[str, Any]) -> Any:
-    """What a norm is to be scaled by, if anything."""
+    """Return the weight of a normalisation function; None if it has none."""
     place = _WEIGHTS.get(name)
     if place is None:
         return None
@@ -79,19 +80,19 @@ def _common(tensors: list[torch.Tensor], out: Any, work: Work) -> dict[str, int]
 
 
 def _aligned_left(first: Sequence[int], second: Sequence[int]) -> int:
-    """Elements that two shapes would be broadcast to, if their first dimensions were the same."""
+    """Return the elements of two shapes that are broadcast from their first dimensions on."""
     return prod(max(sides) for sides in zip_longest(first, second, fillvalue=1))
 
 
 def to_digits(macs: int) -> int:
-    """Products as half of the operations that numpy writes to four digits."""
+    """Return products as half of the operations, rounded to four digits."""
     return int(float(f"{2 * macs:.3e}")) // 2
 
 
 def _of_convolution(
     image: torch.Tensor, weight: torch.Tensor, out: torch.Tensor | None
 ) -> dict[str, int]:
-    """Products if every output met every weight of its group."""
+    """Return the products if every output position is multiplied by every weight of its group."""
     if out is None or weight.ndim <= 2 or out.ndim < weight.ndim - 1:  # noqa: PLR2004 - a kernel
         return {}
     kernel = weight.shape[2:]
@@ -107,7 +108,15 @@ def of_module(
     out: Any,
     inside: Mapping[str, Work],
 ) -> dict[str, int]:
-    """The quantities of one call of a module; `inside` is the work of all that it ran, by kind."""
+    """Return the quantities of one call of a module.
+
+    Args:
+        module: that was called.
+        args: of the call, by position.
+        kwargs: of the call, by keyword.
+        out: the result.
+        inside: the reference's work of all that the call ran, by kind.
+    """
     tensors = list(tensors_in((*args, *kwargs.values())))
     found = _common(tensors, out, added(inside.values()))
     first = next(tensors_in((out,)), None)
@@ -137,7 +146,7 @@ def _of_attributes(
     out: torch.Tensor | None,
     inside: Mapping[str, Work],
 ) -> Iterator[tuple[str, int]]:
-    """What follows from the attributes by which torch's layers and others' say what they are."""
+    """Yield the quantities that depend on attributes of a layer, such as `num_heads`."""
     inputs = image.numel() if image is not None else 0
     outputs = out.numel() if out is not None else 0
     dim, shape = getattr(module, "dim", None), getattr(module, "normalized_shape", None)
@@ -147,8 +156,8 @@ def _of_attributes(
         yield "rows", outputs // max(prod(shape), 1)
     heads, width = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
     if isinstance(heads, int) and isinstance(width, int):
-        # Their softmax takes one exponential for each.
-        yield "scores", sum(inside[kind].elementary for kind in _ATTENTION if kind in inside)
+        # The softmax takes one exponential for each score.
+        yield "scores", sum(inside[kind].elementary for kind in _ATTENTION_KINDS if kind in inside)
     hidden, width = getattr(module, "hidden_size", None), getattr(module, "input_size", None)
     if isinstance(hidden, int) and isinstance(width, int) and width:
         directions = 2 if getattr(module, "bidirectional", False) else 1
@@ -161,13 +170,13 @@ def _of_attributes(
 
 
 def _shares(image: Sequence[int], out: Sequence[int]) -> int:
-    """Elements that go into each that comes out, where each side is divided without its rest."""
+    """Return the inputs for each output, if each side is divided and the remainder dropped."""
     sides = zip(image[2:], out[2:], strict=False)
     return prod(old // new for old, new in sides if new)
 
 
 def _of_kernel(kernel: Any, out: torch.Tensor) -> Iterator[tuple[str, int]]:
-    """Elements of the kernel at each position, and for each output."""
+    """Yield the elements of the kernel at each position, and for each output."""
     sizes = kernel if isinstance(kernel, tuple) else (kernel,)
     if not all(isinstance(size, int) for size in sizes):
         return
@@ -179,7 +188,7 @@ def _of_kernel(kernel: Any, out: torch.Tensor) -> Iterator[tuple[str, int]]:
 
 
 def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
-    """The tensors among values, and in the lists, tuples and dicts among them."""
+    """Yield the tensors among values, and in the lists, tuples and dicts among them."""
     for value in values:
         if isinstance(value, torch.Tensor):
             yield value
@@ -190,7 +199,7 @@ def tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 
 
 def traits_of_call(name: str, args: Any, kwargs: Mapping[str, Any]) -> dict[str, str]:
-    """Flags, words and dimensions of a call, by the names of its arguments where they are known."""
+    """Return flags, words and dimensions of a call, by argument name if that is known."""
     named = {**_named(name, args), **kwargs}
     found = {
         key: _word(value)
@@ -209,7 +218,7 @@ def _named(name: str, args: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _parameters(name: str, count: int) -> tuple[str, ...]:
-    """Names of a function's first parameters, where it is Python and tells; else numbers."""
+    """Return the names of a function's first parameters; numbers if they are not known."""
     home, _, base = name.rpartition(".")
     func = getattr(torch.nn.functional, base, None) if home == "torch.nn.functional" else None
     try:
@@ -220,14 +229,14 @@ def _parameters(name: str, count: int) -> tuple[str, ...]:
 
 
 def _word(value: bool | str | float) -> str:  # noqa: FBT001 - what an argument was
-    """A flag or a word as it is; of a number only whether it is 0, 1 or more, since sizes vary."""
+    """Write a flag or word as it is, a number as 0, 1 or more, because sizes vary."""
     if isinstance(value, (bool, str)):
         return str(value)
     return "none" if value == 0 else "one" if value == 1 else "some"
 
 
 def _equation(text: str) -> str:
-    """An einsum's equation with its letters renamed in their order."""
+    """Return an einsum's equation with its letters renamed by their order."""
     letters: dict[str, str] = {}
     for letter in text:
         if letter.isalpha():
@@ -238,7 +247,7 @@ def _equation(text: str) -> str:
 def traits_of_module(
     module: torch.nn.Module, args: Any, kwargs: Mapping[str, Any], out: Any
 ) -> dict[str, str]:
-    """Flags, words and numbers among a module's attributes, and dimensions of what it is given."""
+    """Return flags, words and numbers among a module's attributes, and its inputs' dimensions."""
     plain = {
         name: _word(value)
         for name, value in sorted(vars(module).items())
@@ -246,7 +255,7 @@ def traits_of_module(
     }
     tensors = list(tensors_in((*args, *kwargs.values())))
     dims = ",".join(str(tensor.ndim) for tensor in tensors)
-    absent = {name: "absent" for name, held in module._parameters.items() if held is None}  # noqa: SLF001 - torch has no other way to ask
+    absent = {name: "absent" for name, held in module._parameters.items() if held is None}  # noqa: SLF001 - torch has no public way
     return {
         "ndims": dims,
         "keywords": ",".join(sorted(kwargs)),
@@ -257,7 +266,7 @@ def traits_of_module(
 
 
 def _divides(image: Sequence[torch.Tensor], out: Any) -> bool:
-    """Whether each side of an image is a multiple of that of what comes of it."""
+    """Whether each side of an input is a multiple of the same side of the output."""
     made = next(tensors_in((out,)), None)
     if not image or made is None or made.ndim != image[0].ndim:
         return True

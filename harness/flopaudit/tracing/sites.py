@@ -1,10 +1,10 @@
-"""A trace: every place of one run at which a tool could count, with exact amounts; pure data.
+"""Traces: every place of one run at which a tool could count, with exact amounts; pure data.
 
-Comes from `flopaudit.tracing.watcher`; `flopaudit.profiles.tool_profile` reads rules off traces of
-probes, and `flopaudit.profiles.prediction` applies them to the trace of any model. A tool sees a
-run at one of three levels: it hooks modules and replaces functions, it traces the functions that
-torch's compiler knows, or it watches the operators that are executed. Calls of the same thing from
-the same place are added up.
+`flopaudit.tracing.watcher` makes a trace, `flopaudit.profiles.profile_inference` infers rules from
+traces of probes, and `flopaudit.profiles.prediction` applies them to the trace of any model. A tool
+sees a run at one of three levels: it hooks modules and replaces functions, it traces the functions
+that torch's compiler knows, or it watches the operators that are executed. Calls of the same thing
+from the same place are added up.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ TRACE_VERSION = 2
 
 MODULE, FUNCTION, OPERATOR = "module", "function", "operator"
 DEAD = "dead"
-"""The trait of calls whose results never reach what the model returns."""
+"""The trait of calls whose results never reach the output of the model."""
 
 Amounts = Mapping[str, int]
-"""Additive quantities by name; those that are 0 are left out. See `QUANTITIES`."""
+"""Additive quantities by name, without those that are 0. See `QUANTITIES`."""
 
 QUANTITIES: dict[str, str] = {
     "macs": "multiply-accumulate",
@@ -48,7 +48,7 @@ QUANTITIES: dict[str, str] = {
     "of_first": "output of the first sample",
     "aligned_left": "output, if shapes were aligned at their first dimensions",
 }
-"""What each quantity is one of, in the order in which formulas prefer them."""
+"""The unit of each quantity, in the order in which formulas prefer them."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Site:
         level: `FUNCTION` or `OPERATOR`.
         name: `torch.nn.functional.relu`, `torch.Tensor.__add__` or `aten.convolution`.
         path: the innermost module that was running.
-        parent: index of the function around it in the trace, -1 where there is none.
-        traits: what else may make a difference to a tool, such as flags and dimensions.
-        amounts: added up over all calls.
-        kind: what sort of work most of it is, one of the kinds in `flopaudit.reference.formulas`.
+        parent: index of the function around it in the trace, -1 if there is none.
+        traits: other properties that may matter to a tool, such as flags and dimensions.
+        amounts: quantities, added up over all calls.
+        kind: the kind of most of its work.
     """
 
     level: str
@@ -86,13 +86,13 @@ class ModuleSite:
         leaf: whether it holds no modules.
         calls: how often it was called.
         traits: flags and words among its attributes, and dimensions of its input.
-        amounts: of all calls, with what ran inside.
-        last: of the last call alone, where there were several.
+        amounts: quantities of all calls, including what ran inside.
+        last: quantities of the last call alone, if there were several calls.
         params: values in its own parameters that no earlier module holds.
         trainable: those of them that require a gradient.
         own_params: values in its own parameters, shared or not.
-        all_params: the same with those of the modules inside.
-        kind: what sort of work most of what it runs is.
+        all_params: the same, including those of the modules inside.
+        kind: the kind of most of the work that it runs.
     """
 
     path: str
@@ -113,7 +113,7 @@ class ModuleSite:
 
 @dataclass(frozen=True)
 class WorkItem:
-    """Products of the reference: what it counts, where, and at which site of the trace it ran."""
+    """Products that the reference counts: their module, site in the trace, kind and number."""
 
     path: str
     site: int
@@ -139,7 +139,7 @@ class Trace:
 
     @property
     def macs(self) -> int:
-        """The reference's products in this run."""
+        """The number of the reference's products in this run."""
         return sum(item.macs for item in self.work)
 
     @cached_property
@@ -152,7 +152,7 @@ class Trace:
         return {name: module for module in self.modules for name in (module.path, *module.aliases)}
 
     def at(self, path: str) -> ModuleSite | None:
-        """The module that goes by a name."""
+        """Return the module at a path; None if there is none."""
         return self._by_path.get(path)
 
     @cached_property
@@ -175,19 +175,19 @@ class Trace:
         return found
 
     def inside(self, site: int) -> list[int]:
-        """Indices of a site and of those inside it."""
+        """Return the indices of a site and of those inside it."""
         return self._inside.get(site, [])
 
     def work_under(self, path: str) -> list[int]:
-        """Indices of the products of the reference in a module and those inside it."""
+        """Return the indices of the reference's products in a module and in those inside it."""
         return self._work_under.get(path, [])
 
     def names_of(self, path: str) -> tuple[str, ...]:
-        """All names of the module that goes by this one, in the order of a walk over the model."""
+        """Return all paths of the module at this one, in the order of a walk over the model."""
         return self._names.get(path, (path,))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; a site is a list, since there are thousands."""
+        """Return plain data, in which a site is a list, because there are thousands of them."""
         return {
             "batch": self.batch,
             "modules": [list(vars(module).values()) for module in self.modules],
@@ -197,7 +197,7 @@ class Trace:
 
 
 def from_json(data: Mapping[str, Any]) -> Trace:
-    """The trace of its plain data, which has to be of this program's version."""
+    """Make a trace of its plain data, which has to be of this program's version."""
     return Trace(
         batch=data["batch"],
         modules=tuple(_module(values) for values in data["modules"]),
@@ -212,7 +212,7 @@ def _module(values: Sequence[Any]) -> ModuleSite:
 
 
 def ancestors(trace: Trace, index: int) -> Iterator[int]:
-    """A site and the functions around it, innermost first."""
+    """Yield a site and the functions around it, innermost first."""
     while index >= 0:
         yield index
         index = trace.sites[index].parent

@@ -1,9 +1,9 @@
-"""Watches one run of a model as tools run it and notes every place at which one could count.
+"""The tracing of one run of a model, as tools run it, to a `Trace`.
 
-A model and its inputs come in, a `Trace` goes out. Hooks on all modules see their calls, a
-TorchFunctionMode the functions, also those that functions of torch call themselves, and a
-TorchDispatchMode the operators. The reference's formulas give each of them its products; what the
-reference counts whole, and so once, is noted apart as its work.
+Hooks on all modules see their calls, a TorchFunctionMode sees the functions, including those that
+functions of torch call themselves, and a TorchDispatchMode sees the operators. The reference's
+formulas give each of them its products. A function that the reference counts as a whole is also
+noted as the reference's work, once.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from flopaudit.tracing.sites import (
     Trace,
 )
 
-_ROOMS = ("torch.nn.functional", "torch.functional")
-"""Modules whose functions hand over to a mode before they run, and then call other functions."""
+_PYTHON_MODULES = ("torch.nn.functional", "torch.functional")
+"""Modules of Python functions that pass their call to a mode first, then call other functions."""
 
 
 def trace(
@@ -54,15 +54,15 @@ def trace(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Trace:
-    """Run a model where it is, with gradients on, and note what a tool could see.
+    """Run a model on its device, with gradients enabled, and note what a tool could see.
 
     Args:
-        model: in the mode it is to be run in.
-        args: by position.
-        kwargs: by keyword.
+        model: in the mode in which it is to be run.
+        args: its inputs by position.
+        kwargs: its inputs by keyword.
 
     Raises:
-        Exception: whatever the model raises.
+        Exception: any error of the model.
     """
     watcher = Watcher(model)
     with watcher.watching():
@@ -78,7 +78,7 @@ def _batch(args: tuple[Any, ...]) -> int:
 
 
 class Watcher:
-    """Adds up the sites of one run; use `watching` around it."""
+    """The collection of the sites of one run, which is made inside `watching`."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._modules = {id(module): path for path, module in model.named_modules()}
@@ -97,7 +97,7 @@ class Watcher:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what is executed while this is open."""
+        """Note what is executed inside this context."""
         hooks = torch.nn.modules.module
         handles = (
             hooks.register_module_forward_pre_hook(self._enter),
@@ -136,7 +136,7 @@ class Watcher:
             self._open[-1][kind] = self._open[-1].get(kind, NOTHING) + work
 
     def module_sites(self, model: torch.nn.Module) -> Iterator[ModuleSite]:
-        """Every module with what was noted of it."""
+        """Yield every module with what was noted of it."""
         modules = dict(model.named_modules())
         own = self.calls.work_by_path()
         for entry in modules_of(model, Counter()):
@@ -165,7 +165,7 @@ class Watcher:
     def function(
         self, name: str, traits: dict[str, str], func: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:
-        """Run a function, and note it with what it computes."""
+        """Run a function, and note it with its quantities."""
         index = self.calls.add(FUNCTION, name, self._paths[-1], self._around(), traits)
         whole = operators.FUNCTIONS_WHOLE.get(name)
         self.stack.append(index)
@@ -192,7 +192,7 @@ class Watcher:
         return out
 
     def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Execute an operator, and note it unless it only makes a view."""
+        """Execute an operator, and note it, unless it only makes a view."""
         out = func(*args, **kwargs)
         if func not in self._plans:
             self._plans[func] = plan(func)
@@ -218,7 +218,7 @@ class Watcher:
 
 
 def main_kind(works: Mapping[str, Work]) -> str:
-    """The kind of which there is most; of what costs nothing, the first."""
+    """Return the kind with the most operations; if all cost nothing, the first."""
     return max(works, key=lambda kind: works[kind].flops_all) if works else MOVE
 
 
@@ -227,7 +227,7 @@ def _present(amounts: Mapping[str, int]) -> dict[str, int]:
 
 
 def public_name(kind: type) -> str:
-    """A class by the shortest dotted name that leads to it: `torch.nn.Conv2d`."""
+    """Return the shortest dotted name that leads to a class: `torch.nn.Conv2d`."""
     parts = kind.__module__.split(".")
     for length in range(1, len(parts)):
         home = sys.modules.get(".".join(parts[:length]))
@@ -244,7 +244,7 @@ def _bases(kind: type) -> Iterator[str]:
 
 
 class _Functions(TorchFunctionMode):
-    """Hands every torch function to the watcher, also those inside torch's own."""
+    """The mode that passes every torch function to the watcher, including nested ones."""
 
     def __init__(self, watcher: Watcher) -> None:
         super().__init__()
@@ -253,9 +253,9 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._running and self._running[-1] is func:
-            # A function that hands itself over from within, as meshgrid does: the same call still.
+            # A function that passes itself to the mode, as meshgrid does: the same call.
             return func(*args, **(kwargs or {}))
-        frame = sys._getframe(1)  # noqa: SLF001 - who called is what is asked
+        frame = sys._getframe(1)  # noqa: SLF001 - the caller is what is needed
         name = form_name(func, frame)
         traits = traits_of_call(name, args, kwargs or {})
         if is_held(name, frame):
@@ -273,16 +273,17 @@ class _Functions(TorchFunctionMode):
 
 @lru_cache(maxsize=1024)
 def _body(func: Any) -> Callable[..., Any] | None:
-    """A Python function of torch without the check that hands it over to a mode.
+    """Return a Python function of torch without the check that passes its call to a mode.
 
-    That check stands first in such functions; without it the mode can stay on while they run, and
-    see what they call. None for what is not such a function.
+    The check comes first in such functions. Without it the mode can stay active while they run, and
+    see what they call. For anything else, return None.
     """
-    if not isinstance(func, types.FunctionType) or func.__module__ not in _ROOMS:
+    if not isinstance(func, types.FunctionType) or func.__module__ not in _PYTHON_MODULES:
         return None
-    room = func.__globals__["__name__"]
-    # What picks one of two functions by a flag lives elsewhere, and holds the two in its closure.
-    known = _without_checks(room) if room in _ROOMS else func.__globals__
+    home = func.__globals__["__name__"]
+    # A function that chooses one of two by a flag is defined in another module, and holds the two
+    # in its closure.
+    known = _without_checks(home) if home in _PYTHON_MODULES else func.__globals__
     cells = tuple(types.CellType(_inner(cell.cell_contents)) for cell in func.__closure__ or ())
     body = types.FunctionType(
         func.__code__, known, func.__name__, func.__defaults__, cells if func.__closure__ else None
@@ -296,15 +297,15 @@ def _inner(value: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _without_checks(room: str) -> dict[str, Any]:
-    """The globals of a module of torch in which no argument ever has a `__torch_function__`."""
+def _without_checks(module: str) -> dict[str, Any]:
+    """Return the globals of a module of torch for which no argument has a `__torch_function__`."""
     checks = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
     never = dict.fromkeys(checks, lambda *_: False)
-    return {**vars(sys.modules[room]), **never}
+    return {**vars(sys.modules[module]), **never}
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Hands every executed operator to the watcher."""
+    """The mode that passes every executed operator to the watcher."""
 
     supports_higher_order_operators = True
 
@@ -318,14 +319,14 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's 
 
 @contextmanager
 def _modes_unseen() -> Iterator[None]:
-    """Keep layers of torch from taking another path because a mode is on.
+    """Keep layers of torch from taking another path because a mode is active.
 
-    Multi-head attention and the encoder layer ask `torch.overrides` whether anyone overrides their
-    arguments, and then leave out their fused path.
+    Multi-head attention and the encoder layer check with `torch.overrides` whether their arguments
+    are overridden, and then skip their fused path.
     """
-    asked = torch.overrides.has_torch_function
+    original = torch.overrides.has_torch_function
     torch.overrides.has_torch_function = lambda *_: False
     try:
         yield
     finally:
-        torch.overrides.has_torch_function = asked
+        torch.overrides.has_torch_function = original

@@ -1,4 +1,4 @@
-"""Models that public threads dispute the numbers of, each as its thread has it."""
+"""Models whose numbers are disputed in public threads, each as in its thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shared_linear() -> nn.Module:
 
 
 class Block(nn.Module):
-    """A layer that is another's too."""
+    """A block with a layer that another module holds too."""
 
     def __init__(self, linear_layer: nn.Linear) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Block(nn.Module):
 
 
 class Passed(nn.Module):
-    """sovrasov/flops-counter.pytorch#106: a Linear passed on to a block, and called by both."""
+    """sovrasov/flops-counter.pytorch#106: a Linear that is passed on, and called by both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Attention(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """The same, each query meeting the keys up to its own."""
+    """The same with a causal mask: each query is multiplied by the keys up to its own."""
 
     def forward(self, x: Any) -> Any:
         return functional.scaled_dot_product_attention(x, x, x, is_causal=True)
@@ -106,9 +106,9 @@ class ReluAsFunction(nn.Module):
 
 
 class Decoder(nn.Module):
-    """pytorch/torchtitan#280: a language model of linears and causal attention alone.
+    """pytorch/torchtitan#280: a language model of linear layers and causal attention only.
 
-    Its formula has 6·N + 12·l·h·q·t for each token, without the embedding in N.
+    The formula in the thread is 6·N + 12·l·h·q·t for each token, without the embedding in N.
     """
 
     LAYERS, HEADS, SIZE, WORDS = 2, 4, 8, 50
@@ -145,7 +145,7 @@ class KaimingInitConv2d(nn.Conv2d):
 
 
 class Odds(nn.Module):
-    """What threads say of one tool or another, in one model on an image of 1x3x8x8."""
+    """Layers from several threads in one model, on an image of 1x3x8x8."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Adapters of tools outside the package, written as a user would write one."""
+"""Adapters of tools outside the package, written as users would write them."""

@@ -1,7 +1,7 @@
-"""ptflops as disputes have it called, as tools from outside the package.
+"""ptflops as it is called in disputes, as tools from outside the package.
 
-`PLAIN` does not count functions; `HOOKED` is given a rule for a layer of the user's; `HOOKED_PLAIN`
-is both.
+`PLAIN` does not count functions; `HOOKED` has a rule for a layer of the user; `HOOKED_PLAIN` does
+both.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from flopaudit_adapters.contract import LoadedModel, Tool, ToolResult
 
 
 def _measure(
-    subject: LoadedModel, variant: str | None, *, hooked: bool, functions: bool
+    loaded: LoadedModel, variant: str | None, *, hooked: bool, functions: bool
 ) -> ToolResult:
     from ptflops import get_model_complexity_info
 
     del variant
-    own = [type(m) for m in subject.model.modules() if type(m).__name__ == "Scores"]
+    own = [type(m) for m in loaded.model.modules() if type(m).__name__ == "Scores"]
     macs, params = get_model_complexity_info(
-        subject.model,
-        tuple(subject.inputs[0].shape[1:]),
+        loaded.model,
+        tuple(loaded.inputs[0].shape[1:]),
         backend="pytorch",
         as_strings=False,
         print_per_layer_stat=False,
-        input_constructor=lambda _: subject.inputs[0],
+        input_constructor=lambda _: loaded.inputs[0],
         custom_modules_hooks=dict.fromkeys(own, _count_scores) if hooked else {},
         backend_specific_config={"count_functional": functions},
     )
@@ -33,7 +33,7 @@ def _measure(
 
 
 def _count_scores(module: Any, inputs: Any, output: Any) -> None:
-    """The user's own rule: a multiply-accumulate for each feature of each score."""
+    """Count a multiply-accumulate for each feature of each score, as a user's own rule."""
     module.__flops__ += output.numel() * inputs[0].shape[-1]
 
 

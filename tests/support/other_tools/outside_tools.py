@@ -1,8 +1,8 @@
-"""Tools from outside the package, each called as its README says; one more that the package has.
+"""Tools from outside the package, each called as its README says.
 
-None is installed with the package: `flopaudit install NAME==VERSION` keeps each in a folder apart,
-and `outside_tools.py:CALFLOPS==0.3.2` names it. `TORCHSTAT_REPORT` is torchstat with its report,
-which the adapter leaves out.
+None is installed with the package: `flopaudit install NAME==VERSION` keeps each in a folder of its
+own, and `outside_tools.py:CALFLOPS==0.3.2` names it. `TORCHSTAT_REPORT` is torchstat with its
+report, which the package's own adapter leaves out.
 """
 
 # mypy: disable-error-code="import-not-found"
@@ -16,65 +16,65 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _calflops(subject: LoadedModel, _variant: str | None) -> ToolResult:
+def _calflops(loaded: LoadedModel, _variant: str | None) -> ToolResult:
     from calflops import calculate_flops
 
     flops, macs, params = calculate_flops(
-        model=subject.model,
-        args=[*subject.inputs],
-        kwargs=dict(subject.kwargs),
+        model=loaded.model,
+        args=[*loaded.inputs],
+        kwargs=dict(loaded.kwargs),
         print_results=False,
         output_as_string=False,
     )
     return ToolResult({"flops": flops, "macs": macs, "params": params}, flops, params)
 
 
-def _deepspeed(subject: LoadedModel, _variant: str | None) -> ToolResult:
+def _deepspeed(loaded: LoadedModel, _variant: str | None) -> ToolResult:
     from deepspeed.profiling.flops_profiler import get_model_profile
 
     flops, macs, params = get_model_profile(
-        model=subject.model,
-        args=[*subject.inputs],
-        kwargs=dict(subject.kwargs),
+        model=loaded.model,
+        args=[*loaded.inputs],
+        kwargs=dict(loaded.kwargs),
         print_profile=False,
-        warm_up=0,  # which is for its times; a model that raises there is not profiled at all
+        warm_up=0,  # It matters to times only, and a model that raises in it is not profiled.
         as_string=False,
     )
     return ToolResult({"flops": flops, "macs": macs, "params": params}, flops, params)
 
 
-def _flopth(subject: LoadedModel, _variant: str | None) -> ToolResult:
+def _flopth(loaded: LoadedModel, _variant: str | None) -> ToolResult:
     from flopth import flopth
 
-    flops, params = flopth(subject.model, inputs=positional(subject), bare_number=True)
+    flops, params = flopth(loaded.model, inputs=positional(loaded), bare_number=True)
     return ToolResult({"flops": flops, "params": params}, flops, params)
 
 
-def _torch_flops(subject: LoadedModel, _variant: str | None) -> ToolResult:
+def _torch_flops(loaded: LoadedModel, _variant: str | None) -> ToolResult:
     import torch
     from torch_flops import TorchFLOPsByFX
 
-    inputs = positional(subject)
+    inputs = positional(loaded)
     with torch.no_grad():
-        subject.model(*inputs)
-    # The other way to measure memory, and the usual one, needs a GPU.
-    counter = TorchFLOPsByFX(subject.model, mem_func_name="memory_allocated")
+        loaded.model(*inputs)
+    # The usual way to measure memory needs a GPU.
+    counter = TorchFLOPsByFX(loaded.model, mem_func_name="memory_allocated")
     counter.propagate(*inputs)
     flops = counter.print_total_flops(show=False)
     return ToolResult({"flops": flops}, flops)
 
 
-def _ultralytics_thop(subject: LoadedModel, _variant: str | None) -> ToolResult:
+def _ultralytics_thop(loaded: LoadedModel, _variant: str | None) -> ToolResult:
     from thop import profile
 
-    macs, params = profile(subject.model, inputs=positional(subject), verbose=False)
+    macs, params = profile(loaded.model, inputs=positional(loaded), verbose=False)
     return ToolResult({"macs": macs, "params": params}, macs, params)
 
 
-def _torchstat_report(subject: LoadedModel, _variant: str | None) -> ToolResult:
+def _torchstat_report(loaded: LoadedModel, _variant: str | None) -> ToolResult:
     from torchstat import stat
 
-    return ToolResult({}, stat(subject.model, tuple(subject.inputs[0].shape[1:])))
+    return ToolResult({}, stat(loaded.model, tuple(loaded.inputs[0].shape[1:])))
 
 
 CALFLOPS = Tool(

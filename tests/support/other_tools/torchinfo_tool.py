@@ -1,7 +1,7 @@
-"""torchinfo as a tool from outside the package: hooks on all modules; counts mult-adds.
+"""torchinfo as a tool from outside the package: it hooks all modules, and counts mult-adds.
 
-Its product for a layer is parameters × positions of the output, and so nothing where a layer has no
-parameters by the names `weight` and `bias`.
+For a layer it counts parameters × positions of the output, and so nothing if the layer has no
+parameters with the names `weight` and `bias`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from flopaudit_adapters.contract import (
 )
 
 
-def _measure(subject: LoadedModel, variant: str | None) -> ToolResult:
+def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     from torchinfo import summary
 
     del variant
-    data = [*subject.inputs] if len(subject.inputs) > 1 else subject.inputs[0]
-    said = summary(subject.model, input_data=data, verbose=0, device="cpu", **subject.kwargs)
-    raw = {"total_mult_adds": said.total_mult_adds, "total_params": said.total_params}
-    rows = tuple(_rows(said, subject.model))
-    return ToolResult(raw=raw, count=said.total_mult_adds, params=said.total_params, rows=rows)
+    data = [*loaded.inputs] if len(loaded.inputs) > 1 else loaded.inputs[0]
+    found = summary(loaded.model, input_data=data, verbose=0, device="cpu", **loaded.kwargs)
+    raw = {"total_mult_adds": found.total_mult_adds, "total_params": found.total_params}
+    rows = tuple(_rows(found, loaded.model))
+    return ToolResult(raw=raw, count=found.total_mult_adds, params=found.total_params, rows=rows)
 
 
-def _rows(said: Any, model: Any) -> Iterator[ModuleCount]:
-    """Its leaves, by the first name that a module has; what is called again is listed again."""
+def _rows(found: Any, model: Any) -> Iterator[ModuleCount]:
+    """Yield its leaves, each by the module's first name, and once for each call."""
     names = {id(module): path for path, module in model.named_modules()}
-    for layer in said.summary_list:
+    for layer in found.summary_list:
         if layer.is_leaf_layer:
             params = 0 if layer.is_recursive else layer.num_params
             yield ModuleCount(names[layer.layer_id], layer.class_name, layer.macs, params)
