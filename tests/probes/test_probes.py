@@ -167,6 +167,15 @@ def test_there_are_many_and_each_name_is_there_once() -> None:
     assert all(probe.about for probe in probes.ALL)
 
 
+def test_two_probes_of_one_name_are_refused() -> None:
+    probe = probes.PROBES["conv/conv2d_bias"]
+    message = "'conv/conv2d_bias' is defined twice, in first.py and in second.py"
+    with pytest.raises(ValueError, match=message):
+        probes.by_name([("first.py", [probe]), ("second.py", [probe])])
+    with pytest.raises(ValueError, match=r"defined twice, in one\.py and in one\.py"):
+        probes.by_name([("one.py", [probe, probe])])
+
+
 def test_each_has_five_cases_or_more_that_differ() -> None:
     few = {probe.name for probe in probes.ALL if len(set(probe.cases)) < 5}
     assert not few

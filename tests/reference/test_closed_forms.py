@@ -11,7 +11,7 @@ import flopaudit
 import pytest
 import torch
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import ATTENTION, LINEAR, Call
+from flopaudit.reference.formulas.call import Call, Parts, total
 from flopaudit.reference.formulas.layers.attention import scaled_dot_product_attention
 from flopaudit.reference.formulas.layers.multihead import multi_head_attention
 from flopaudit.reference.formulas.layers.recurrent import (
@@ -20,14 +20,13 @@ from flopaudit.reference.formulas.layers.recurrent import (
     rnn_relu,
     rnn_tanh,
 )
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import Ledger
-from flopaudit.reference.operators import CUSTOMS, FORMULAS, FUNCTIONS_WHOLE
+from flopaudit.reference.operators import ALTERNATIVES, FORMULAS, FUNCTIONS_WHOLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
-
-Parts = list[tuple[str, Work]]
 
 
 def meta(*shape: int) -> torch.Tensor:
@@ -36,10 +35,6 @@ def meta(*shape: int) -> torch.Tensor:
 
 def counted(model: nn.Module, *inputs: torch.Tensor) -> Ledger:
     return flopaudit.count(model.eval(), *inputs, device="meta")
-
-
-def whole(parts: Parts) -> Work:
-    return sum((work for _, work in parts), NOTHING)
 
 
 # -- networks by hand ------------------------------------------------------------------------------
@@ -257,7 +252,7 @@ def test_multi_head_attention_is_its_composition() -> None:
     batch, length, width, heads = 2, 5, 16, 4
     layer = nn.MultiheadAttention(width, heads, batch_first=True)
     composed = counted(ByHand(layer), meta(batch, length, width)).work
-    assert whole(multi_head_attention(batch, length, length, embed=width, heads=heads)) == composed
+    assert total(multi_head_attention(batch, length, length, embed=width, heads=heads)) == composed
 
 
 def test_multi_head_attention_as_a_function() -> None:
@@ -293,7 +288,7 @@ def test_attention_as_a_function_is_its_operator(masked: object) -> None:
     expected = scaled_dot_product_attention(
         q.shape, k.shape, v.shape, mask=bool(masked), enable_gqa=True
     )
-    assert formula(Call((q, k, v), kwargs, out)) == list(expected.items())
+    assert formula(Call((q, k, v), kwargs, out)) == [(Kind.ATTENTION, expected)]
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -319,7 +314,7 @@ def test_recurrent_layer_is_its_function(layer: Any, expected: Parts, packed: ob
     if not packed:
         for device in ("meta", "own"):
             found = flopaudit.count(layer, data, device=device)
-            assert found.work == whole(expected)
+            assert found.work == total(expected)
     name = layer.mode.lower()
     assert _as_function(layer, given_, name) == expected
 
@@ -338,7 +333,7 @@ def test_linear_as_a_function_keeps_its_bias_apart() -> None:
     x, weight, bias = torch.rand(2, 3, 4), torch.rand(5, 4), torch.rand(5)
     formula = FUNCTIONS_WHOLE["torch.nn.functional.linear"]
     parts = formula(Call((x, weight), {"bias": bias}, functional.linear(x, weight, bias)))
-    assert parts == [(LINEAR, Work(macs=2 * 3 * 4 * 5, bias_adds=30))]
+    assert parts == [(Kind.LINEAR, Work(macs=2 * 3 * 4 * 5, bias_adds=30))]
 
 
 def test_bilinear_as_a_function_is_its_operator_and_a_bias() -> None:
@@ -346,7 +341,7 @@ def test_bilinear_as_a_function_is_its_operator_and_a_bias() -> None:
     formula = FUNCTIONS_WHOLE["torch.nn.functional.bilinear"]
     args = (x, y, weight, bias)
     parts = formula(Call(args, {}, functional.bilinear(*args)))
-    assert parts == [(LINEAR, Work(macs=2 * 60, muls=2 * 60, bias_adds=10))]
+    assert parts == [(Kind.LINEAR, Work(macs=2 * 60, muls=2 * 60, bias_adds=10))]
 
 
 # -- nested tensors --------------------------------------------------------------------------------
@@ -385,18 +380,18 @@ def test_padding_that_is_masked_is_not_counted_where_it_is_not_computed() -> Non
     assert work.macs == sum(n * (4 * 64 + 2 * 8 * 16) + 2 * n * n * 8 for n in (3, 5))
 
 
-# -- customs ---------------------------------------------------------------------------------------
+# -- alternative conventions -----------------------------------------------------------------------
 
 
 def test_causal_half_counts_what_a_query_sees() -> None:
     shape = (2, 3, 6, 8)
-    full = scaled_dot_product_attention(shape, shape, shape, causal=True)[ATTENTION]
-    half = scaled_dot_product_attention(shape, shape, shape, causal=True, half=True)[ATTENTION]
+    full = scaled_dot_product_attention(shape, shape, shape, causal=True)
+    half = scaled_dot_product_attention(shape, shape, shape, causal=True, half=True)
     assert full.macs == 2 * 3 * 36 * 16
     assert half.macs == 2 * 3 * sum(range(1, 7)) * 16
     tensors = [torch.rand(shape) for _ in range(3)]
     name = "_scaled_dot_product_flash_attention_for_cpu"
-    as_operator = CUSTOMS["causal-half"][name]
+    as_operator = ALTERNATIVES["causal-half"][name]
     assert as_operator(Call((*tensors, 0.0, True), {}, tensors[0])) == half
     assert as_operator(Call((*tensors, 0.0, False), {}, tensors[0])) == full
 
@@ -407,7 +402,7 @@ def test_transposed_by_output() -> None:
     out = torch.ops.aten.convolution(*args)
     one = Call(args, {}, out)
     assert FORMULAS["convolution"][1](one).macs == 2 * 25 * prod(w.shape)
-    by_output = CUSTOMS["transposed-by-output"]["convolution"](one)
+    by_output = ALTERNATIVES["transposed-by-output"]["convolution"](one)
     assert by_output.macs == 2 * 100 * prod(w.shape)
 
 
@@ -415,11 +410,11 @@ def test_batch_norm_as_eval() -> None:
     args = (meta(2, 3, 4, 4), meta(3), meta(3), meta(3), meta(3))
     out = meta(2, 3, 4, 4)
     training, evaluating = (Call((*args, mode, 0.1, 1e-5), {}, out) for mode in (True, False))
-    formula, custom = FORMULAS["native_batch_norm"][1], CUSTOMS["batch-norm-as-eval"]
-    assert custom["native_batch_norm"](training) == formula(evaluating)
+    formula, as_eval = FORMULAS["native_batch_norm"][1], ALTERNATIVES["batch-norm-as-eval"]
+    assert as_eval["native_batch_norm"](training) == formula(evaluating)
     assert formula(training) != formula(evaluating)
 
 
-def test_customs_are_of_known_operators() -> None:
-    for table in CUSTOMS.values():
+def test_alternatives_are_of_known_operators() -> None:
+    for table in ALTERNATIVES.values():
         assert set(table) <= set(FORMULAS)

@@ -81,7 +81,7 @@ def test_customs_replace_the_default() -> None:
             )
 
     found = flopaudit.count(Attends(), torch.rand(1, 2, 5, 5))
-    by_output = BUILT_IN["macs"].__class__("x", "x", customs=("transposed-by-output",))
+    by_output = BUILT_IN["macs"].__class__("x", "x", alternatives=("transposed-by-output",))
     assert found.macs == 25 * 2 * 3 * 16
     assert found.read(by_output) == 12 * 12 * 2 * 3 * 16
 

@@ -17,6 +17,7 @@ from flopaudit.reference import graph_export
 from flopaudit.reference.conventions import Convention
 from flopaudit.reference.cost import Work
 from flopaudit.reference.export_counter import NotExportable, count_static
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import Ledger, OperatorRow
 from flopaudit.studies import agreement
 from flopaudit.studies.agreement import Compared, Difference, Refused
@@ -226,7 +227,7 @@ class CausalLayer(nn.Module):
 
 def test_half_of_causal_attention_is_the_same_whole_or_in_parts() -> None:
     """The custom `causal-half`: a query meets the keys up to its own, 21 of 36 in six tokens."""
-    half = Convention("half", "causal attention by half", customs=("causal-half",))
+    half = Convention("half", "causal attention by half", alternatives=("causal-half",))
     cases: list[tuple[Any, Any, int]] = [
         (attend(is_causal=True), [torch.rand(2, 3, 6, 8)] * 2, 2 * 3 * 15 * 16),
         (attend(is_causal=False), [torch.rand(2, 3, 6, 8)] * 2, 0),
@@ -373,7 +374,9 @@ def test_operator_that_cannot_be_taken_apart_is_refused() -> None:
 
 
 def booked(path: str, **work: int) -> OperatorRow:
-    return OperatorRow("aten.mm.default", "", path, "Linear", 1, "linear", (), (), "", Work(**work))
+    return OperatorRow(
+        "aten.mm.default", "", path, "Linear", 1, Kind.LINEAR, (), (), "", Work(**work)
+    )
 
 
 def ledger(*rows: OperatorRow) -> Ledger:

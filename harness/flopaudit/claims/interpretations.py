@@ -15,17 +15,8 @@ from math import prod
 
 from flopaudit.claims.parsing import Unit
 from flopaudit.claims.search import Interpretation
-from flopaudit.reference.conventions import LAYERS, PRODUCTS, Convention
-from flopaudit.reference.formulas import (
-    ACTIVATION,
-    ATTENTION,
-    CONV,
-    ELEMENTWISE,
-    LINEAR,
-    MATMUL,
-    NORM,
-    POOLING,
-)
+from flopaudit.reference.conventions import Convention
+from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
 from flopaudit.reference.ledger import (
     FORWARD,
     Ledger,
@@ -62,19 +53,21 @@ class _Base:
 
     name: str
     bits: float
-    products: tuple[str, ...] = PRODUCTS
+    products: tuple[str, ...] = PRODUCT_KINDS
     rows: Callable[[OperatorRow], bool] = lambda _: True
 
 
 def _in_layer(row: OperatorRow) -> bool:
     """Whether a row ran in a layer's own module, as hooks on layers see it."""
-    return row.kind not in PRODUCTS or row.type.startswith(("Conv", "Linear", "LSTM", "GRU", "RNN"))
+    return row.kind not in PRODUCT_KINDS or row.type.startswith(
+        ("Conv", "Linear", "LSTM", "GRU", "RNN")
+    )
 
 
 _BASES = (
     _Base("", 0),
-    _Base("-layers", 1, LAYERS),
-    _Base(" of convolutions only", 2, (CONV,)),
+    _Base("-layers", 1, LAYER_KINDS),
+    _Base(" of convolutions only", 2, (Kind.CONV,)),
     _Base(" in modules of layers only", 2, rows=_in_layer),
 )
 _UNITS: tuple[tuple[Unit, str, int], ...] = (("MAC", "macs", 1), ("FLOP", "flops", 2))
@@ -107,22 +100,22 @@ def _inputs(row: OperatorRow) -> int:
 
 # A part costs a bit, by another custom than the reference's one more; each slot holds one of them.
 _SLOTS: tuple[tuple[_Part, ...], ...] = (
-    (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCTS else 0),),
+    (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCT_KINDS else 0),),
     (
-        _Part("norm", 1, _of(NORM, _others)),
-        _Part("norm at 2 an element", 1, _of(NORM, lambda row: 2 * _outputs(row))),
-        _Part("norm at 4 an element", 2, _of(NORM, lambda row: 4 * _outputs(row))),
-        _Part("norm at 1 an element", 2, _of(NORM, _outputs)),
+        _Part("norm", 1, _of(Kind.NORM, _others)),
+        _Part("norm at 2 an element", 1, _of(Kind.NORM, lambda row: 2 * _outputs(row))),
+        _Part("norm at 4 an element", 2, _of(Kind.NORM, lambda row: 4 * _outputs(row))),
+        _Part("norm at 1 an element", 2, _of(Kind.NORM, _outputs)),
     ),
     (
-        _Part("activation", 1, _of(ACTIVATION, _others)),
-        _Part("activation at 1 an element", 2, _of(ACTIVATION, _outputs)),
+        _Part("activation", 1, _of(Kind.ACTIVATION, _others)),
+        _Part("activation at 1 an element", 2, _of(Kind.ACTIVATION, _outputs)),
     ),
     (
-        _Part("pooling", 1, _of(POOLING, _others)),
-        _Part("pooling at 1 an input", 2, _of(POOLING, _inputs)),
+        _Part("pooling", 1, _of(Kind.POOLING, _others)),
+        _Part("pooling at 1 an input", 2, _of(Kind.POOLING, _inputs)),
     ),
-    (_Part("elementwise", 1, _of(ELEMENTWISE, _others)),),
+    (_Part("elementwise", 1, _of(Kind.ELEMENTWISE, _others)),),
 )
 FIRST_PART_BITS = 1.0
 """That anything at all is counted beside the products."""
@@ -200,7 +193,7 @@ _CUSTOMS = {
 def _customs(ledger: Ledger) -> Iterator[Interpretation]:
     for custom, meaning in _CUSTOMS.items():
         for unit, name, mac in _UNITS:
-            value = ledger.read(Convention(name, meaning, mac, customs=(custom,)))
+            value = ledger.read(Convention(name, meaning, mac, alternatives=(custom,)))
             yield Interpretation(f"{name}, {meaning}", value, unit, 2)
 
 
@@ -212,7 +205,9 @@ def _derived(ledger: Ledger) -> Iterator[Interpretation]:
     """What follows from the products without another count."""
     macs = ledger.macs
     found: list[tuple[str, int, float]] = [("three times forward", 3 * macs, 4)]
-    attention = sum(row.work.macs for row in ledger.rows if row.kind in {ATTENTION, MATMUL})
+    attention = sum(
+        row.work.macs for row in ledger.rows if row.kind in {Kind.ATTENTION, Kind.MATMUL}
+    )
     # As for a causal mask, which leaves about half; not exactly, unlike the custom by that name.
     found.append(("attention products counted by half", macs - attention // 2, 2))
     found += [(f"of a batch of {batch}", batch * macs, 5) for batch in _BATCHES]
@@ -237,7 +232,7 @@ def _derived(ledger: Ledger) -> Iterator[Interpretation]:
 
 
 def _last_product(ledger: Ledger) -> OperatorRow | None:
-    rows = [row for row in _forward(ledger) if row.kind in LAYERS and row.work.macs]
+    rows = [row for row in _forward(ledger) if row.kind in LAYER_KINDS and row.work.macs]
     return rows[-1] if rows else None
 
 
@@ -247,7 +242,7 @@ def _forward(ledger: Ledger) -> tuple[OperatorRow, ...]:
 
 def _channels(row: OperatorRow) -> int:
     out = row.outputs[0]
-    return out[-1] if row.kind == LINEAR else out[1] if len(out) > 1 else 0
+    return out[-1] if row.kind == Kind.LINEAR else out[1] if len(out) > 1 else 0
 
 
 def _head(ledger: Ledger) -> Iterator[tuple[str, str]]:
@@ -271,7 +266,7 @@ def _params_times_positions(ledger: Ledger) -> int:
     inner = {path.rpartition(".")[0] for path in paths if path}
     positions: Counter[str] = Counter()
     for row in ledger.rows:
-        if row.kind == CONV:
+        if row.kind == Kind.CONV:
             positions[row.path] += prod((row.outputs[0][0], *row.outputs[0][2:]))
     return sum(
         module.params * positions.get(module.path, 1)
@@ -285,7 +280,7 @@ def _drawing_the_weights(ledger: Ledger) -> int:
 
     What a profile of a TensorFlow graph holds where the graph has its initialisers.
     """
-    weights = {row.path: row.inputs[1] for row in ledger.rows if row.kind in LAYERS}
+    weights = {row.path: row.inputs[1] for row in ledger.rows if row.kind in LAYER_KINDS}
     return sum(2 * prod(shape) + 1 for shape in weights.values())
 
 

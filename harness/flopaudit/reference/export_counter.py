@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from flopaudit.reference import operators
 from flopaudit.reference.formulas import Call, Formula
 from flopaudit.reference.graph_export import NotExportable, export, sentence
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
 from flopaudit.reference.ledger_entries import (
     Entry,
@@ -190,7 +191,7 @@ class _Reader:
             raise NotExportable("How often a while_loop runs its body depends on the data.")
         else:
             self.unknown.add(name)
-            yield _row(described(name, "unknown", call, unknown(call), {}), origin)
+            yield _row(described(name, Kind.UNKNOWN, call, unknown(call), {}), origin)
 
 
 def _either(bodies: list[list[OperatorRow]]) -> list[OperatorRow]:
@@ -233,7 +234,7 @@ def _value(node: Node) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _plan_of(operator: OpOverload) -> tuple[str, Formula] | None:
+def _plan_of(operator: OpOverload) -> tuple[Kind, Formula] | None:
     """Kind and formula of an operator, None where it only makes a view."""
     return None if full_name(operator) in _CHECKS else plan(operator)
 

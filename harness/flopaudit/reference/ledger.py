@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flopaudit.reference.conventions import Convention, convention
 from flopaudit.reference.cost import NOTHING, Work
+from flopaudit.reference.kinds import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +34,12 @@ class OperatorRow(NamedTuple):
         path: qualified name of the innermost module that was running, "" for the root.
         type: that module's class name.
         call: which call of that module it was, from 1 on.
-        kind: what sort of work it is, one of the kinds in `flopaudit.reference.formulas`.
+        kind: what sort of work it is, a `Kind`.
         inputs: shapes of the tensors that came in.
         outputs: shapes of the tensors that went out.
         dtype: of the first tensor that came in.
         work: what it cost.
-        customs: what it comes to by other customs of the field, by their names.
+        alternatives: its cost by alternative conventions, by their names.
         elements_read: of all tensors that came in, as the operator sees them.
         elements_written: of all tensors that went out.
         bytes_read: the same in bytes.
@@ -51,12 +52,12 @@ class OperatorRow(NamedTuple):
     path: str
     type: str
     call: int
-    kind: str
+    kind: Kind
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     dtype: str
     work: Work
-    customs: dict[str, Work] = {}  # noqa: RUF012 - never written to
+    alternatives: dict[str, Work] = {}  # noqa: RUF012 - never written to
     elements_read: int = 0
     elements_written: int = 0
     bytes_read: int = 0
@@ -180,7 +181,7 @@ class Ledger:
             ConventionError: there is no convention of that name.
         """
         chosen = convention(reading) if isinstance(reading, str) else reading
-        return sum(chosen.of(row.kind, row.work, row.customs) for row in self.rows)
+        return sum(chosen.of(row.kind, row.work, row.alternatives) for row in self.rows)
 
     def components(self) -> dict[str, int]:
         """Exact counts: MACs by kind of product, bias adds, and all other operations by kind."""
@@ -210,16 +211,16 @@ class Ledger:
     def _flat(self) -> Iterator[dict[str, object]]:
         for row in self.rows:
             flat = {**row._asdict(), **vars(row.work), "flops_all": row.work.flops_all}
-            del flat["work"], flat["customs"]
+            del flat["work"], flat["alternatives"]
             yield flat
 
 
 # Scaling and softmax inside fused attention are the activation's share of it.
 _OTHER = {
-    "attention": "activation",
-    "conv": "elementwise",
-    "linear": "elementwise",
-    "matmul": "elementwise",
+    Kind.ATTENTION: Kind.ACTIVATION,
+    Kind.CONV: Kind.ELEMENTWISE,
+    Kind.LINEAR: Kind.ELEMENTWISE,
+    Kind.MATMUL: Kind.ELEMENTWISE,
 }
 
 

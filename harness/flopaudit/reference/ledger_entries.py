@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flopaudit.reference import formulas, operators
+from flopaudit.reference import operators
 from flopaudit.reference.cost import NOTHING, Work
 from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import (
     FORWARD,
     ModuleEntry,
@@ -32,12 +33,12 @@ class Entry(NamedTuple):
     """What all executions of an operator on the same shapes have in common."""
 
     operator: str
-    kind: str
+    kind: Kind
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     dtype: str
     work: Work
-    customs: dict[str, Work]
+    alternatives: dict[str, Work]
     elements_read: int
     elements_written: int
     bytes_read: int
@@ -59,7 +60,7 @@ class Entry(NamedTuple):
             outputs=self.outputs,
             dtype=self.dtype,
             work=self.work,
-            customs=self.customs,
+            alternatives=self.alternatives,
             elements_read=self.elements_read,
             elements_written=self.elements_written,
             bytes_read=self.bytes_read,
@@ -77,11 +78,11 @@ def nothing(_call: Call) -> Work:
     return NOTHING
 
 
-def plan(operator: Any) -> tuple[str, Formula] | None:
+def plan(operator: Any) -> tuple[Kind, Formula] | None:
     """Kind and formula of an operator, None where it only makes a view."""
     name = full_name(operator)
     if not name:
-        return operators.HIGHER_ORDER.get(str(operator), ("unknown", unknown))
+        return operators.HIGHER_ORDER.get(str(operator), (Kind.UNKNOWN, unknown))
     found = operators.known(name, operators.FORMULAS)
     if found:
         return found
@@ -92,8 +93,8 @@ def plan(operator: Any) -> tuple[str, Formula] | None:
     if aliases or operators.listed(base, operators.VIEWS):
         return None
     if operators.listed(base, operators.DATA_MOVEMENT):
-        return (formulas.MOVE, nothing)
-    return ("unknown", unknown)
+        return (Kind.MOVE, nothing)
+    return (Kind.UNKNOWN, unknown)
 
 
 def is_composite(operator: Any) -> bool:
@@ -113,7 +114,7 @@ def full_name(operator: Any) -> str:
     return "" if schema is None else str(schema.name).removeprefix("aten::")
 
 
-def entry(func: Any, plan: tuple[str, Formula], form: str, call: Call) -> Entry | None:
+def entry(func: Any, plan: tuple[Kind, Formula], form: str, call: Call) -> Entry | None:
     """What there is to say of an operator on these shapes; None for work on integers only."""
     tensors = [*tensors_in(call.args), *tensors_in(call.kwargs.values()), *tensors_in((call.out,))]
     any_dtype = full_name(func) in operators.ANY_DTYPE
@@ -121,26 +122,28 @@ def entry(func: Any, plan: tuple[str, Formula], form: str, call: Call) -> Entry 
         return None
     kind, formula = plan
     base = full_name(func).rstrip("_")
-    customs = {
-        name: table[base](call) for name, table in operators.CUSTOMS.items() if base in table
+    alternatives = {
+        name: table[base](call) for name, table in operators.ALTERNATIVES.items() if base in table
     }
-    return described(str(func), kind_of(kind, form), call, formula(call), customs)
+    return described(str(func), kind_of(kind, form), call, formula(call), alternatives)
 
 
 def entries_of_whole(name: str, call: Call) -> tuple[Entry, ...]:
     """What there is to say of a function that is counted as a whole, for each kind of its work."""
-    customs = {
-        custom: dict(table[name](call))
-        for custom, table in operators.CUSTOMS_WHOLE.items()
+    alternatives = {
+        convention: dict(table[name](call))
+        for convention, table in operators.FUNCTION_ALTERNATIVES.items()
         if name in table
     }
     return tuple(
-        described(name, kind, call, work, {key: works[kind] for key, works in customs.items()})
+        described(name, kind, call, work, {key: works[kind] for key, works in alternatives.items()})
         for kind, work in operators.FUNCTIONS_WHOLE[name](call)
     )
 
 
-def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, Work]) -> Entry:
+def described(
+    name: str, kind: Kind, call: Call, work: Work, alternatives: dict[str, Work]
+) -> Entry:
     """The entry of a call whose work is known."""
     inputs = [*tensors_in(call.args), *tensors_in(call.kwargs.values())]
     outputs = list(tensors_in((call.out,)))
@@ -151,7 +154,7 @@ def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, W
         outputs=tuple(shape(t) for t in outputs),
         dtype=str((inputs or outputs)[0].dtype).removeprefix("torch."),
         work=work,
-        customs=customs,
+        alternatives=alternatives,
         elements_read=sum(t.numel() for t in inputs),
         elements_written=sum(t.numel() for t in outputs),
         bytes_read=sum(t.numel() * t.element_size() for t in inputs),
@@ -159,16 +162,16 @@ def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, W
     )
 
 
-def kind_of(kind: str, form: str) -> str:
+def kind_of(kind: Kind, form: str) -> Kind:
     """Matrix products are booked by what asked for them: a linear layer, attention, or itself."""
-    if kind in (formulas.LINEAR, formulas.MATMUL):
+    if kind in (Kind.LINEAR, Kind.MATMUL):
         if form in _LINEAR_FORMS:
-            return formulas.LINEAR
+            return Kind.LINEAR
         if form in _ATTENTION_FORMS:
-            return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
-        return formulas.MATMUL
-    if "_pool" in form and kind == formulas.REDUCTION:  # torch has global average pools as means
-        return formulas.POOLING
+            return Kind.LINEAR if kind == Kind.LINEAR else Kind.ATTENTION
+        return Kind.MATMUL
+    if "_pool" in form and kind == Kind.REDUCTION:  # torch has global average pools as means
+        return Kind.POOLING
     return kind
 
 

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flopaudit.reference import meta_cache, operators
 from flopaudit.reference.call_syntax import form_name
 from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import BACKWARD, FORWARD, OperatorRow
 from flopaudit.reference.ledger_entries import (
     Entry,
@@ -62,7 +63,7 @@ class Recorder:
         self._thread = threading.get_ident()
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
-        self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self._plans: dict[Any, tuple[Kind, Formula] | None] = {}
         self.operators = _Operators(self)
         self._on_meta = device == "meta"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from flopaudit.reference.formulas import CONV
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import (
     Ledger,
     ModuleEntry,
@@ -58,7 +58,7 @@ def _operators(ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 def _by_output(rows: list[OperatorRow], macs: int) -> int:
     """Products of convolutions if every output met every weight, where that differs."""
-    if rows[0].kind != CONV:
+    if rows[0].kind != Kind.CONV:
         return 0
     count = 0
     for row in rows:

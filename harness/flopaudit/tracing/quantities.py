@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from flopaudit.reference.cost import Work, added
+from flopaudit.reference.kinds import Kind
 
-_ATTENTION = ("attention", "activation")
+_ATTENTION = (Kind.ATTENTION, Kind.ACTIVATION)
 _FACTORS = 2
 
 
@@ -105,7 +106,7 @@ def of_module(
     args: Any,
     kwargs: Mapping[str, Any],
     out: Any,
-    inside: Mapping[str, Work],
+    inside: Mapping[Kind, Work],
 ) -> dict[str, int]:
     """The quantities of one call of a module; `inside` is the work of all that it ran, by kind."""
     tensors = list(tensors_in((*args, *kwargs.values())))
@@ -135,7 +136,7 @@ def _of_attributes(
     module: torch.nn.Module,
     image: torch.Tensor | None,
     out: torch.Tensor | None,
-    inside: Mapping[str, Work],
+    inside: Mapping[Kind, Work],
 ) -> Iterator[tuple[str, int]]:
     """What follows from the attributes by which torch's layers and others' say what they are."""
     inputs = image.numel() if image is not None else 0

@@ -62,7 +62,7 @@ class Site:
         parent: index of the function around it in the trace, -1 where there is none.
         traits: what else may make a difference to a tool, such as flags and dimensions.
         amounts: added up over all calls.
-        kind: what sort of work most of it is, one of the kinds in `flopaudit.reference.formulas`.
+        kind: what sort of work most of it is, the value of a `Kind`.
     """
 
     level: str

@@ -8,14 +8,7 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-
-# The kinds of work; a convention picks among them.
-CONV, LINEAR, MATMUL, ATTENTION = "conv", "linear", "matmul", "attention"
-NORM, ACTIVATION, POOLING, ELEMENTWISE = "normalisation", "activation", "pooling", "elementwise"
-REDUCTION, INTERPOLATION, SAMPLING, MOVE = "reduction", "interpolation", "sampling", "data movement"
-LOSS, FOURIER, SOLVER = "loss", "fourier transform", "linear algebra"
-
-PRODUCT_KINDS = (CONV, LINEAR, MATMUL, ATTENTION)
+from flopaudit.reference.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,8 @@ class Call:
 
 
 Formula = Callable[[Call], Work]
-Table = dict[str, tuple[str, Formula]]
+Parts = list[tuple[Kind, Work]]
+"""The work of a function that is counted whole, by kind."""
 
 
 def numel(tensor: Any) -> int:
@@ -86,9 +80,9 @@ def per_input(**operations: int) -> Formula:
     return formula
 
 
-def entries(kind: str, formula: Formula, names: str) -> Table:
-    """The same formula for several operators, named in one string."""
-    return dict.fromkeys(names.split(), (kind, formula))
+def total(parts: Parts) -> Work:
+    """Return the work of all kinds together."""
+    return sum((work for _, work in parts), NOTHING)
 
 
 # -- complex numbers -------------------------------------------------------------------------------

@@ -15,19 +15,12 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ATTENTION,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-    shapes,
-)
+from flopaudit.reference.formulas.call import Call, Formula, Parts, numel, shapes
 from flopaudit.reference.formulas.layers.activation import softmax_work
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 Shape = Sequence[int]
-Parts = list[tuple[str, Work]]
 
 _ADDED_MASK = "attn_mask", "attn_bias", "bias"
 
@@ -61,7 +54,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
     scaled: bool = True,
     dropout: bool = False,
     half: bool = False,
-) -> dict[str, Work]:
+) -> Work:
     """Work of attention by kind: batch·heads·L·S·(E + Ev) MACs, scaling, mask and softmax with it.
 
     Args:
@@ -80,8 +73,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
     scores = heads * visible(queries, keys, half=half and causal)
     widths = query_shape[-1] + value_shape[-1]
     rows = heads * queries
-    work = scores_work(scores, rows, widths, mask=mask, scaled=scaled, dropout=dropout)
-    return {ATTENTION: work}
+    return scores_work(scores, rows, widths, mask=mask, scaled=scaled, dropout=dropout)
 
 
 def _broadcast(left: Shape, right: Shape, *, grouped: bool) -> int:
@@ -101,7 +93,7 @@ def flex_attention(call: Call) -> Work:
     """Attention in full, whatever blocks its mask leaves out; query heads may share keys."""
     shapes = [tuple(tensor.shape) for tensor in call.args[:3]]
     query, key, value = shapes
-    return scaled_dot_product_attention(query, key, value, enable_gqa=True)[ATTENTION]
+    return scaled_dot_product_attention(query, key, value, enable_gqa=True)
 
 
 # -- operators -------------------------------------------------------------------------------------
@@ -126,7 +118,7 @@ def _fused(
         }
         given = zip(*(shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
         works = (
-            scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)[ATTENTION]
+            scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)
             for one in given
         )
         return sum(works, NOTHING)
@@ -214,8 +206,8 @@ def sdpa_function(call: Call, *, half: bool = False) -> Parts:
         "scaled": call.arg(6, "scale") != 1,
         "enable_gqa": bool(call.arg(7, "enable_gqa", default=False)),
     }
-    works = (scaled_dot_product_attention(*one, **options, half=half)[ATTENTION] for one in given)
-    return [(ATTENTION, sum(works, NOTHING))]
+    works = (scaled_dot_product_attention(*one, **options, half=half) for one in given)
+    return [(Kind.ATTENTION, sum(works, NOTHING))]
 
 
 def _operators(*, half: bool) -> dict[str, Formula]:
@@ -237,12 +229,11 @@ def _operators(*, half: bool) -> dict[str, Formula]:
     }
 
 
-CAUSAL_HALF: dict[str, Formula] = _operators(half=True)
-
-TABLE: Table = {
-    **{name: (ATTENTION, formula) for name, formula in _operators(half=False).items()},
-    **entries(
-        ATTENTION,
+TABLE: Table = table(
+    __name__,
+    {name: (Kind.ATTENTION, formula) for name, formula in _operators(half=False).items()},
+    entries(
+        Kind.ATTENTION,
         attention_backward,
         """_scaled_dot_product_flash_attention_backward
         _scaled_dot_product_flash_attention_for_cpu_backward
@@ -250,11 +241,17 @@ TABLE: Table = {
         _scaled_dot_product_cudnn_attention_backward
         _scaled_dot_product_fused_attention_overrideable_backward""",
     ),
-    "_transform_bias_rescale_qkv": (ATTENTION, transform_bias_rescale_qkv),
-}
+    entries(Kind.ATTENTION, transform_bias_rescale_qkv, "_transform_bias_rescale_qkv"),
+)
 
-WHOLE = {
+ALTERNATIVES = {"causal-half": _operators(half=True)}
+
+FUNCTIONS: FunctionTable = {
     "torch.nn.functional.scaled_dot_product_attention": sdpa_function,
 }
 
-WHOLE_CAUSAL_HALF = {name: partial(function, half=True) for name, function in WHOLE.items()}
+FUNCTION_ALTERNATIVES: dict[str, FunctionTable] = {
+    "causal-half": {
+        "torch.nn.functional.scaled_dot_product_attention": partial(sdpa_function, half=True),
+    }
+}

@@ -7,15 +7,10 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import Work
-from flopaudit.reference.formulas.call import (
-    CONV,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel, over_complex
+from flopaudit.reference.formulas.tables import Table, entries, table
 from flopaudit.reference.formulas.tensor_math.products import REQUANTIZE
+from flopaudit.reference.kinds import Kind
 
 
 def _batch_and_space(tensor: Any, weight: Any) -> int:
@@ -134,52 +129,61 @@ def convolution_backward(call: Call) -> Work:
     return Work(macs=macs, adds=numel(grad) - channels if mask[2] else 0)
 
 
-TABLE: Table = {
-    **entries(CONV, convolution, "convolution _convolution convolution_overrideable"),
-    **entries(
-        CONV,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.CONV, convolution, "convolution _convolution convolution_overrideable"),
+    entries(
+        Kind.CONV,
         direct(),
         """conv1d conv2d conv3d _convolution_mode mkldnn_convolution _mps_convolution
         _nnpack_spatial_convolution miopen_convolution miopen_depthwise_convolution""",
     ),
-    **entries(
-        CONV,
+    entries(
+        Kind.CONV,
         direct(bias_at=3),
         """_slow_conv2d_forward thnn_conv2d slow_conv3d slow_conv3d_forward _conv_depthwise2d
         conv_depthwise3d slow_conv_dilated2d slow_conv_dilated3d""",
     ),
-    "cudnn_convolution": (CONV, direct(bias_at=None)),
-    **entries(CONV, with_relu, "cudnn_convolution_relu miopen_convolution_relu"),
-    **entries(CONV, with_add_relu, "cudnn_convolution_add_relu miopen_convolution_add_relu"),
-    **entries(
-        CONV,
+    entries(Kind.CONV, direct(bias_at=None), "cudnn_convolution"),
+    entries(Kind.CONV, with_relu, "cudnn_convolution_relu miopen_convolution_relu"),
+    entries(Kind.CONV, with_add_relu, "cudnn_convolution_add_relu miopen_convolution_add_relu"),
+    entries(
+        Kind.CONV,
         transposed(),
         """conv_transpose1d conv_transpose2d conv_transpose3d miopen_convolution_transpose""",
     ),
-    **entries(CONV, transposed(bias_at=3), "slow_conv_transpose2d slow_conv_transpose3d"),
-    **entries(
-        CONV, transposed(bias_at=None), "cudnn_convolution_transpose _mps_convolution_transpose"
+    entries(Kind.CONV, transposed(bias_at=3), "slow_conv_transpose2d slow_conv_transpose3d"),
+    entries(
+        Kind.CONV,
+        transposed(bias_at=None),
+        "cudnn_convolution_transpose _mps_convolution_transpose",
     ),
-    "conv_tbc": (CONV, time_batch_channel),
-    **entries(
-        CONV,
+    entries(Kind.CONV, time_batch_channel, "conv_tbc"),
+    entries(
+        Kind.CONV,
         quantized(_from_result),
         """quantized::conv1d quantized::conv2d quantized::conv3d
         quantized::conv1d_relu quantized::conv2d_relu quantized::conv3d_relu""",
     ),
-    **entries(
-        CONV,
+    entries(
+        Kind.CONV,
         quantized(_from_input),
         "quantized::conv_transpose1d quantized::conv_transpose2d quantized::conv_transpose3d",
     ),
-    **entries(CONV, convolution_backward, "convolution_backward convolution_backward_overrideable"),
-}
+    entries(
+        Kind.CONV, convolution_backward, "convolution_backward convolution_backward_overrideable"
+    ),
+)
 
-BY_OUTPUT: dict[str, Formula] = {
-    **dict.fromkeys(
-        ("convolution", "_convolution", "convolution_overrideable"), convolution_by_output
-    ),
-    **dict.fromkeys(
-        ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed_by_output
-    ),
+ALTERNATIVES: dict[str, dict[str, Formula]] = {
+    "transposed-by-output": {
+        **dict.fromkeys(
+            ("convolution", "_convolution", "convolution_overrideable"),
+            over_complex(convolution_by_output),
+        ),
+        **dict.fromkeys(
+            ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+            over_complex(transposed_by_output),
+        ),
+    }
 }

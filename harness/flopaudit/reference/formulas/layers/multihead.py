@@ -7,22 +7,16 @@ from functools import partial
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ATTENTION,
-    LINEAR,
-    Call,
-    Table,
-    is_nested,
-    shapes,
-)
+from flopaudit.reference.formulas.call import Call, Parts, is_nested, shapes, total
 from flopaudit.reference.formulas.layers.attention import (
-    Parts,
     is_float,
     scores_work,
     visible,
 )
 from flopaudit.reference.formulas.layers.normalisation import normalised
 from flopaudit.reference.formulas.scalar_functions import GELU_ERF, RELU
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _projections(tokens: Sequence[int], widths: Sequence[int], embed: int, *, bias: bool) -> Work:
@@ -76,12 +70,7 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
     )
     mean = Work(adds=(heads - 1) * pairs, divs=pairs) if averaged else NOTHING
     masked = Work(adds=masks * heads * pairs)
-    return [(LINEAR, inward + outward), (ATTENTION, attended + masked + mean)]
-
-
-def whole(parts: Parts) -> Work:
-    """All kinds together."""
-    return sum((work for _, work in parts), NOTHING)
+    return [(Kind.LINEAR, inward + outward), (Kind.ATTENTION, attended + masked + mean)]
 
 
 def _lengths(tensor: Any) -> list[tuple[int, int]]:
@@ -108,7 +97,7 @@ def native_multi_head_attention(call: Call) -> Work:
             _lengths(call.args[0]), _lengths(call.args[1]), strict=True
         )
     )
-    return sum(map(whole, works), NOTHING)
+    return sum(map(total, works), NOTHING)
 
 
 def transformer_encoder_layer(call: Call) -> Work:
@@ -118,7 +107,7 @@ def transformer_encoder_layer(call: Call) -> Work:
     work = NOTHING
     for batch, length in _lengths(call.args[0]):
         tokens = batch * length
-        work += whole(multi_head_attention(batch, length, length, embed=embed, heads=heads))
+        work += total(multi_head_attention(batch, length, length, embed=embed, heads=heads))
         work += Work(macs=2 * tokens * embed * hidden, bias_adds=tokens * (hidden + embed))
         work += (GELU_ERF if gelu else RELU) * (tokens * hidden)
         norm = normalised(tokens * embed, tokens) + Work(muls=1, adds=1) * (tokens * embed)
@@ -180,11 +169,16 @@ def mha_function(call: Call, *, half: bool = False) -> Parts:
     )
 
 
-TABLE: Table = {
-    "_native_multi_head_attention": (ATTENTION, native_multi_head_attention),
-    "_transformer_encoder_layer_fwd": (ATTENTION, transformer_encoder_layer),
+TABLE: Table = table(
+    __name__,
+    entries(Kind.ATTENTION, native_multi_head_attention, "_native_multi_head_attention"),
+    entries(Kind.ATTENTION, transformer_encoder_layer, "_transformer_encoder_layer_fwd"),
+)
+
+FUNCTIONS: FunctionTable = {"torch.nn.functional.multi_head_attention_forward": mha_function}
+
+FUNCTION_ALTERNATIVES: dict[str, FunctionTable] = {
+    "causal-half": {
+        "torch.nn.functional.multi_head_attention_forward": partial(mha_function, half=True),
+    }
 }
-
-WHOLE = {"torch.nn.functional.multi_head_attention_forward": mha_function}
-
-WHOLE_CAUSAL_HALF = {name: partial(function, half=True) for name, function in WHOLE.items()}

@@ -9,14 +9,9 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    NORM,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel, over_complex
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 Mask = tuple[bool, bool, bool]
 _ALL: Mask = (True, True, True)
@@ -178,35 +173,37 @@ def weight_norm_backward(call: Call) -> Work:
     return Work(muls=3 * elements, adds=elements - rows + elements, divs=3 * rows)
 
 
-def by(formula: Formula, names: str) -> Table:
-    """Entries of this room."""
-    return entries(NORM, formula, names)
-
-
-TABLE: Table = {
-    **by(
+TABLE: Table = table(
+    __name__,
+    entries(
+        Kind.NORM,
         batch_norm,
         "native_batch_norm _native_batch_norm_legit cudnn_batch_norm miopen_batch_norm"
         " _native_batch_norm_legit_functional",
     ),
-    **by(
+    entries(
+        Kind.NORM,
         batch_norm_eval,
         "_native_batch_norm_legit_no_training _batch_norm_no_update quantized_batch_norm",
     ),
-    **by(batch_norm_train, "_batch_norm_with_update _batch_norm_with_update_functional"),
-    "native_layer_norm": (NORM, layer_norm),
-    "native_group_norm": (NORM, group_norm),
-    **by(rms_norm, "_fused_rms_norm rms_norm"),
-    "_weight_norm_interface": (NORM, weight_norm),
-    "native_batch_norm_backward": (NORM, batch_norm_backward),
-    "native_layer_norm_backward": (NORM, layer_norm_backward),
-    "native_group_norm_backward": (NORM, group_norm_backward),
-    "_fused_rms_norm_backward": (NORM, rms_norm_backward),
-    "_weight_norm_interface_backward": (NORM, weight_norm_backward),
-}
+    entries(
+        Kind.NORM, batch_norm_train, "_batch_norm_with_update _batch_norm_with_update_functional"
+    ),
+    entries(Kind.NORM, layer_norm, "native_layer_norm"),
+    entries(Kind.NORM, group_norm, "native_group_norm"),
+    entries(Kind.NORM, rms_norm, "_fused_rms_norm rms_norm"),
+    entries(Kind.NORM, weight_norm, "_weight_norm_interface"),
+    entries(Kind.NORM, batch_norm_backward, "native_batch_norm_backward"),
+    entries(Kind.NORM, layer_norm_backward, "native_layer_norm_backward"),
+    entries(Kind.NORM, group_norm_backward, "native_group_norm_backward"),
+    entries(Kind.NORM, rms_norm_backward, "_fused_rms_norm_backward"),
+    entries(Kind.NORM, weight_norm_backward, "_weight_norm_interface_backward"),
+)
 
-AS_EVAL: dict[str, Formula] = {
-    name: batch_norm_eval
-    for name, (_, formula) in TABLE.items()
-    if formula in (batch_norm, batch_norm_train)
+ALTERNATIVES: dict[str, dict[str, Formula]] = {
+    "batch-norm-as-eval": {
+        name: over_complex(batch_norm_eval)
+        for name, (_, formula) in TABLE.items()
+        if formula in (batch_norm, batch_norm_train)
+    }
 }

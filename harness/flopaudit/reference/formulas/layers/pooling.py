@@ -9,15 +9,9 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import Work
-from flopaudit.reference.formulas.call import (
-    POOLING,
-    Call,
-    Formula,
-    Table,
-    entries,
-    nothing,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, nothing, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _window(kernel: Any, dims: int) -> int:
@@ -102,50 +96,51 @@ def adaptive_avg_pool_backward(dims: int) -> Formula:
     return formula
 
 
-TABLE: Table = {
-    **entries(POOLING, max_pool(1), "quantized_max_pool1d"),
-    **entries(
-        POOLING,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.POOLING, max_pool(1), "quantized_max_pool1d"),
+    entries(
+        Kind.POOLING,
         max_pool(2),
         """max_pool2d max_pool2d_with_indices mkldnn_max_pool2d quantized_max_pool2d
         fractional_max_pool2d""",
     ),
-    **entries(
-        POOLING,
+    entries(
+        Kind.POOLING,
         max_pool(3),
         """max_pool3d max_pool3d_with_indices mkldnn_max_pool3d quantized_max_pool3d
         fractional_max_pool3d""",
     ),
-    "avg_pool1d": (POOLING, avg_pool(1)),
-    "avg_pool2d": (POOLING, avg_pool(2)),
-    "avg_pool3d": (POOLING, avg_pool(3)),
-    "adaptive_avg_pool1d": (POOLING, adaptive_avg_pool(1)),
-    **entries(
-        POOLING,
+    entries(Kind.POOLING, avg_pool(1), "avg_pool1d"),
+    entries(Kind.POOLING, avg_pool(2), "avg_pool2d"),
+    entries(Kind.POOLING, avg_pool(3), "avg_pool3d"),
+    entries(Kind.POOLING, adaptive_avg_pool(1), "adaptive_avg_pool1d"),
+    entries(
+        Kind.POOLING,
         adaptive_avg_pool(2),
         "_adaptive_avg_pool2d adaptive_avg_pool2d mkldnn_adaptive_avg_pool2d",
     ),
-    **entries(POOLING, adaptive_avg_pool(3), "_adaptive_avg_pool3d adaptive_avg_pool3d"),
-    "adaptive_max_pool2d": (POOLING, adaptive_max_pool(2)),
-    "adaptive_max_pool3d": (POOLING, adaptive_max_pool(3)),
-    **entries(POOLING, nothing, "max_unpool2d max_unpool3d"),
-    **entries(
-        POOLING,
+    entries(Kind.POOLING, adaptive_avg_pool(3), "_adaptive_avg_pool3d adaptive_avg_pool3d"),
+    entries(Kind.POOLING, adaptive_max_pool(2), "adaptive_max_pool2d"),
+    entries(Kind.POOLING, adaptive_max_pool(3), "adaptive_max_pool3d"),
+    entries(Kind.POOLING, nothing, "max_unpool2d max_unpool3d"),
+    entries(
+        Kind.POOLING,
         max_pool_backward,
         """max_pool2d_with_indices_backward max_pool3d_with_indices_backward
         adaptive_max_pool2d_backward adaptive_max_pool3d_backward
         fractional_max_pool2d_backward fractional_max_pool3d_backward""",
     ),
-    "avg_pool2d_backward": (POOLING, avg_pool_backward(2)),
-    "avg_pool3d_backward": (POOLING, avg_pool_backward(3)),
-    **entries(
-        POOLING,
+    entries(Kind.POOLING, avg_pool_backward(2), "avg_pool2d_backward"),
+    entries(Kind.POOLING, avg_pool_backward(3), "avg_pool3d_backward"),
+    entries(
+        Kind.POOLING,
         adaptive_avg_pool_backward(2),
         "_adaptive_avg_pool2d_backward mkldnn_adaptive_avg_pool2d_backward",
     ),
-    **entries(
-        POOLING,
+    entries(
+        Kind.POOLING,
         adaptive_avg_pool_backward(3),
         "_adaptive_avg_pool3d_backward adaptive_avg_pool3d_backward",
     ),
-}
+)

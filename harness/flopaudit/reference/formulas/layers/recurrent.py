@@ -10,18 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ACTIVATION,
-    LINEAR,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, Parts, numel, total
 from flopaudit.reference.formulas.scalar_functions import RELU, SIGMOID, TANH
-
-Parts = list[tuple[str, Work]]
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 # For each hidden value of a step: how many gates it has, and what is done with their products.
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -43,7 +35,7 @@ def direction(  # noqa: PLR0913 - each is an option of the layer
     wide, fed_back = GATES[cell] * hidden, projection or hidden
     macs = steps * (wide * (inputs + fed_back) + projection * hidden)
     product = Work(macs=macs, bias_adds=2 * steps * wide if bias else 0)
-    return [(LINEAR, product), (ACTIVATION, EACH[cell] * (steps * hidden))]
+    return [(Kind.LINEAR, product), (Kind.ACTIVATION, EACH[cell] * (steps * hidden))]
 
 
 def recurrent(  # noqa: PLR0913 - each is an option of the layer
@@ -78,12 +70,12 @@ def recurrent(  # noqa: PLR0913 - each is an option of the layer
         one = direction(cell, steps, width, hidden, bias=bias, projection=projection)
         parts += one * directions
     between = (layers - 1) * steps * passed if dropout else 0
-    return merged([*parts, (ACTIVATION, Work(muls=between, divs=between))])
+    return by_kind([*parts, (Kind.ACTIVATION, Work(muls=between, divs=between))])
 
 
-def merged(parts: Parts) -> Parts:
+def by_kind(parts: Parts) -> Parts:
     """Work added up by kind."""
-    kinds: dict[str, Work] = {}
+    kinds: dict[Kind, Work] = {}
     for kind, work in parts:
         kinds[kind] = kinds.get(kind, NOTHING) + work
     return list(kinds.items())
@@ -143,15 +135,11 @@ def _projected(weights: Sequence[Any], hidden: int, *, bias: bool) -> int:
 # -- operators -------------------------------------------------------------------------------------
 
 
-def _whole(parts: Parts) -> Work:
-    return sum((work for _, work in parts), NOTHING)
-
-
 def mkldnn_rnn_layer(call: Call) -> Work:
     """One direction of one layer."""
     data, cell, hidden = call.args[0], _MODES[call.args[9]], int(call.args[10])
     steps = numel(data) // data.shape[-1]
-    return _whole(direction(cell, steps, data.shape[-1], hidden, bias=bool(call.args[12])))
+    return total(direction(cell, steps, data.shape[-1], hidden, bias=bool(call.args[12])))
 
 
 def _stacked(call: Call, mode: int, place: int) -> Work:
@@ -171,7 +159,7 @@ def _stacked(call: Call, mode: int, place: int) -> Work:
         projection=int(call.args[mode + 2]) if projected else 0,
         dropout=bool(train) and dropout > 0,
     )
-    return _whole(parts)
+    return total(parts)
 
 
 def cudnn_rnn(call: Call) -> Work:
@@ -186,7 +174,7 @@ def miopen_rnn(call: Call) -> Work:
 
 def lstm_mps(call: Call) -> Work:
     """The whole stack, its arguments as torch._VF.lstm's."""
-    return _whole(_function("lstm")(call))
+    return total(_function("lstm")(call))
 
 
 def fused_cell(cell: str) -> Formula:
@@ -229,16 +217,19 @@ def gru_cell_backward(call: Call) -> Work:
     return gates * hidden + Work(adds=sums)
 
 
-TABLE: Table = {
-    "mkldnn_rnn_layer": (LINEAR, mkldnn_rnn_layer),
-    "_cudnn_rnn": (LINEAR, cudnn_rnn),
-    "miopen_rnn": (LINEAR, miopen_rnn),
-    "_lstm_mps": (LINEAR, lstm_mps),
-    "_thnn_fused_lstm_cell": (ACTIVATION, fused_cell("lstm")),
-    "_thnn_fused_gru_cell": (ACTIVATION, fused_cell("gru")),
-    **entries(ACTIVATION, lstm_cell_backward, "_thnn_fused_lstm_cell_backward_impl"),
-    "_thnn_fused_gru_cell_backward": (ACTIVATION, gru_cell_backward),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.LINEAR, mkldnn_rnn_layer, "mkldnn_rnn_layer"),
+    entries(Kind.LINEAR, cudnn_rnn, "_cudnn_rnn"),
+    entries(Kind.LINEAR, miopen_rnn, "miopen_rnn"),
+    entries(Kind.LINEAR, lstm_mps, "_lstm_mps"),
+    entries(Kind.ACTIVATION, fused_cell("lstm"), "_thnn_fused_lstm_cell"),
+    entries(Kind.ACTIVATION, fused_cell("gru"), "_thnn_fused_gru_cell"),
+    entries(Kind.ACTIVATION, lstm_cell_backward, "_thnn_fused_lstm_cell_backward_impl"),
+    entries(Kind.ACTIVATION, gru_cell_backward, "_thnn_fused_gru_cell_backward"),
+)
 
 # torch tells of torch._VF.gru, which nn.GRU calls, as of torch.gru.
-WHOLE = {f"{home}.{cell}": _function(cell) for cell in GATES for home in ("torch", "torch._VF")}
+FUNCTIONS: FunctionTable = {
+    f"{home}.{cell}": _function(cell) for cell in GATES for home in ("torch", "torch._VF")
+}

@@ -10,19 +10,11 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    CONV,
-    INTERPOLATION,
-    MATMUL,
-    SAMPLING,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel
 from flopaudit.reference.formulas.layers.convolution import dense
+from flopaudit.reference.formulas.tables import Table, entries, table
 from flopaudit.reference.formulas.tensor_math.accumulation import accumulated
+from flopaudit.reference.kinds import Kind
 
 # -- resized images --------------------------------------------------------------------------------
 
@@ -215,36 +207,37 @@ def nms(call: Call) -> Work:
     return Work(adds=2, muls=1) * boxes + Work(adds=4, muls=1, divs=1, comparisons=7) * pairs
 
 
-TABLE: Table = {
-    "upsample_linear1d": (INTERPOLATION, interpolate(2)),
-    "upsample_bilinear2d": (INTERPOLATION, interpolate(4)),
-    "upsample_trilinear3d": (INTERPOLATION, interpolate(8)),
-    "upsample_bicubic2d": (INTERPOLATION, interpolate(16)),
-    "_upsample_bilinear2d_aa": (INTERPOLATION, antialiased(2)),
-    "_upsample_bicubic2d_aa": (INTERPOLATION, antialiased(4)),
-    "_upsample_lanczos2d_aa": (INTERPOLATION, antialiased(6)),
-    "upsample_linear1d_backward": (INTERPOLATION, interpolate_backward(2)),
-    "upsample_bilinear2d_backward": (INTERPOLATION, interpolate_backward(4)),
-    "upsample_trilinear3d_backward": (INTERPOLATION, interpolate_backward(8)),
-    "upsample_bicubic2d_backward": (INTERPOLATION, interpolate_backward(16)),
-    "_upsample_bilinear2d_aa_backward": (INTERPOLATION, antialiased_backward(2)),
-    "_upsample_bicubic2d_aa_backward": (INTERPOLATION, antialiased_backward(4)),
-    "_upsample_lanczos2d_aa_backward": (INTERPOLATION, antialiased_backward(6)),
-    **entries(
-        INTERPOLATION,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.INTERPOLATION, interpolate(2), "upsample_linear1d"),
+    entries(Kind.INTERPOLATION, interpolate(4), "upsample_bilinear2d"),
+    entries(Kind.INTERPOLATION, interpolate(8), "upsample_trilinear3d"),
+    entries(Kind.INTERPOLATION, interpolate(16), "upsample_bicubic2d"),
+    entries(Kind.INTERPOLATION, antialiased(2), "_upsample_bilinear2d_aa"),
+    entries(Kind.INTERPOLATION, antialiased(4), "_upsample_bicubic2d_aa"),
+    entries(Kind.INTERPOLATION, antialiased(6), "_upsample_lanczos2d_aa"),
+    entries(Kind.INTERPOLATION, interpolate_backward(2), "upsample_linear1d_backward"),
+    entries(Kind.INTERPOLATION, interpolate_backward(4), "upsample_bilinear2d_backward"),
+    entries(Kind.INTERPOLATION, interpolate_backward(8), "upsample_trilinear3d_backward"),
+    entries(Kind.INTERPOLATION, interpolate_backward(16), "upsample_bicubic2d_backward"),
+    entries(Kind.INTERPOLATION, antialiased_backward(2), "_upsample_bilinear2d_aa_backward"),
+    entries(Kind.INTERPOLATION, antialiased_backward(4), "_upsample_bicubic2d_aa_backward"),
+    entries(Kind.INTERPOLATION, antialiased_backward(6), "_upsample_lanczos2d_aa_backward"),
+    entries(
+        Kind.INTERPOLATION,
         accumulated,
         """upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward
         _upsample_nearest_exact1d_backward _upsample_nearest_exact2d_backward
         _upsample_nearest_exact3d_backward""",
     ),
-    **entries(
-        SAMPLING,
+    entries(
+        Kind.SAMPLING,
         grid_sampler,
         "grid_sampler_2d grid_sampler_3d cudnn_grid_sampler _grid_sampler_2d_cpu_fallback",
     ),
-    "affine_grid_generator": (MATMUL, affine_grid),
-    "roi_align": (SAMPLING, roi_align),
-    "ps_roi_align": (SAMPLING, ps_roi_align),
-    "deform_conv2d": (CONV, deform_conv2d),
-    "nms": (SAMPLING, nms),
-}
+    entries(Kind.MATMUL, affine_grid, "affine_grid_generator"),
+    entries(Kind.SAMPLING, roi_align, "roi_align"),
+    entries(Kind.SAMPLING, ps_roi_align, "ps_roi_align"),
+    entries(Kind.CONV, deform_conv2d, "deform_conv2d"),
+    entries(Kind.SAMPLING, nms, "nms"),
+)

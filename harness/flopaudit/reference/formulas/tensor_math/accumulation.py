@@ -9,14 +9,10 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    REDUCTION,
-    Call,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
 from flopaudit.reference.formulas.tensor_math.reduction import broadcast
+from flopaudit.reference.kinds import Kind
 
 _REDUCERS = {
     "sum": Work(adds=1),
@@ -146,24 +142,27 @@ def embedding_dense_backward(call: Call) -> Work:
     return Work(adds=elements, divs=elements if by_frequency else 0)
 
 
-TABLE: Table = {
-    "scatter_add": (REDUCTION, scatter_add),
-    "index_add": (REDUCTION, index_add),
-    **entries(REDUCTION, index_put, "index_put _unsafe_index_put _index_put_impl"),
-    "put": (REDUCTION, put),
-    "scatter": (REDUCTION, scatter),
-    "scatter_reduce": (REDUCTION, scatter_reduce),
-    "index_reduce": (REDUCTION, index_reduce),
-    **entries(REDUCTION, embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
-    "_embedding_bag_backward": (REDUCTION, embedding_bag_backward),
-    "_embedding_bag_dense_backward": (REDUCTION, embedding_bag_dense_backward),
-    "_embedding_bag_per_sample_weights_backward": (REDUCTION, per_sample_weights_backward),
-    "embedding_dense_backward": (REDUCTION, embedding_dense_backward),
-    **entries(
-        REDUCTION,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.REDUCTION, scatter_add, "scatter_add"),
+    entries(Kind.REDUCTION, index_add, "index_add"),
+    entries(Kind.REDUCTION, index_put, "index_put _unsafe_index_put _index_put_impl"),
+    entries(Kind.REDUCTION, put, "put"),
+    entries(Kind.REDUCTION, scatter, "scatter"),
+    entries(Kind.REDUCTION, scatter_reduce, "scatter_reduce"),
+    entries(Kind.REDUCTION, index_reduce, "index_reduce"),
+    entries(Kind.REDUCTION, embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
+    entries(Kind.REDUCTION, embedding_bag_backward, "_embedding_bag_backward"),
+    entries(Kind.REDUCTION, embedding_bag_dense_backward, "_embedding_bag_dense_backward"),
+    entries(
+        Kind.REDUCTION, per_sample_weights_backward, "_embedding_bag_per_sample_weights_backward"
+    ),
+    entries(Kind.REDUCTION, embedding_dense_backward, "embedding_dense_backward"),
+    entries(
+        Kind.REDUCTION,
         accumulated,
         """reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward
         replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward
         unfold_backward col2im""",
     ),
-}
+)

@@ -14,13 +14,9 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    FOURIER,
-    Call,
-    Table,
-    complex_work,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, complex_work, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def prime_factors(number: int) -> Iterator[int]:
@@ -94,8 +90,9 @@ def complex_to_real(call: Call) -> Work:
     return _along(call.args[0].shape, others) + _real(out, last) + _normalised(call, 1)
 
 
-TABLE: Table = {
-    "_fft_c2c": (FOURIER, complex_to_complex),
-    "_fft_r2c": (FOURIER, real_to_complex),
-    "_fft_c2r": (FOURIER, complex_to_real),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.FOURIER, complex_to_complex, "_fft_c2c"),
+    entries(Kind.FOURIER, real_to_complex, "_fft_r2c"),
+    entries(Kind.FOURIER, complex_to_real, "_fft_c2r"),
+)

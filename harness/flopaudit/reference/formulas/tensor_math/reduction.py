@@ -12,16 +12,9 @@ from math import inf, prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    REDUCTION,
-    Call,
-    Formula,
-    Table,
-    along,
-    entries,
-    is_complex,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, along, is_complex, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def terms(call: Call) -> tuple[int, int, int]:
@@ -188,36 +181,40 @@ def embedding_renorm(call: Call) -> Work:
     return norm_work(call.args[3], rows * width, rows) + scale
 
 
-TABLE: Table = {
-    **entries(REDUCTION, total, "sum _sparse_csr_sum"),
-    "prod": (REDUCTION, product),
-    "mean": (REDUCTION, mean),
-    "nansum": (REDUCTION, sum_of_numbers),
-    **entries(REDUCTION, variance, "var var_mean"),
-    **entries(REDUCTION, deviation, "std std_mean"),
-    **entries(REDUCTION, extremum, "max min amax amin argmax argmin"),
-    **entries(REDUCTION, extrema, "aminmax _aminmax"),
-    "logsumexp": (REDUCTION, logsumexp),
-    "trace": (REDUCTION, trace),
-    "cumsum": (REDUCTION, cumulative(adds=1)),
-    "cumprod": (REDUCTION, cumulative(muls=1)),
-    **entries(REDUCTION, cumulative(comparisons=1), "cummax cummin _cummax_helper _cummin_helper"),
+TABLE: Table = table(
+    __name__,
+    entries(Kind.REDUCTION, total, "sum _sparse_csr_sum"),
+    entries(Kind.REDUCTION, product, "prod"),
+    entries(Kind.REDUCTION, mean, "mean"),
+    entries(Kind.REDUCTION, sum_of_numbers, "nansum"),
+    entries(Kind.REDUCTION, variance, "var var_mean"),
+    entries(Kind.REDUCTION, deviation, "std std_mean"),
+    entries(Kind.REDUCTION, extremum, "max min amax amin argmax argmin"),
+    entries(Kind.REDUCTION, extrema, "aminmax _aminmax"),
+    entries(Kind.REDUCTION, logsumexp, "logsumexp"),
+    entries(Kind.REDUCTION, trace, "trace"),
+    entries(Kind.REDUCTION, cumulative(adds=1), "cumsum"),
+    entries(Kind.REDUCTION, cumulative(muls=1), "cumprod"),
+    entries(
+        Kind.REDUCTION, cumulative(comparisons=1), "cummax cummin _cummax_helper _cummin_helper"
+    ),
     # max(a, b) + log1p(exp(-|a - b|)) with what has run up
-    **entries(
-        REDUCTION,
+    entries(
+        Kind.REDUCTION,
         cumulative(comparisons=2, adds=3, elementary=2),
         "logcumsumexp _logcumsumexp",
     ),
-    "_cdist_forward": (REDUCTION, cdist),
-    "_euclidean_dist": (REDUCTION, euclidean_dist),
-    "_pdist_forward": (REDUCTION, pdist),
-    "dist": (REDUCTION, distance),
-    "renorm": (REDUCTION, renorm),
-    "embedding_renorm": (REDUCTION, embedding_renorm),
-}
+    entries(Kind.REDUCTION, cdist, "_cdist_forward"),
+    entries(Kind.REDUCTION, euclidean_dist, "_euclidean_dist"),
+    entries(Kind.REDUCTION, pdist, "_pdist_forward"),
+    entries(Kind.REDUCTION, distance, "dist"),
+    entries(Kind.REDUCTION, renorm, "renorm"),
+    entries(Kind.REDUCTION, embedding_renorm, "embedding_renorm"),
+)
 
 # They tell complex operands from real ones themselves.
-OWN_COMPLEX: Table = {
-    **entries(REDUCTION, vector_norm, "linalg_vector_norm norm native_norm"),
-    **entries(REDUCTION, power_sum, "linalg__powsum"),
-}
+OWN_COMPLEX: Table = table(
+    __name__,
+    entries(Kind.REDUCTION, vector_norm, "linalg_vector_norm norm native_norm"),
+    entries(Kind.REDUCTION, power_sum, "linalg__powsum"),
+)

@@ -10,12 +10,9 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    SOLVER,
-    Call,
-    Table,
-    entries,
-)
+from flopaudit.reference.formulas.call import Call
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _batch(matrix: Any) -> int:
@@ -122,16 +119,17 @@ def triangular_solve(call: Call) -> Work:
     return substitution(size, unit=unit) * _systems(call.first_out, size)
 
 
-TABLE: Table = {
-    **entries(SOLVER, lu_factor, "linalg_lu_factor_ex linalg_lu"),
-    "_linalg_det": (SOLVER, determinant),
-    "_linalg_slogdet": (SOLVER, log_determinant),
-    "linalg_cholesky_ex": (SOLVER, cholesky),
-    "linalg_inv_ex": (SOLVER, inverse),
-    "_linalg_solve_ex": (SOLVER, solve),
-    "linalg_lu_solve": (SOLVER, lu_solve),
-    **entries(SOLVER, cholesky_solve, "cholesky_solve _cholesky_solve_helper"),
-    "cholesky_inverse": (SOLVER, cholesky_inverse),
-    "linalg_solve_triangular": (SOLVER, solve_triangular),
-    "triangular_solve": (SOLVER, triangular_solve),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.SOLVER, lu_factor, "linalg_lu_factor_ex linalg_lu"),
+    entries(Kind.SOLVER, determinant, "_linalg_det"),
+    entries(Kind.SOLVER, log_determinant, "_linalg_slogdet"),
+    entries(Kind.SOLVER, cholesky, "linalg_cholesky_ex"),
+    entries(Kind.SOLVER, inverse, "linalg_inv_ex"),
+    entries(Kind.SOLVER, solve, "_linalg_solve_ex"),
+    entries(Kind.SOLVER, lu_solve, "linalg_lu_solve"),
+    entries(Kind.SOLVER, cholesky_solve, "cholesky_solve _cholesky_solve_helper"),
+    entries(Kind.SOLVER, cholesky_inverse, "cholesky_inverse"),
+    entries(Kind.SOLVER, solve_triangular, "linalg_solve_triangular"),
+    entries(Kind.SOLVER, triangular_solve, "triangular_solve"),
+)
