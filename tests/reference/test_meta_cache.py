@@ -34,7 +34,7 @@ def test_known_or_not_the_ledger_is_the_same(
     with torch.device("meta"):
         model = build(ModelSpec("torchvision", name))
         inputs = make_inputs(tuple(map(parse_input, torchvision_models()[name].inputs)))
-    meta_cache.forget()
+    meta_cache.clear()
     first = counted(model, *inputs, backward=bool(backward))
     again = counted(model, *inputs, backward=bool(backward))
     with monkeypatch.context() as patched:
@@ -77,7 +77,7 @@ class Sizes(nn.Module):
 
 def test_results_look_the_same() -> None:
     model = Sizes().to("meta")
-    meta_cache.forget()
+    meta_cache.clear()
     seen = []
     for _ in range(2):
         counted(model, torch.rand(2, 3, 4, device="meta"))

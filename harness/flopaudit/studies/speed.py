@@ -78,7 +78,7 @@ def _model_row(name: str) -> list[str]:
         count(model, *inputs, device="meta")
 
     def reference_anew() -> None:
-        meta_cache.forget()
+        meta_cache.clear()
         reference()
 
     base, ours, theirs, anew = _in_turn([bare, reference, flop_counter_mode, reference_anew])

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopaudit.reference import operators
-from flopaudit.reference.call_syntax import form_name, is_held
+from flopaudit.reference.call_syntax import is_held, syntax_name
 from flopaudit.reference.cost import NOTHING, Work, added
 from flopaudit.reference.formulas import Call, Formula
 from flopaudit.reference.kinds import Kind
@@ -257,7 +257,7 @@ class _Functions(TorchFunctionMode):
             # A function that hands itself over from within, as meshgrid does: the same call still.
             return func(*args, **(kwargs or {}))
         frame = sys._getframe(1)  # noqa: SLF001 - who called is what is asked
-        name = form_name(func, frame)
+        name = syntax_name(func, frame)
         traits = traits_of_call(name, args, kwargs or {})
         if is_held(name, frame):
             traits["held"] = "True"

@@ -1,4 +1,4 @@
-"""Operators left without a formula on purpose, each with its reason; a count names them."""
+"""Operators without a formula on purpose, each with its reason; a ledger names them."""
 
 from __future__ import annotations
 

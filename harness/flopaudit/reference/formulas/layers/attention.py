@@ -2,7 +2,7 @@
 
 Vaswani et al. 2017, arXiv:1706.03762, eq. 1. The scores are scaled once, whichever of its factors
 an implementation scales; a mask of floats is added, one of booleans selects, which is free. Causal
-attention is counted in full: its operators are given, and most of them compute, every score. Keys
+attention is counted in full: its operators receive, and most of them compute, every score. Keys
 and values shared by a group of query heads are counted for each query head.
 """
 
@@ -28,14 +28,14 @@ _ADDED_MASK = "attn_mask", "attn_bias", "bias"
 def scores_work(  # noqa: PLR0913 - each is an option of the operator
     scores: int, rows: int, widths: int, *, mask: bool, scaled: bool = True, dropout: bool = False
 ) -> Work:
-    """Attention with so many scores in so many rows: widths is E of the keys plus Ev of values."""
+    """Return the work of attention by its scores, their rows, and the widths E + Ev."""
     products = Work(macs=scores * widths, muls=scores * scaled, adds=scores * mask)
     dropped = Work(muls=scores, divs=scores) if dropout else NOTHING
     return products + softmax_work(scores, rows) + dropped
 
 
 def visible(queries: int, keys: int, *, half: bool) -> int:
-    """Scores of one head: all, or those where a query sees the keys up to its own place."""
+    """Return the scores of one head: all, or those of keys up to the query's own position."""
     if not half:
         return queries * keys
     full = max(queries - keys, 0)
@@ -55,7 +55,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
     dropout: bool = False,
     half: bool = False,
 ) -> Work:
-    """Work of attention by kind: batch·heads·L·S·(E + Ev) MACs, scaling, mask and softmax with it.
+    """Return the work of attention: batch·heads·L·S·(E + Ev) MACs, scaling, mask and softmax.
 
     Args:
         query_shape: …, heads, L, E.
@@ -65,8 +65,8 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
         causal: whether later keys are hidden; that alone changes nothing.
         enable_gqa: whether groups of query heads share keys, which changes nothing either.
         scaled: whether the scale is not 1.
-        dropout: whether the probabilities are dropped from, as in training.
-        half: the custom of counting only the scores that a causal query sees.
+        dropout: whether dropout is applied to the probabilities, as in training.
+        half: count only the scores that a causal query sees, by the alternative convention.
     """
     heads = _broadcast(query_shape[:-2], key_shape[:-2], grouped=enable_gqa)
     queries, keys = query_shape[-2], key_shape[-2]
@@ -77,7 +77,7 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
 
 
 def _broadcast(left: Shape, right: Shape, *, grouped: bool) -> int:
-    """Heads of all samples; the shared keys are repeated for each head of the queries."""
+    """Return the heads of all samples; shared keys are repeated for each head of the queries."""
     if grouped:
         return prod(left)
     pairs = zip_longest(reversed(left), reversed(right), fillvalue=1)
@@ -85,7 +85,7 @@ def _broadcast(left: Shape, right: Shape, *, grouped: bool) -> int:
 
 
 def is_float(mask: Any) -> bool:
-    """Whether a mask is there to be added."""
+    """Whether a mask is given that is added to the scores."""
     return mask is not None and bool(getattr(mask.dtype, "is_floating_point", False))
 
 
@@ -102,9 +102,11 @@ def flex_attention(call: Call) -> Work:
 def _fused(
     *, mask: int | None, dropout: int, causal: int, first: int = 0, half: bool = False
 ) -> Formula:
-    """The formula of an operator, from the places of its arguments; query, key, value from `first`.
+    """Return the formula of an operator by the positions of its arguments.
 
-    A mask reaches a fused operator as floats, also where it was of booleans.
+    Query, key and value start at `first`.
+
+    A boolean mask reaches a fused operator as floats.
     """
 
     def formula(call: Call) -> Work:
@@ -127,9 +129,9 @@ def _fused(
 
 
 def _of_packed(*, lengths: int, dropout: int, mask: int | None, half: bool = False) -> Formula:
-    """The formula of an operator on N, L, H, E, or on sequences laid end to end, T, H, E.
+    """Return the formula of an operator on N, L, H, E, or on concatenated sequences, T, H, E.
 
-    `lengths` is the place of the running sums of the sequences' lengths, for queries and keys.
+    `lengths` is the position of the running sums of the sequences' lengths, for queries and keys.
     """
 
     def formula(call: Call) -> Work:
@@ -159,7 +161,7 @@ def _packed_causal(call: Call, mask: int | None) -> bool:
 
 
 def _sequences(call: Call, lengths: int) -> Iterator[tuple[int, int, int]]:
-    """Length of queries, length of keys, and how many there are of these."""
+    """Yield the length of queries, the length of keys, and the number of such sequences."""
     query, key = call.args[:2]
     ends = call.arg(lengths, "cum_seq_q"), call.arg(lengths + 1, "cum_seq_k")
     if ends[0] is None or ends[1] is None:
@@ -174,7 +176,7 @@ def attention_backward(call: Call) -> Work:
     """The gradients of queries, keys and values: two products for each of the forward's.
 
     dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q. Fused
-    operators compute the scores again, which the definition does not.
+    operators compute the scores again, which the definition does not include.
     """
     query, key, value = (shapes(tensor)[0] for tensor in call.args[1:4])
     scores, rows = prod(query[:-1]) * key[-2], prod(query[:-1])
@@ -211,7 +213,7 @@ def sdpa_function(call: Call, *, half: bool = False) -> Parts:
 
 
 def _operators(*, half: bool) -> dict[str, Formula]:
-    """The operators of attention, causal ones in full or in half."""
+    """Return the operators of attention, with causal ones counted in full or by half."""
     biased = _fused(mask=3, dropout=5, causal=6, half=half)
     math = _fused(mask=3, dropout=4, causal=5, half=half)
     plain = _fused(mask=None, dropout=3, causal=4, half=half)

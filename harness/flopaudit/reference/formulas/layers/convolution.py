@@ -1,4 +1,4 @@
-"""Convolution in all the forms that torch has of it, backward too."""
+"""Convolution in all operators that torch has for it, with their gradients."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from flopaudit.reference.kinds import Kind
 
 
 def _batch_and_space(tensor: Any, weight: Any) -> int:
-    """N·prod(space), of N, C, *space or of C, *space without a batch."""
+    """Return N·prod(space) of N, C, *space, or of C, *space without a batch."""
     dims = len(weight.shape) - 2
     space = prod(tensor.shape[-dims:]) if dims else 1
     return space * (tensor.shape[0] if len(tensor.shape) == dims + 2 else 1)
 
 
 def dense(positions: Any, weight: Any) -> int:
-    """MACs where each position of a tensor meets each weight once."""
+    """Return the MACs if each position of a tensor meets each weight once."""
     return int(_batch_and_space(positions, weight)) * numel(weight)
 
 
 def direct(bias_at: int | None = 2) -> Formula:
-    """The formula of a convolution whose bias is that argument.
+    """Return the formula of a convolution whose bias is at that position.
 
     N·prod(out)·Cout·(Cin/groups)·prod(K) MACs; padding is multiplied like any other value, as the
     dense algorithm does (Dumoulin & Visin 2016, arXiv:1603.07285, ch. 2).
@@ -41,7 +41,7 @@ def direct(bias_at: int | None = 2) -> Formula:
 
 
 def transposed(bias_at: int | None = 2) -> Formula:
-    """The formula of a transposed convolution, counted from its input.
+    """Return the formula of a transposed convolution, counted from its input.
 
     N·prod(in)·Cin·(Cout/groups)·prod(K) MACs: every input element meets every weight of its group
     once, and what lands outside of a padded result is computed too (Dumoulin & Visin, ch. 4).
@@ -56,7 +56,7 @@ def transposed(bias_at: int | None = 2) -> Formula:
 
 
 def transposed_by_output(call: Call) -> Work:
-    """The custom of those who slide the kernel over the result: N·prod(out)·Cin·(Cout/groups)·K."""
+    """Alternative convention, the kernel slid over the result: N·prod(out)·Cin·(Cout/groups)·K."""
     has_bias = call.arg(2, "bias") is not None
     macs = dense(call.first_out, call.args[1])
     return Work(macs=macs, bias_adds=numel(call.first_out) if has_bias else 0)
@@ -66,12 +66,12 @@ _DIRECT, _TRANSPOSED = direct(), transposed()
 
 
 def convolution(call: Call) -> Work:
-    """Either, as its seventh argument says."""
+    """Direct or transposed, by the seventh argument."""
     return (_TRANSPOSED if call.arg(6, "transposed", default=False) else _DIRECT)(call)
 
 
 def convolution_by_output(call: Call) -> Work:
-    """The same with the transposed one counted from its result."""
+    """Direct, or transposed and counted from its result."""
     return (transposed_by_output if call.arg(6, "transposed", default=False) else _DIRECT)(call)
 
 
@@ -99,7 +99,7 @@ def time_batch_channel(call: Call) -> Work:
 
 
 def quantized(kind: Callable[[Any, Any], int]) -> Formula:
-    """Integers and packed weights: the MACs, the bias, and each result rescaled and rounded."""
+    """Return the formula for packed integer weights: MACs, bias, and rescaling each result."""
 
     def formula(call: Call) -> Work:
         weight, bias = call.args[1].unpack()

@@ -1,4 +1,4 @@
-"""Losses: what each element or sample costs, and how the costs are reduced; backward too."""
+"""Losses: the cost of each element or sample, and of the reduction; their gradients too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MEAN = 1  # torch's numbers: 0 none, 1 mean, 2 sum
 
 
 def reduced(reduction: int, values: int) -> Work:
-    """Nothing, a sum, or a sum and a division."""
+    """Return the cost of the reduction: nothing, a sum, or a sum and a division."""
     if reduction == 0:
         return NOTHING
     return Work(adds=max(values - 1, 0), divs=1 if reduction == MEAN else 0)
@@ -25,7 +25,7 @@ def _elements(*tensors: Any) -> int:
 
 
 def elementwise(reduction_at: int, **operations: int) -> Formula:
-    """The formula of a loss that costs so much for each element."""
+    """Return the formula of a loss with a fixed cost for each element."""
     each = Work(**operations)
 
     def formula(call: Call) -> Work:
@@ -94,7 +94,7 @@ def _divided(reduction: int) -> Work:
 
 
 def elementwise_backward(reduction_at: int, **operations: int) -> Formula:
-    """The formula of a gradient that costs so much for each element."""
+    """Return the formula of a gradient with a fixed cost for each element."""
     each = Work(**operations)
 
     def formula(call: Call) -> Work:

@@ -20,7 +20,7 @@ from flopaudit.reference.kinds import Kind
 
 
 def _projections(tokens: Sequence[int], widths: Sequence[int], embed: int, *, bias: bool) -> Work:
-    """Queries, keys and values brought to the embedding's width."""
+    """Return the cost of projecting queries, keys and values to the embedding's width."""
     macs = sum(n * width * embed for n, width in zip(tokens, widths, strict=True))
     return Work(macs=macs, bias_adds=sum(tokens) * embed if bias else 0)
 
@@ -42,7 +42,7 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
     averaged: bool = False,
     half: bool = False,
 ) -> Parts:
-    """Projections, attention over heads, projection; work by kind.
+    """Return the work of multi-head attention by kind: projections, attention, projection.
 
     Args:
         batch: sequences.
@@ -50,15 +50,15 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
         keys: length of the keys' and values' sequence.
         embed: width of queries and result.
         heads: among which `embed` is divided.
-        key_width: of the keys given, where it is not `embed`.
-        value_width: of the values given, likewise.
+        key_width: width of the input keys, if it is not `embed`.
+        value_width: width of the input values, if it is not `embed`.
         in_bias: whether the first projections have a bias.
         out_bias: whether the last one has.
-        extra_keys: added after projection (`bias_k`, `add_zero_attn`).
-        masks: how many masks of floats are added.
-        dropout: whether the probabilities are dropped from.
+        extra_keys: number of keys added after projection (`bias_k`, `add_zero_attn`).
+        masks: number of float masks that are added.
+        dropout: whether dropout is applied to the probabilities.
         averaged: whether the probabilities are also returned, averaged over the heads.
-        half: the custom of counting only the scores that a causal query sees.
+        half: count only the scores that a causal query sees, by the alternative convention.
     """
     tokens = (batch * queries, batch * keys, batch * keys)
     widths = (embed, key_width or embed, value_width or embed)
@@ -74,7 +74,7 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
 
 
 def _lengths(tensor: Any) -> list[tuple[int, int]]:
-    """Batch and length of N, L, E; of a nested tensor each sample for itself."""
+    """Return the batch and length of N, L, E; for a nested tensor, one pair for each sample."""
     if is_nested(tensor):
         return [(1, int(shape[0])) for shape in shapes(tensor)]
     return [(int(tensor.shape[0]), int(tensor.shape[1]))]

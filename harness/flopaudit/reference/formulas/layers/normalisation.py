@@ -18,7 +18,7 @@ _ALL: Mask = (True, True, True)
 
 
 def affine(weight: Any, bias: Any, elements: int) -> Work:
-    """A multiplication where there is a weight, an addition where there is a bias."""
+    """Return a multiplication if there is a weight, and an addition if there is a bias."""
     return Work(
         muls=elements if weight is not None else 0,
         adds=elements if bias is not None else 0,
@@ -26,7 +26,7 @@ def affine(weight: Any, bias: Any, elements: int) -> Work:
 
 
 def normalised(elements: int, rows: int) -> Work:
-    """Mean, centred values, their mean square, + eps, root, and the division, over rows."""
+    """Return the cost of normalising rows: mean, centring, mean square, + eps, root, division."""
     return Work(
         adds=2 * (elements - rows) + elements + rows,
         muls=elements,
@@ -51,11 +51,11 @@ _UPDATE = Work(adds=2, muls=5)
 
 
 def batch_norm(call: Call) -> Work:
-    """By the running statistics; in training by the batch's, and the running ones are updated.
+    """By the running statistics; in training by the batch's, with an update of the running ones.
 
     (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.)
     """
-    # The overload without statistics has the flag where the others have a tensor.
+    # The overload without statistics has the flag at the position of a tensor in the others.
     training = any(arg is True for arg in call.args[3:6])
     return _batch_norm(call, training=training or call.kwargs.get("training", False))
 
@@ -125,7 +125,7 @@ def normalised_backward(elements: int, rows: int, parameters: int, gain: Any, ma
 
 
 def batch_norm_backward(call: Call) -> Work:
-    """Over each channel; where the running statistics were used, dx is g·weight·rstd."""
+    """Over each channel; if the running statistics were used, dx is g·weight·rstd."""
     image, weight = call.args[1:3]
     mask, elements, channels = call.arg(9, "output_mask", _ALL), numel(image), int(image.shape[1])
     if call.arg(7, "train", default=False):

@@ -1,6 +1,6 @@
 """Pooling by maximum and by mean, over fixed and adaptive windows; backward too.
 
-Windows that reach over the border are counted as the dense algorithm computes them: in full.
+Windows that reach beyond the border are counted in full, as the dense algorithm computes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _window(kernel: Any, dims: int) -> int:
 
 
 def max_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: kernel - 1 comparisons an output."""
+    """Return the formula for `dims` dimensions: kernel - 1 comparisons an output."""
 
     def formula(call: Call) -> Work:
         window = _window(call.args[1], dims)
@@ -30,7 +30,7 @@ def max_pool(dims: int) -> Formula:
 
 
 def avg_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: kernel - 1 additions and a division an output."""
+    """Return the formula for `dims` dimensions: kernel - 1 additions and a division an output."""
 
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
@@ -49,7 +49,7 @@ def _adaptive_windows(image: Any, out: Any, dims: int) -> int:
 
 
 def adaptive_avg_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: the additions of each window, and a division."""
+    """Return the formula for `dims` dimensions: the additions of each window, and a division."""
 
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
@@ -59,7 +59,7 @@ def adaptive_avg_pool(dims: int) -> Formula:
 
 
 def adaptive_max_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: the comparisons of each window."""
+    """Return the formula for `dims` dimensions: the comparisons of each window."""
 
     def formula(call: Call) -> Work:
         read = _adaptive_windows(call.args[0], call.first_out, dims)
@@ -77,7 +77,7 @@ def max_pool_backward(call: Call) -> Work:
 
 
 def avg_pool_backward(dims: int) -> Formula:
-    """The formula for so many dimensions: a division an output, an addition for each place."""
+    """Return the formula for `dims` dimensions: a division an output, additions to each place."""
 
     def formula(call: Call) -> Work:
         out = numel(call.args[0])
@@ -87,7 +87,7 @@ def avg_pool_backward(dims: int) -> Formula:
 
 
 def adaptive_avg_pool_backward(dims: int) -> Formula:
-    """The formula for so many dimensions: the same over adaptive windows."""
+    """Return the formula for `dims` dimensions: the same over adaptive windows."""
 
     def formula(call: Call) -> Work:
         grad, image = call.args[:2]

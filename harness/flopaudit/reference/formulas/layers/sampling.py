@@ -20,12 +20,12 @@ from flopaudit.reference.kinds import Kind
 
 
 def weighted_sums(points: int, values: int) -> Work:
-    """So many sums of so many weighted neighbours."""
+    """Return the cost of `values` sums of `points` weighted neighbours each."""
     return Work(muls=points * values, adds=max(points - 1, 0) * values)
 
 
 def interpolate(points: int) -> Formula:
-    """The formula for so many neighbours: their weighted sum for each output."""
+    """Return the formula for `points` neighbours: their weighted sum for each output."""
 
     def formula(call: Call) -> Work:
         return weighted_sums(points, numel(call.first_out))
@@ -34,7 +34,7 @@ def interpolate(points: int) -> Formula:
 
 
 def interpolate_backward(points: int) -> Formula:
-    """The formula for so many neighbours: each gets its weighted share added."""
+    """Return the formula for `points` neighbours: each gets its weighted share added."""
 
     def formula(call: Call) -> Work:
         shares = points * numel(call.args[0])
@@ -44,7 +44,7 @@ def interpolate_backward(points: int) -> Formula:
 
 
 def _taps(size: int, out: int, reach: int, scale: float) -> int:
-    """Pixels read along one dimension over all outputs, when what lies closer than reach counts.
+    """Return the pixels read along one dimension over all outputs, within reach of the filter.
 
     As torch's antialiased kernels place them (ATen/native/cpu/UpSampleKernel.cpp): around the
     centre scale·(i + 1/2), as far as reach/2 times the scale where the image shrinks.
@@ -64,7 +64,7 @@ def _scale(size: int, out: int, *, corners: bool, factor: float | None) -> float
 
 
 def _antialiased_reads(call: Call, image: Any, out: Any, reach: int, options: int) -> int:
-    """Pixels read over all outputs; the options are the corners and the two scale factors."""
+    """Return the pixels read over all outputs; `options` is the position of the corners' flag."""
     corners = bool(call.arg(options, "align_corners", default=False))
     factors = [call.arg(options + 1, "scales_h"), call.arg(options + 2, "scales_w")]
     sizes = zip(image[-2:], out[-2:], factors, strict=True)
@@ -73,7 +73,7 @@ def _antialiased_reads(call: Call, image: Any, out: Any, reach: int, options: in
 
 
 def antialiased(reach: int) -> Formula:
-    """The formula for a filter of that reach: all pixels under it weighted and added."""
+    """Return the formula for a filter of that reach: all pixels under it, weighted and added."""
 
     def formula(call: Call) -> Work:
         out = call.first_out.shape
@@ -84,7 +84,7 @@ def antialiased(reach: int) -> Formula:
 
 
 def antialiased_backward(reach: int) -> Formula:
-    """The formula for a filter of that reach: each pixel under it gets its share added."""
+    """Return the formula for a filter of that reach: each pixel under it gets its share added."""
 
     def formula(call: Call) -> Work:
         image, grad = call.args[2], call.args[0].shape
@@ -160,7 +160,7 @@ def ps_roi_align(call: Call) -> Work:
 
 
 def _regions(call: Call, place: Work) -> Work:
-    """The place of each region, of the samples along both sides, their weights and means.
+    """Return the cost of placing each region and its samples, and of their weights and means.
 
     A sample lies at start + bin·p + bin·(i + 1/2)/ratio; it is held inside, cut into whole and
     fraction, and 1 less the fraction is taken.
@@ -197,7 +197,7 @@ def deform_conv2d(call: Call) -> Work:
 
 
 def nms(call: Call) -> Work:
-    """The overlap of each pair of boxes compared with a threshold, as if none were left out.
+    """The overlap of each pair of boxes, compared with a threshold, as if none were skipped.
 
     Areas; for each pair 4 maxima and minima, 2 sides held at 0, their product, the union, the
     quotient and its comparison. Which pairs an implementation skips depends on the boxes.

@@ -1,6 +1,6 @@
-"""Values added to memory that is there already: scatters, bags of embeddings, and gradients.
+"""Values added to existing memory: scatters, bags of embeddings, and gradients.
 
-What is added is an addition for each term, since the memory holds something before.
+Each term is an addition, because the memory already holds a value.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def index_put(call: Call) -> Work:
 
 
 def _indexed(target: Any, indices: Any) -> int:
-    """Elements that an advanced index reaches; a boolean one as many as it has places that hold."""
+    """Return the elements that an advanced index reaches; a boolean one reaches its True values."""
     places = [index for index in indices if index is not None]
     masks = [index for index in places if "bool" in str(index.dtype)]
     shapes = [
@@ -88,7 +88,7 @@ _SUM, _MEAN, _MAX = range(3)
 
 
 def embedding_bag(call: Call) -> Work:
-    """The rows of each bag reduced to one: sum, of weighted rows if so asked, mean or maximum.
+    """The rows of each bag reduced to one: sum, optionally of weighted rows, mean or maximum.
 
     Counted as if no bag were empty.
     """
@@ -136,7 +136,7 @@ def accumulated(call: Call) -> Work:
 
 
 def embedding_dense_backward(call: Call) -> Work:
-    """Each row of the gradient is added to the row it came from, divided by how often that came."""
+    """Each row of the gradient is added to its row, optionally divided by that row's frequency."""
     elements = numel(call.args[0])
     by_frequency = call.arg(4, "scale_grad_by_freq", default=False)
     return Work(adds=elements, divs=elements if by_frequency else 0)

@@ -105,7 +105,7 @@ def clamp(call: Call) -> Work:
 
 
 def rounding(call: Call) -> Work:
-    """One elementary operation; to so many decimals also a multiplication and a division."""
+    """One elementary operation; to a number of decimals also a multiplication and a division."""
     decimals = call.kwargs.get("decimals", 0)
     each = Work(elementary=1, muls=1, divs=1) if decimals else Work(elementary=1)
     return each * numel(call.first_out)
@@ -144,7 +144,7 @@ def dequantized(call: Call) -> Work:
 
 
 def between_quantized(work: Work) -> Formula:
-    """The formula of an operator whose operands are dequantized and whose result is quantized."""
+    """Return the formula of an operator on dequantized operands whose result is quantized."""
     return per_output(muls=2 + work.muls, adds=work.adds, divs=1, elementary=1)
 
 
@@ -197,7 +197,7 @@ _OPERATORS: Table = table(
     entries(Kind.ELEMENTWISE, per_output(muls=1), "_masked_scale"),
 )
 
-# They tell complex operands from real ones themselves.
+# These formulas tell complex operands from real ones themselves.
 OWN_COMPLEX: Table = table(
     __name__,
     entries(Kind.ELEMENTWISE, add, "add sub"),

@@ -15,7 +15,7 @@ REQUANTIZE = Work(muls=1, elementary=1)  # a product of integers is rescaled and
 
 
 def stored(tensor: Any) -> int:
-    """Elements that a tensor holds: those of a sparse one are its explicit values."""
+    """Return the elements that a tensor stores; a sparse one stores its explicit values."""
     if "sparse" not in str(getattr(tensor, "layout", "")):
         return numel(tensor)
     coordinates = "coo" in str(tensor.layout)
@@ -23,14 +23,14 @@ def stored(tensor: Any) -> int:
 
 
 def _product(left: Any, right: Any) -> int:
-    """MACs of (…×n×k)·(…×k×m): n·k·m for each; of a sparse factor only what it holds."""
+    """Return the MACs of (…×n×k)·(…×k×m): n·k·m each; only stored values of a sparse factor."""
     if stored(right) != numel(right):
         return stored(right) * int(left.shape[-2])
     return stored(left) * int(right.shape[-1])
 
 
 def scaling(call: Call, out: int) -> Work:
-    """Alpha times the product and beta times what is added, each where it is not 1."""
+    """Return the cost of alpha times the product and beta times the addend, if they are not 1."""
     alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
     return Work(muls=out * ((alpha != 1) + (beta not in (0, 1))))
 

@@ -1,4 +1,4 @@
-"""Linear algebra by the classic direct algorithms; what iterates has no count of its own.
+"""Linear algebra by the classic direct algorithms; iterative operators have no formula.
 
 Golub & Van Loan, Matrix Computations, 4th ed.: elimination with partial pivoting (alg. 3.4.1),
 substitution (3.1.1, 3.1.2), Cholesky (4.2.1). A pivot of k candidates takes k - 1 comparisons.
@@ -20,7 +20,7 @@ def _batch(matrix: Any) -> int:
 
 
 def elimination(rows: int, columns: int, *, pivot: bool = True) -> Work:
-    """LU of one matrix: for each pivot its search, the quotients below it, and their products."""
+    """Return the cost of LU: for each pivot its search, the quotients below it, their products."""
     work = NOTHING
     for step in range(min(rows, columns)):
         below, right = rows - step - 1, columns - step - 1
@@ -29,7 +29,7 @@ def elimination(rows: int, columns: int, *, pivot: bool = True) -> Work:
 
 
 def substitution(size: int, *, unit: bool = False) -> Work:
-    """One right-hand side: each unknown less the known ones, divided by the diagonal."""
+    """Return the cost of one right-hand side: each unknown less the known, over the diagonal."""
     pairs = size * (size - 1) // 2
     return Work(muls=pairs, adds=pairs, divs=0 if unit else size)
 
@@ -82,7 +82,7 @@ def solve(call: Call) -> Work:
 
 
 def _systems(result: Any, size: int) -> int:
-    """Vectors of that size in a result."""
+    """Return the number of vectors of that size in a result."""
     return int(prod(result.shape)) // size if size else 0
 
 
