@@ -1,4 +1,4 @@
-"""Counts against closed forms: textbook networks by hand, and laws that every count must obey."""
+"""Counts against closed forms: textbook networks by hand, and laws that every count obeys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference read from an exported graph against the reference counted on a run, and by hand."""
+"""The reference of an exported graph against the reference of a run, and by hand."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_attention_is_the_same_whole_or_in_parts(sizes: tuple[int, ...], causal:
 
 
 class CausalLayer(nn.Module):
-    """Multi-head attention that is told that its mask is causal."""
+    """Multi-head attention called with `is_causal`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ class CausalLayer(nn.Module):
 
 
 def test_half_of_causal_attention_is_the_same_whole_or_in_parts() -> None:
-    """The custom `causal-half`: a query meets the keys up to its own, 21 of 36 in six tokens."""
+    """By `causal-half`, a query meets the keys up to its own, 21 of 36 in six tokens."""
     half = Convention("half", "causal attention by half", alternatives=("causal-half",))
     cases: list[tuple[Any, Any, int]] = [
         (attend(is_causal=True), [torch.rand(2, 3, 6, 8)] * 2, 2 * 3 * 15 * 16),
@@ -247,7 +247,7 @@ def test_calls_of_one_module_under_two_names() -> None:
     assert [row.call for row in found.rows if row.path == "first"] == [1, 2]
 
 
-def test_forms_are_the_functions_that_were_called() -> None:
+def test_call_syntax_is_the_function_that_was_called() -> None:
     found = count_static(Twice(), torch.rand(2, 4))
     assert [row.form for row in found.rows] == [
         "torch.nn.functional.linear",
@@ -268,7 +268,7 @@ def test_every_way_to_export_gives_the_same(
     assert count_static(Twice(), torch.rand(2, 4)).by("path")["first"].macs == 2 * 2 * 4 * 4
 
 
-def test_what_fails_on_meta_is_exported_otherwise_and_says_so() -> None:
+def test_model_that_fails_on_meta_is_exported_otherwise_with_a_reason() -> None:
     table = torch.rand(4, 4)
     found = count_static(Function(lambda _, x: x @ table), torch.rand(3, 4))
     assert found.macs == 3 * 4 * 4
@@ -395,14 +395,14 @@ def test_differences_are_by_module_and_quantity() -> None:
     assert agreement.differences(one, one) == []
 
 
-def test_what_adds_up_can_still_differ_by_module() -> None:
+def test_equal_totals_can_still_differ_by_module() -> None:
     found = agreement.compare("m", ledger(booked("a", macs=1)), ledger(booked("b", macs=1)))
     assert found.agree
     assert not found.per_module
     assert found.reason == "macs of 'a': 1 and 0; macs of 'b': 0 and 1"
 
 
-def test_other_operations_are_told_by_operator() -> None:
+def test_other_operations_are_compared_by_operator() -> None:
     found = agreement.compare("m", ledger(booked("a", adds=5)), ledger(booked("a", adds=3)))
     assert found.agree
     assert found.per_module

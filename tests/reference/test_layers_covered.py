@@ -1,6 +1,6 @@
-"""Every layer of torch.nn runs without an uncounted operator, forward and backward, and ATen whole.
+"""Coverage: every layer of torch.nn is counted, forward and backward, and every ATen operator.
 
-A layer is run as users run it, small, in training and in evaluation, on CPU and on meta tensors.
+A small layer is run as users run it, in training and evaluation mode, on CPU and on meta tensors.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def layer(name: str, *args: Any, **kwargs: Any) -> nn.Module:
 
 
 def made(name: str, inputs: tuple[Any, ...], *args: Any, **kwargs: Any) -> Make:
-    """What makes that layer of these arguments, and what it is called with."""
+    """Return a function that builds the layer and its inputs."""
     return lambda: (layer(name, *args, **kwargs), inputs)
 
 
@@ -167,7 +167,7 @@ def _layers() -> dict[str, Make]:
 
 LAYERS = _layers()
 
-# Layers without arithmetic of their own, or that need what a test machine has not.
+# Layers without arithmetic of their own, or that need several processes or special inputs.
 LEFT_OUT = {
     "Container", "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict",
     "ParameterList",
@@ -184,7 +184,7 @@ WITHOUT_GRADIENT = {
     "MultiMarginLoss": "multi_margin_loss_backward",
     "LSTM": "mkldnn_rnn_layer_backward",
 }
-# They read values, which meta tensors have not, or torch cannot run them there.
+# They read values, which meta tensors do not have, or torch cannot run them on meta.
 VALUES = {
     "AdaptiveLogSoftmaxWithLoss",
     "CTCLoss",
@@ -196,7 +196,7 @@ VALUES = {
 
 
 class _Names(TorchDispatchMode):
-    """Notes operators that no table knows."""
+    """A mode that notes operators that are in none of the tables."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
@@ -215,7 +215,7 @@ class _Names(TorchDispatchMode):
 
 
 def is_free(operator: Any) -> bool:
-    """Whether it is a view, or in a table of those that compute nothing."""
+    """Whether an operator is a view, or is in a table of operators that compute nothing."""
     schema = operator._schema  # noqa: SLF001 - the only way
     base = schema.name.partition("::")[2]
     if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
@@ -230,7 +230,7 @@ def _first(out: Any) -> torch.Tensor:
 
 
 def run(name: str, *, training: bool, device: str) -> set[str]:
-    """Operators that no table knows, of one layer forward and, where it learns, backward."""
+    """Run a layer forward and backward; return the operators that are in none of the tables."""
     torch.manual_seed(0)
     model, inputs = LAYERS[name]()
     model.train(training).to(device)
@@ -273,7 +273,7 @@ def test_every_layer_of_torch_is_run_or_left_out() -> None:
 
 
 def aten_operators() -> Iterator[Any]:
-    """Overloads that are executed as they are: composite ones decompose before they are seen."""
+    """Yield overloads that are executed as they are; composite ones decompose first."""
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - not public
     for full in torch._C._dispatch_get_all_op_names():  # noqa: SLF001 - the only list there is
         if not full.startswith("aten::"):
@@ -287,7 +287,7 @@ def aten_operators() -> Iterator[Any]:
 
 
 def test_every_operator_of_aten_is_decided() -> None:
-    """Each has a formula, moves data, is a view, or is left out with a reason."""
+    """Every operator has a formula, moves data, is a view, or is left out with a reason."""
     undecided = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
