@@ -83,80 +83,79 @@ def _recurrent() -> Iterator[tuple[str, Make]]:
         yield f"{name}Cell", made(f"{name}Cell", (rand(2, 4),), 4, 6)
 
 
-def _others() -> dict[str, Make]:
-    return {
-        "Bilinear": lambda: (nn.Bilinear(3, 4, 5), (rand(2, 3), rand(2, 4))),
-        "ChannelShuffle": lambda: (nn.ChannelShuffle(2), (rand(2, 4, 3, 3),)),
-        "CosineEmbeddingLoss": lambda: (
-            nn.CosineEmbeddingLoss(),
-            (rand(2, 3), rand(2, 3), signs(2)),
-        ),
-        "CrossEntropyLoss": lambda: (nn.CrossEntropyLoss(), (rand(2, 3), classes(2))),
-        "CTCLoss": lambda: (
-            nn.CTCLoss(),
-            (rand(6, 2, 4).log_softmax(-1), classes(2, 3) + 1, (6, 6), (3, 3)),
-        ),
-        "Embedding": lambda: (nn.Embedding(5, 4, max_norm=1.0), (classes(2, 3),)),
-        "EmbeddingBag": lambda: (nn.EmbeddingBag(5, 4, mode="sum"), (classes(2, 3),)),
-        "Fold": lambda: (nn.Fold((4, 4), 2), (rand(2, 4, 9),)),
-        "FractionalMaxPool2d": lambda: (nn.FractionalMaxPool2d(2, 3), (rand(2, 4, 8, 8),)),
-        "FractionalMaxPool3d": lambda: (nn.FractionalMaxPool3d(2, 2), (rand(2, 4, 4, 4, 4),)),
-        "GLU": lambda: (nn.GLU(), (rand(2, 4),)),
-        "GaussianNLLLoss": lambda: (nn.GaussianNLLLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
-        "GroupNorm": lambda: (nn.GroupNorm(2, 4), (rand(2, 4, 3),)),
-        "LayerNorm": lambda: (nn.LayerNorm(4), (rand(2, 4),)),
-        "Linear": lambda: (nn.Linear(4, 5), (rand(2, 4),)),
-        "LocalResponseNorm": lambda: (nn.LocalResponseNorm(2), (rand(2, 4, 3, 3),)),
-        "MarginRankingLoss": lambda: (nn.MarginRankingLoss(), (rand(2), rand(2), signs(2))),
-        "MultiMarginLoss": lambda: (nn.MultiMarginLoss(), (rand(2, 3), classes(2))),
-        "MultiheadAttention": lambda: (
-            nn.MultiheadAttention(8, 2),
-            (rand(3, 2, 8), rand(5, 2, 8), rand(5, 2, 8)),
-        ),
-        "NLLLoss": lambda: (nn.NLLLoss(), (rand(2, 3), classes(2))),
-        "NLLLoss2d": lambda: (nn.NLLLoss(), (rand(2, 3, 4, 4), classes(2, 4, 4))),
-        "PixelShuffle": lambda: (nn.PixelShuffle(2), (rand(2, 4, 3, 3),)),
-        "PixelUnshuffle": lambda: (nn.PixelUnshuffle(2), (rand(2, 4, 4, 4),)),
-        "RMSNorm": lambda: (nn.RMSNorm(4), (rand(2, 4),)),
-        "Softmax2d": lambda: (nn.Softmax2d(), (rand(2, 4, 3, 3),)),
-        "Threshold": lambda: (nn.Threshold(0.1, 0.0), (rand(2, 4),)),
-        "Transformer": lambda: (
-            nn.Transformer(8, 2, 1, 1, 16),
-            (rand(3, 2, 8), rand(5, 2, 8)),
-        ),
-        "TransformerEncoderLayer": lambda: (nn.TransformerEncoderLayer(8, 2, 16), (rand(3, 2, 8),)),
-        "TransformerDecoderLayer": lambda: (
-            nn.TransformerDecoderLayer(8, 2, 16),
-            (rand(3, 2, 8), rand(5, 2, 8)),
-        ),
-        "TransformerEncoder": lambda: (
-            nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1),
-            (rand(3, 2, 8),),
-        ),
-        "TransformerDecoder": lambda: (
-            nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 1),
-            (rand(3, 2, 8), rand(5, 2, 8)),
-        ),
-        "TripletMarginLoss": lambda: (nn.TripletMarginLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
-        "TripletMarginWithDistanceLoss": lambda: (
-            nn.TripletMarginWithDistanceLoss(),
-            (rand(2, 3), rand(2, 3), rand(2, 3)),
-        ),
-        "Unflatten": lambda: (nn.Unflatten(1, (2, 2)), (rand(2, 4),)),
-        "Unfold": lambda: (nn.Unfold(2), (rand(2, 4, 4, 4),)),
-        "Upsample": lambda: (nn.Upsample(scale_factor=2, mode="bicubic"), (rand(2, 4, 3, 3),)),
-        "UpsamplingBilinear2d": lambda: (nn.UpsamplingBilinear2d((6, 6)), (rand(2, 4, 3, 3),)),
-        "UpsamplingNearest2d": lambda: (nn.UpsamplingNearest2d((6, 6)), (rand(2, 4, 3, 3),)),
-        "AdaptiveLogSoftmaxWithLoss": lambda: (
-            nn.AdaptiveLogSoftmaxWithLoss(8, 10, [4]),
-            (rand(3, 8), classes(3)),
-        ),
-    }
+_OTHERS: dict[str, Make] = {
+    "Bilinear": lambda: (nn.Bilinear(3, 4, 5), (rand(2, 3), rand(2, 4))),
+    "ChannelShuffle": lambda: (nn.ChannelShuffle(2), (rand(2, 4, 3, 3),)),
+    "CosineEmbeddingLoss": lambda: (
+        nn.CosineEmbeddingLoss(),
+        (rand(2, 3), rand(2, 3), signs(2)),
+    ),
+    "CrossEntropyLoss": lambda: (nn.CrossEntropyLoss(), (rand(2, 3), classes(2))),
+    "CTCLoss": lambda: (
+        nn.CTCLoss(),
+        (rand(6, 2, 4).log_softmax(-1), classes(2, 3) + 1, (6, 6), (3, 3)),
+    ),
+    "Embedding": lambda: (nn.Embedding(5, 4, max_norm=1.0), (classes(2, 3),)),
+    "EmbeddingBag": lambda: (nn.EmbeddingBag(5, 4, mode="sum"), (classes(2, 3),)),
+    "Fold": lambda: (nn.Fold((4, 4), 2), (rand(2, 4, 9),)),
+    "FractionalMaxPool2d": lambda: (nn.FractionalMaxPool2d(2, 3), (rand(2, 4, 8, 8),)),
+    "FractionalMaxPool3d": lambda: (nn.FractionalMaxPool3d(2, 2), (rand(2, 4, 4, 4, 4),)),
+    "GLU": lambda: (nn.GLU(), (rand(2, 4),)),
+    "GaussianNLLLoss": lambda: (nn.GaussianNLLLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
+    "GroupNorm": lambda: (nn.GroupNorm(2, 4), (rand(2, 4, 3),)),
+    "LayerNorm": lambda: (nn.LayerNorm(4), (rand(2, 4),)),
+    "Linear": lambda: (nn.Linear(4, 5), (rand(2, 4),)),
+    "LocalResponseNorm": lambda: (nn.LocalResponseNorm(2), (rand(2, 4, 3, 3),)),
+    "MarginRankingLoss": lambda: (nn.MarginRankingLoss(), (rand(2), rand(2), signs(2))),
+    "MultiMarginLoss": lambda: (nn.MultiMarginLoss(), (rand(2, 3), classes(2))),
+    "MultiheadAttention": lambda: (
+        nn.MultiheadAttention(8, 2),
+        (rand(3, 2, 8), rand(5, 2, 8), rand(5, 2, 8)),
+    ),
+    "NLLLoss": lambda: (nn.NLLLoss(), (rand(2, 3), classes(2))),
+    "NLLLoss2d": lambda: (nn.NLLLoss(), (rand(2, 3, 4, 4), classes(2, 4, 4))),
+    "PixelShuffle": lambda: (nn.PixelShuffle(2), (rand(2, 4, 3, 3),)),
+    "PixelUnshuffle": lambda: (nn.PixelUnshuffle(2), (rand(2, 4, 4, 4),)),
+    "RMSNorm": lambda: (nn.RMSNorm(4), (rand(2, 4),)),
+    "Softmax2d": lambda: (nn.Softmax2d(), (rand(2, 4, 3, 3),)),
+    "Threshold": lambda: (nn.Threshold(0.1, 0.0), (rand(2, 4),)),
+    "Transformer": lambda: (
+        nn.Transformer(8, 2, 1, 1, 16),
+        (rand(3, 2, 8), rand(5, 2, 8)),
+    ),
+    "TransformerEncoderLayer": lambda: (nn.TransformerEncoderLayer(8, 2, 16), (rand(3, 2, 8),)),
+    "TransformerDecoderLayer": lambda: (
+        nn.TransformerDecoderLayer(8, 2, 16),
+        (rand(3, 2, 8), rand(5, 2, 8)),
+    ),
+    "TransformerEncoder": lambda: (
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1),
+        (rand(3, 2, 8),),
+    ),
+    "TransformerDecoder": lambda: (
+        nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 1),
+        (rand(3, 2, 8), rand(5, 2, 8)),
+    ),
+    "TripletMarginLoss": lambda: (nn.TripletMarginLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
+    "TripletMarginWithDistanceLoss": lambda: (
+        nn.TripletMarginWithDistanceLoss(),
+        (rand(2, 3), rand(2, 3), rand(2, 3)),
+    ),
+    "Unflatten": lambda: (nn.Unflatten(1, (2, 2)), (rand(2, 4),)),
+    "Unfold": lambda: (nn.Unfold(2), (rand(2, 4, 4, 4),)),
+    "Upsample": lambda: (nn.Upsample(scale_factor=2, mode="bicubic"), (rand(2, 4, 3, 3),)),
+    "UpsamplingBilinear2d": lambda: (nn.UpsamplingBilinear2d((6, 6)), (rand(2, 4, 3, 3),)),
+    "UpsamplingNearest2d": lambda: (nn.UpsamplingNearest2d((6, 6)), (rand(2, 4, 3, 3),)),
+    "AdaptiveLogSoftmaxWithLoss": lambda: (
+        nn.AdaptiveLogSoftmaxWithLoss(8, 10, [4]),
+        (rand(3, 8), classes(3)),
+    ),
+}
 
 
 def _layers() -> dict[str, Make]:
     return {
-        **_others(),
+        **_OTHERS,
         **{name: made(name, (rand(2, 3, 4, 4),)) for name in _POINTWISE},
         **{name: made(name, (rand(2, 4),), -1) for name in _OVER_ROWS},
         **{name: made(name, (rand(2, 4), torch.rand(2, 4))) for name in _PAIRS},
