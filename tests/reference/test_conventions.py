@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import flopaudit
 import pytest
 import torch
 import torchvision
+from flopaudit.cli.app import main
 from flopaudit.reference.conventions import BUILT_IN, ConventionError, convention
 from flopaudit.reference.peak_memory import peak_activation_bytes
 from torch import nn
@@ -150,14 +150,16 @@ def test_peak_of_activations_by_hand() -> None:
     assert peak_activation_bytes(chain, torch.rand(7, 10)) == 4 * 7 * 10 * 3
 
 
-def test_command_line_shows_conventions(tmp_path: Path) -> None:
-    ask = [sys.executable, "-m", "flopaudit", "count", "squeezenet1_1", "--json"]
-
-    def counted(*more: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [*ask, *more], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        result: dict[str, Any] = json.loads(done.stdout)
+def test_command_line_shows_conventions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted(*options: str) -> dict[str, Any]:
+        command = ["flopaudit", "count", "squeezenet1_1", "--json", *options]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
         return result
 
     plain, static, step = (

@@ -33,41 +33,37 @@ from flopaudit.reference.formulas.tensor_math import (
 from flopaudit.reference.formulas.uncounted import UNCOUNTED
 from flopaudit.reference.kinds import Kind
 
-_OPERAND_AWARE: Table = merged(
+_MODULES = (
+    convolution,
+    products,
+    attention,
+    multihead,
+    recurrent,
+    normalisation,
+    activation,
+    pooling,
+    elementwise,
+    reduction,
+    accumulation,
+    loss,
+    sampling,
+    solver,
+)
+"""Modules with formulas of real operands, which are widened to complex ones."""
+
+
+def _widened(table: Table) -> Table:
+    return {name: (kind, over_complex(formula)) for name, (kind, formula) in table.items()}
+
+
+_SINGLE: Table = merged(
     [
+        # These formulas count real operations whatever the operands.
         (elementwise.__name__, elementwise.OWN_COMPLEX),
         (reduction.__name__, reduction.OWN_COMPLEX),
         (fourier.__name__, fourier.TABLE),
+        *((module.__name__, _widened(module.TABLE)) for module in _MODULES),
     ]
-)
-"""Formulas that count real operations whatever the operands."""
-
-_WIDENED: Table = {
-    name: (kind, over_complex(formula))
-    for name, (kind, formula) in merged(
-        (module.__name__, module.TABLE)
-        for module in (
-            convolution,
-            products,
-            attention,
-            multihead,
-            recurrent,
-            normalisation,
-            activation,
-            pooling,
-            elementwise,
-            reduction,
-            accumulation,
-            loss,
-            sampling,
-            solver,
-        )
-    ).items()
-}
-"""Formulas of real operands, widened to complex ones."""
-
-_SINGLE: Table = merged(
-    [("the operators on complex numbers", _OPERAND_AWARE), ("the other operators", _WIDENED)]
 )
 
 _FOREACH = names(
@@ -86,7 +82,7 @@ def _of_each(single: str) -> tuple[Kind, Formula]:
 
 FORMULAS: Table = merged(
     [
-        ("the operators on single tensors", _SINGLE),
+        ("the tables of single tensors", _SINGLE),
         (__name__, {f"_foreach_{name}": _of_each(name) for name in sorted(_FOREACH)}),
         (__name__, {"_foreach_powsum": _of_each("linalg__powsum")}),
     ]
@@ -103,12 +99,9 @@ FUNCTIONS_WHOLE: FunctionTable = merged(
 """Functions that are counted as a whole, whatever operators they run."""
 
 FUNCTION_ALTERNATIVES: dict[str, FunctionTable] = {
-    convention: merged(
-        (module.__name__, module.FUNCTION_ALTERNATIVES[convention])
-        for module in (attention, multihead)
-        if convention in module.FUNCTION_ALTERNATIVES
-    )
-    for convention in ("causal-half",)
+    "causal-half": merged(
+        (module.__name__, module.CAUSAL_HALF_FUNCTIONS) for module in (attention, multihead)
+    ),
 }
 """The alternative conventions for those functions; their work is of the same kinds."""
 

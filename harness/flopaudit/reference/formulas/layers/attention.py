@@ -252,8 +252,6 @@ FUNCTIONS: FunctionTable = {
     "torch.nn.functional.scaled_dot_product_attention": sdpa_function,
 }
 
-FUNCTION_ALTERNATIVES: dict[str, FunctionTable] = {
-    "causal-half": {
-        "torch.nn.functional.scaled_dot_product_attention": partial(sdpa_function, half=True),
-    }
+CAUSAL_HALF_FUNCTIONS: FunctionTable = {
+    "torch.nn.functional.scaled_dot_product_attention": partial(sdpa_function, half=True),
 }

@@ -177,8 +177,6 @@ TABLE: Table = table(
 
 FUNCTIONS: FunctionTable = {"torch.nn.functional.multi_head_attention_forward": mha_function}
 
-FUNCTION_ALTERNATIVES: dict[str, FunctionTable] = {
-    "causal-half": {
-        "torch.nn.functional.multi_head_attention_forward": partial(mha_function, half=True),
-    }
+CAUSAL_HALF_FUNCTIONS: FunctionTable = {
+    "torch.nn.functional.multi_head_attention_forward": partial(mha_function, half=True),
 }
