@@ -11,40 +11,25 @@ from flopaudit.core.causes import Category, Cause, cause_named
 from flopaudit.explain.reconcile import ReportedCount, account
 from flopaudit.explain.settlement import FILE, SettledCause, SettledTool, Settlement
 from flopaudit.profiles.tool_profile import COUNTED, HOOKS, Habits, ParamHabits, Profile, Rule
-from flopaudit.reference import formulas, operators
+from flopaudit.reference.kinds import PRODUCT_KINDS, Kind
 from flopaudit.reports import settlement_report
 from flopaudit.tracing.sites import ModuleSite, Trace
 
 from tests.support.paths import ROOT
 
-CONSTANTS = {
-    value for name in formulas.__all__ if isinstance(value := getattr(formulas, name), str)
-}
-EMITTED = {kind for kind, _ in (*operators.FORMULAS.values(), *operators.HIGHER_ORDER.values())}
 IS_LEAF = True
-KINDS = sorted(CONSTANTS | EMITTED)
 
 
-def test_the_kinds_are_all_here() -> None:
-    assert len(KINDS) >= 15
-    assert EMITTED <= CONSTANTS
-    assert set(formulas.PRODUCT_KINDS) < set(KINDS)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_work_has_a_cause(kind: str) -> None:
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_work_has_a_cause(kind: Kind) -> None:
     cause = cause_named(kind)
-    assert cause == kind
-    expected = (
-        Category.MISCOUNTED_PRODUCTS
-        if kind in formulas.PRODUCT_KINDS
-        else Category.OTHER_OPERATIONS
-    )
+    assert cause.value == kind.value
+    expected = Category.MISCOUNTED_PRODUCTS if kind in PRODUCT_KINDS else Category.OTHER_OPERATIONS
     assert cause.category is expected
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in formulas.PRODUCT_KINDS])
-def test_what_a_tool_counts_for_a_kind_has_its_cause(kind: str) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in PRODUCT_KINDS])
+def test_what_a_tool_counts_for_a_kind_has_its_cause(kind: Kind) -> None:
     """A module of that kind, for which a tool counts one operation per output."""
     module = ModuleSite(
         "", "torch.nn.Layer", (), (), IS_LEAF, 1, {}, {"outputs": 7}, {}, 0, 0, 0, 0, kind

@@ -18,9 +18,10 @@ from tests.support.models import disputed_models
 from tests.support.paths import DISPUTED_MODELS
 
 MODELS = DISPUTED_MODELS
-HALF = Convention("half", "causal attention by half", mac=2, customs=("causal-half",))
-BY_OUTPUT = Convention("by output", "each output by each weight", customs=("transposed-by-output",))
-BY_OUTPUT_AND_BIAS = Convention("and bias", "the same", bias=1, customs=("transposed-by-output",))
+_TRANSPOSED = ("transposed-by-output",)
+HALF = Convention("half", "causal attention by half", mac=2, alternatives=("causal-half",))
+BY_OUTPUT = Convention("by output", "each output by each weight", alternatives=_TRANSPOSED)
+BY_OUTPUT_AND_BIAS = Convention("and bias", "the same", bias=1, alternatives=_TRANSPOSED)
 
 
 def claim(text: str, model: str, *inputs: str) -> Answer:
@@ -78,7 +79,7 @@ def test_a_transposed_convolution_by_both_conventions(tmp_path: Path) -> None:
     assert ledger.read(BY_OUTPUT) == 192
     assert ledger.read(BY_OUTPUT_AND_BIAS) == 208
     ours = tmp_path / "ours.toml"
-    ours.write_text('bias = 1\ncustoms = ["transposed-by-output"]\n')
+    ours.write_text('bias = 1\nalternatives = ["transposed-by-output"]\n')
     assert ledger.read(str(ours)) == 208
     answer = claim("192 MACs", f"{MODELS}:transposed", "1x3x2x2")
     assert answer.verdict == "settled"

@@ -1,4 +1,4 @@
-"""The probe battery: every case runs, is counted, and its sizes can be told apart."""
+"""The probes: every case runs and is counted, and its sizes can be told apart."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from flopaudit.reference.ledger import Ledger
 
 GROUPS = list(dict.fromkeys(name.partition("/")[0] for name in probes.PROBES))
 
-# What the reference has no formula for.
+# Operators for which the reference has no formula.
 UNCOUNTED = {"vision/roi_pool": {"torchvision.roi_pool.default"}}
 
 _ONE_ROW = "with one row there are as many weights as products, and a bias for each bias add"
@@ -62,14 +62,14 @@ NO_PRODUCT = {
 }
 WITHOUT_PRODUCTS = {"norm", "activation", "pool", "elementwise", "reduction", "movement"}
 
-# torchstat can be fed the probes of all other groups.
+# torchstat accepts the probes of all other groups.
 NO_IMAGE = {"batch", "embedding", "whole"}
 NO_IMAGE_PROBES = {"parameters/tokens_of_root", "subclass/embedding"}
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """The models are so small that threads would only wait for each other."""
+    """Run these small models in one thread: more threads would only wait for one another."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -77,7 +77,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class Ran(NamedTuple):
-    """One case: what it gave twice, whether its input was left as it was, and its ledger."""
+    """One case: its results of two runs, whether its input is unchanged, and its ledger."""
 
     first: Any
     second: Any
@@ -106,11 +106,11 @@ def _ran(probe: Probe, number: int) -> Ran:
 
 
 AROUND = {"Layer", "LayerInTraining", "LayerOnCopy", "Function"}
-"""Classes of the models around what is probed, which hold a parameter that is of no interest."""
+"""Classes of the models around a probed layer, whose own parameter is not of interest."""
 
 
 def quantities(ledger: Ledger) -> list[int]:
-    """Elements in and out of what computes, products, bias adds, parameters; and a constant."""
+    """Return elements in and out of operators, products, bias adds, parameters, and a constant."""
     rows = [row for row in ledger.rows if row.work.flops_all and row.inputs]
     return [
         sum(prod(row.inputs[0]) for row in rows),
@@ -123,7 +123,7 @@ def quantities(ledger: Ledger) -> list[int]:
 
 
 def told_apart(rows: list[list[int]]) -> bool:
-    """Whether the columns are independent, those that are 0 or a multiple of another left out."""
+    """Whether the columns are independent, ignoring those that are 0 or a multiple of another."""
     columns = [column for column in zip(*rows, strict=True) if any(column)]
     scale = [next(value for value in column if value) for column in columns]
     different = {
@@ -134,7 +134,7 @@ def told_apart(rows: list[list[int]]) -> bool:
 
 
 def rank(rows: list[list[Fraction]]) -> int:
-    """The rank of a matrix, by elimination in exact numbers."""
+    """Return the rank of a matrix, by elimination in exact numbers."""
     rows = [row for row in rows if any(row)]
     if not rows:
         return 0
@@ -167,12 +167,21 @@ def test_there_are_many_and_each_name_is_there_once() -> None:
     assert all(probe.about for probe in probes.ALL)
 
 
+def test_two_probes_of_one_name_are_refused() -> None:
+    probe = probes.PROBES["conv/conv2d_bias"]
+    message = "'conv/conv2d_bias' is defined twice, in first.py and in second.py"
+    with pytest.raises(ValueError, match=message):
+        probes.by_name([("first.py", [probe]), ("second.py", [probe])])
+    with pytest.raises(ValueError, match=r"defined twice, in one\.py and in one\.py"):
+        probes.by_name([("one.py", [probe, probe])])
+
+
 def test_each_has_five_cases_or_more_that_differ() -> None:
     few = {probe.name for probe in probes.ALL if len(set(probe.cases)) < 5}
     assert not few
 
 
-def test_what_takes_an_image_takes_one() -> None:
+def test_probes_take_one_image() -> None:
     others = {
         probe.name
         for probe in probes.ALL
@@ -240,7 +249,7 @@ def test_specs_read_back() -> None:
         for number, case in enumerate(probe.cases):
             spec = probes.spec(probe.name, number)
             assert parse_model(str(spec)) == spec
-            assert ModelSpec(**asdict(spec)) == spec  # as the host is told
+            assert ModelSpec(**asdict(spec)) == spec  # as the host receives it
             assert probes.find(spec) == (probe, case)
             assert model_request(str(spec)).inputs == case.inputs
     assert str(probes.spec("norm/layer_norm_3d")) == "probe:norm/layer_norm_3d"
@@ -258,7 +267,7 @@ def test_specs_read_back() -> None:
         ("probe:xyzzy", "no probe 'xyzzy'", "flopaudit models --source probe"),
     ],
 )
-def test_what_is_wrong_is_said_with_a_remedy(text: str, message: str, remedy: str) -> None:
+def test_errors_have_a_message_and_a_remedy(text: str, message: str, remedy: str) -> None:
     with pytest.raises(UsageError) as caught:
         model_request(text)
     assert message in caught.value.message
@@ -341,7 +350,7 @@ def test_quantities_can_be_told_apart(group: str) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_sizes_vary(group: str) -> None:
-    """No quantity that is there at all is the same in all cases, but for the constant."""
+    """Quantities vary across the cases of a probe, except for the constant."""
     for name, cases in ran(group).items():
         columns = list(zip(*(quantities(case.ledger) for case in cases), strict=True))[:2]
         assert not any(columns[0]) or any(len(set(column)) > 2 for column in columns), name

@@ -1,4 +1,4 @@
-"""Every formula against its definition, performed on numbers that count what is done to them."""
+"""Every formula against its definition, run on numbers that count the operations on them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_formula_counts_its_definition(proof: Case, draw: Draw, seed: int) -> No
 
 
 def agree(found: Any, out: Any, part: int) -> None:
-    """The values are torch's, as far as they are compared."""
+    """Check that the values are torch's, for the results that are compared."""
     results = found if isinstance(found, tuple) else (found,)
     outs = out if isinstance(out, (tuple, list)) else (out,)
     for mine, theirs in list(zip(results, outs, strict=False))[:part]:
@@ -84,7 +84,7 @@ def agree(found: Any, out: Any, part: int) -> None:
 
 
 def innermost(formula: Formula) -> Callable[..., Any]:
-    """The formula behind those that only widen it to complex numbers or to lists."""
+    """Return the formula behind wrappers that widen it to complex numbers or lists."""
     inner: Callable[..., Any] = formula
     while hasattr(inner, "__wrapped__"):
         inner = inner.__wrapped__

@@ -1,9 +1,8 @@
-"""Readings of the ledger, training steps, parameters and memory."""
+"""Totals under conventions, training steps, parameters and memory."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import flopaudit
 import pytest
 import torch
 import torchvision
+from flopaudit.cli.app import main
 from flopaudit.reference.conventions import BUILT_IN, ConventionError, convention
 from flopaudit.reference.peak_memory import peak_activation_bytes
 from torch import nn
@@ -25,7 +25,7 @@ def vit() -> Any:
         return flopaudit.count(torchvision.models.vit_b_32().eval(), torch.rand(1, 3, 224, 224))
 
 
-def test_built_in_readings(vit: Any) -> None:
+def test_built_in_conventions(vit: Any) -> None:
     work, kinds = vit.work, vit.by("kind")
     assert vit.read("macs") == vit.read() == work.macs
     assert vit.read("flops") == 2 * work.macs
@@ -40,7 +40,7 @@ def test_built_in_readings(vit: Any) -> None:
     assert both == sum(parts)
 
 
-def test_reading_of_a_file(tmp_path: Path, vit: Any) -> None:
+def test_convention_from_a_file(tmp_path: Path, vit: Any) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('mac = 1\nproducts = ["conv"]\nbias = 3\n[others]\nnormalisation = 2\n')
     kinds = vit.by("kind")
@@ -50,7 +50,7 @@ def test_reading_of_a_file(tmp_path: Path, vit: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("mac = 1.5", "mac = 1.5"),
         ("mac = true", "mac = True"),
@@ -60,10 +60,10 @@ def test_reading_of_a_file(tmp_path: Path, vit: Any) -> None:
         ('[others]\nnormalisation = "two"', "normalisation"),
     ],
 )
-def test_bad_file_is_refused(text: str, says: str, tmp_path: Path) -> None:
+def test_bad_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / f"{abs(hash(text))}.toml"
     path.write_text(text)
-    with pytest.raises(ConventionError, match=says):
+    with pytest.raises(ConventionError, match=message):
         convention(str(path))
 
 
@@ -73,7 +73,7 @@ def test_unknown_convention_is_refused(name: str) -> None:
         convention(name)
 
 
-def test_customs_replace_the_default() -> None:
+def test_alternatives_replace_the_default() -> None:
     class Attends(nn.Module):
         def forward(self, q: Any) -> Any:
             return nn.functional.conv_transpose2d(
@@ -81,7 +81,7 @@ def test_customs_replace_the_default() -> None:
             )
 
     found = flopaudit.count(Attends(), torch.rand(1, 2, 5, 5))
-    by_output = BUILT_IN["macs"].__class__("x", "x", customs=("transposed-by-output",))
+    by_output = BUILT_IN["macs"].__class__("x", "x", alternatives=("transposed-by-output",))
     assert found.macs == 25 * 2 * 3 * 16
     assert found.read(by_output) == 12 * 12 * 2 * 3 * 16
 
@@ -99,8 +99,8 @@ def test_training_step_agrees_with_torch(name: str) -> None:
     assert not found.uncounted_ops
     phases = found.by("phase")
     assert phases["forward"].macs == flopaudit.count(model, inputs).macs
-    homeless = [row for row in found.rows if not row.path and row.work.macs]
-    assert not homeless, "every product of the backward pass belongs to a module"
+    without_module = [row for row in found.rows if not row.path and row.work.macs]
+    assert not without_module, "every product of the backward pass belongs to a module"
 
 
 def test_grouped_convolutions_cost_the_same_backward() -> None:
@@ -143,21 +143,23 @@ def test_memory_access_of_a_pointwise_convolution() -> None:
 
 def test_peak_of_activations_by_hand() -> None:
     wide = nn.Sequential(nn.Linear(4, 100), nn.ReLU(inplace=True), nn.Linear(100, 2))
-    # The input stays; what is largest beside it is 100 wide, and with it the last 2.
+    # The input stays; the largest results next to it are 100 wide and the last 2 wide.
     assert peak_activation_bytes(wide.eval(), torch.rand(3, 4)) == 4 * 3 * (4 + 100 + 2)
     chain = nn.Sequential(*(nn.Linear(10, 10) for _ in range(50)))
     # However long a chain is, input, one result and the next are all that is held.
     assert peak_activation_bytes(chain, torch.rand(7, 10)) == 4 * 7 * 10 * 3
 
 
-def test_command_line_shows_readings(tmp_path: Path) -> None:
-    ask = [sys.executable, "-m", "flopaudit", "count", "squeezenet1_1", "--json"]
-
-    def counted(*more: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [*ask, *more], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        result: dict[str, Any] = json.loads(done.stdout)
+def test_command_line_shows_conventions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def counted(*options: str) -> dict[str, Any]:
+        command = ["flopaudit", "count", "squeezenet1_1", "--json", *options]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
         return result
 
     plain, static, step = (

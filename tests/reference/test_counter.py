@@ -1,9 +1,8 @@
-"""The reference against what torchvision publishes, itself run otherwise, and sums of its parts."""
+"""The reference counter: sums of its parts, the state of the model, and what it falls back to."""
 
 from __future__ import annotations
 
 import copy
-from decimal import ROUND_HALF_UP, Decimal
 from functools import cache
 
 import flopaudit
@@ -12,100 +11,32 @@ import torch
 import torchvision
 from flopaudit.core.specs import ModelSpec, parse_input
 from flopaudit.models.build import build, make_inputs
-from flopaudit.models.torchvision_zoo import ZooModel, torchvision_models
+from flopaudit.models.torchvision_zoo import torchvision_models
 from flopaudit.reference.ledger import Ledger
 from torch import nn
-
-MODELS = torchvision_models()
-
-# Models whose published number is not that of the model as it is built without weights; each
-# reason was found by reproducing the published number.
-AUXILIARY = "published with its auxiliary classifier, which is built only with weights"
-DATA = "published for other proposals than random weights give: what runs depends on the data"
-EXCEPTIONS = {
-    "fcn_resnet50": AUXILIARY,
-    "fcn_resnet101": AUXILIARY,
-    "deeplabv3_resnet50": AUXILIARY,
-    "deeplabv3_resnet101": AUXILIARY,
-    "deeplabv3_mobilenet_v3_large": AUXILIARY,
-    "fasterrcnn_mobilenet_v3_large_320_fpn": DATA,
-    "fasterrcnn_mobilenet_v3_large_fpn": DATA,
-    "fasterrcnn_resnet50_fpn": DATA,
-    "maskrcnn_resnet50_fpn": DATA,
-    "keypointrcnn_resnet50_fpn": DATA,
-}
-# What they give can, by chance of the weights, be what is published.
-DATA_DEPENDENT = {
-    *(name for name, reason in EXCEPTIONS.items() if reason == DATA),
-    "fasterrcnn_resnet50_fpn_v2",
-    "maskrcnn_resnet50_fpn_v2",
-}
-FIXED = sorted(set(MODELS) - DATA_DEPENDENT)
-# Detection runs on real tensors only; the quickest stands for those that do not depend on data.
-CHECKED = [
-    name
-    for name in FIXED
-    if MODELS[name].family != "detection" or name == "ssdlite320_mobilenet_v3_large"
-]
-
-
-def ledger(model: ZooModel, **kwargs: object) -> Ledger:
-    """The reference on a zoo model, built on meta tensors where that can be done."""
-    specs = tuple(parse_input(text) for text in model.inputs)
-    if model.family == "detection" or model.name.startswith("regnet"):
-        return flopaudit.count(build(ModelSpec("torchvision", model.name)), *make_inputs(specs))
-    with torch.device("meta"):
-        if kwargs:
-            built = torchvision.models.get_model(model.name, **kwargs).eval()
-        else:
-            built = build(ModelSpec("torchvision", model.name))
-        return flopaudit.count(built, *make_inputs(specs), device="meta")
-
-
-def gmacs(macs: int) -> Decimal:
-    """Billions to three decimals, as torchvision rounds them."""
-    return (Decimal(macs) / 10**9).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
 
 @cache
 def zoo_ledger(name: str) -> Ledger:
-    return ledger(MODELS[name])
+    """The reference on a torchvision model that is built on meta tensors."""
+    specs = tuple(parse_input(text) for text in torchvision_models()[name].inputs)
+    with torch.device("meta"):
+        model = build(ModelSpec("torchvision", name))
+        return flopaudit.count(model, *make_inputs(specs), device="meta")
 
 
-@pytest.mark.parametrize("name", CHECKED)
-def test_published(name: str) -> None:
-    weights = MODELS[name].weights
-    assert weights is not None
-    assert weights.published_gmacs is not None
-    found = zoo_ledger(name)
-    assert not found.uncounted_ops
-    agrees = gmacs(found.macs) == weights.published_gmacs.quantize(Decimal("0.001"))
-    # An exception that has come to agree is stale, and fails too.
-    assert agrees == (name not in EXCEPTIONS), f"{gmacs(found.macs)}, {EXCEPTIONS.get(name)}"
-
-
-def test_enough_agree() -> None:
-    agree = [name for name in CHECKED if name not in EXCEPTIONS]
-    assert len(agree) >= 95, f"{len(agree)} of {len(MODELS)}"
-    assert set(EXCEPTIONS) <= set(MODELS)
-
-
-@pytest.mark.parametrize("name", [n for n, reason in EXCEPTIONS.items() if reason == AUXILIARY])
-def test_auxiliary_classifier_is_the_reason(name: str) -> None:
-    model = MODELS[name]
-    assert model.weights is not None
-    found = ledger(model, weights=None, weights_backbone=None, aux_loss=True)
-    assert gmacs(found.macs) == model.weights.published_gmacs
-    assert found.params == model.weights.published_params
+@cache
+def vit() -> nn.Module:
+    model: nn.Module = torchvision.models.vit_b_16()
+    return model.eval()
 
 
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("device", ["meta", "own"])
 def test_vit_is_counted_the_same_however_it_runs(device: str, grad: object) -> None:
-    model = torchvision.models.vit_b_16().eval()
     image = torch.rand(1, 3, 224, 224)
     with torch.set_grad_enabled(bool(grad)):
-        found = flopaudit.count(model, image, device=device)  # type: ignore[arg-type] # parametrized
+        found = flopaudit.count(vit(), image, device=device)  # type: ignore[arg-type] # parametrized
     # What torchvision publishes to three decimals, 17.564; FlopCounterMode on meta tensors halved.
     assert found.macs == 17_563_828_224
     assert found.device == ("meta" if device == "meta" else "cpu")

@@ -1,6 +1,6 @@
-"""Every layer of torch.nn runs without an uncounted operator, forward and backward, and ATen whole.
+"""Coverage: every layer of torch.nn is counted, forward and backward, and every ATen operator.
 
-A layer is run as users run it, small, in training and in evaluation, on CPU and on meta tensors.
+A small layer is run as users run it, in training and evaluation mode, on CPU and on meta tensors.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def layer(name: str, *args: Any, **kwargs: Any) -> nn.Module:
 
 
 def made(name: str, inputs: tuple[Any, ...], *args: Any, **kwargs: Any) -> Make:
-    """What makes that layer of these arguments, and what it is called with."""
+    """Return a function that builds the layer and its inputs."""
     return lambda: (layer(name, *args, **kwargs), inputs)
 
 
@@ -83,80 +83,79 @@ def _recurrent() -> Iterator[tuple[str, Make]]:
         yield f"{name}Cell", made(f"{name}Cell", (rand(2, 4),), 4, 6)
 
 
-def _others() -> dict[str, Make]:
-    return {
-        "Bilinear": lambda: (nn.Bilinear(3, 4, 5), (rand(2, 3), rand(2, 4))),
-        "ChannelShuffle": lambda: (nn.ChannelShuffle(2), (rand(2, 4, 3, 3),)),
-        "CosineEmbeddingLoss": lambda: (
-            nn.CosineEmbeddingLoss(),
-            (rand(2, 3), rand(2, 3), signs(2)),
-        ),
-        "CrossEntropyLoss": lambda: (nn.CrossEntropyLoss(), (rand(2, 3), classes(2))),
-        "CTCLoss": lambda: (
-            nn.CTCLoss(),
-            (rand(6, 2, 4).log_softmax(-1), classes(2, 3) + 1, (6, 6), (3, 3)),
-        ),
-        "Embedding": lambda: (nn.Embedding(5, 4, max_norm=1.0), (classes(2, 3),)),
-        "EmbeddingBag": lambda: (nn.EmbeddingBag(5, 4, mode="sum"), (classes(2, 3),)),
-        "Fold": lambda: (nn.Fold((4, 4), 2), (rand(2, 4, 9),)),
-        "FractionalMaxPool2d": lambda: (nn.FractionalMaxPool2d(2, 3), (rand(2, 4, 8, 8),)),
-        "FractionalMaxPool3d": lambda: (nn.FractionalMaxPool3d(2, 2), (rand(2, 4, 4, 4, 4),)),
-        "GLU": lambda: (nn.GLU(), (rand(2, 4),)),
-        "GaussianNLLLoss": lambda: (nn.GaussianNLLLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
-        "GroupNorm": lambda: (nn.GroupNorm(2, 4), (rand(2, 4, 3),)),
-        "LayerNorm": lambda: (nn.LayerNorm(4), (rand(2, 4),)),
-        "Linear": lambda: (nn.Linear(4, 5), (rand(2, 4),)),
-        "LocalResponseNorm": lambda: (nn.LocalResponseNorm(2), (rand(2, 4, 3, 3),)),
-        "MarginRankingLoss": lambda: (nn.MarginRankingLoss(), (rand(2), rand(2), signs(2))),
-        "MultiMarginLoss": lambda: (nn.MultiMarginLoss(), (rand(2, 3), classes(2))),
-        "MultiheadAttention": lambda: (
-            nn.MultiheadAttention(8, 2),
-            (rand(3, 2, 8), rand(5, 2, 8), rand(5, 2, 8)),
-        ),
-        "NLLLoss": lambda: (nn.NLLLoss(), (rand(2, 3), classes(2))),
-        "NLLLoss2d": lambda: (nn.NLLLoss(), (rand(2, 3, 4, 4), classes(2, 4, 4))),
-        "PixelShuffle": lambda: (nn.PixelShuffle(2), (rand(2, 4, 3, 3),)),
-        "PixelUnshuffle": lambda: (nn.PixelUnshuffle(2), (rand(2, 4, 4, 4),)),
-        "RMSNorm": lambda: (nn.RMSNorm(4), (rand(2, 4),)),
-        "Softmax2d": lambda: (nn.Softmax2d(), (rand(2, 4, 3, 3),)),
-        "Threshold": lambda: (nn.Threshold(0.1, 0.0), (rand(2, 4),)),
-        "Transformer": lambda: (
-            nn.Transformer(8, 2, 1, 1, 16),
-            (rand(3, 2, 8), rand(5, 2, 8)),
-        ),
-        "TransformerEncoderLayer": lambda: (nn.TransformerEncoderLayer(8, 2, 16), (rand(3, 2, 8),)),
-        "TransformerDecoderLayer": lambda: (
-            nn.TransformerDecoderLayer(8, 2, 16),
-            (rand(3, 2, 8), rand(5, 2, 8)),
-        ),
-        "TransformerEncoder": lambda: (
-            nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1),
-            (rand(3, 2, 8),),
-        ),
-        "TransformerDecoder": lambda: (
-            nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 1),
-            (rand(3, 2, 8), rand(5, 2, 8)),
-        ),
-        "TripletMarginLoss": lambda: (nn.TripletMarginLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
-        "TripletMarginWithDistanceLoss": lambda: (
-            nn.TripletMarginWithDistanceLoss(),
-            (rand(2, 3), rand(2, 3), rand(2, 3)),
-        ),
-        "Unflatten": lambda: (nn.Unflatten(1, (2, 2)), (rand(2, 4),)),
-        "Unfold": lambda: (nn.Unfold(2), (rand(2, 4, 4, 4),)),
-        "Upsample": lambda: (nn.Upsample(scale_factor=2, mode="bicubic"), (rand(2, 4, 3, 3),)),
-        "UpsamplingBilinear2d": lambda: (nn.UpsamplingBilinear2d((6, 6)), (rand(2, 4, 3, 3),)),
-        "UpsamplingNearest2d": lambda: (nn.UpsamplingNearest2d((6, 6)), (rand(2, 4, 3, 3),)),
-        "AdaptiveLogSoftmaxWithLoss": lambda: (
-            nn.AdaptiveLogSoftmaxWithLoss(8, 10, [4]),
-            (rand(3, 8), classes(3)),
-        ),
-    }
+_OTHERS: dict[str, Make] = {
+    "Bilinear": lambda: (nn.Bilinear(3, 4, 5), (rand(2, 3), rand(2, 4))),
+    "ChannelShuffle": lambda: (nn.ChannelShuffle(2), (rand(2, 4, 3, 3),)),
+    "CosineEmbeddingLoss": lambda: (
+        nn.CosineEmbeddingLoss(),
+        (rand(2, 3), rand(2, 3), signs(2)),
+    ),
+    "CrossEntropyLoss": lambda: (nn.CrossEntropyLoss(), (rand(2, 3), classes(2))),
+    "CTCLoss": lambda: (
+        nn.CTCLoss(),
+        (rand(6, 2, 4).log_softmax(-1), classes(2, 3) + 1, (6, 6), (3, 3)),
+    ),
+    "Embedding": lambda: (nn.Embedding(5, 4, max_norm=1.0), (classes(2, 3),)),
+    "EmbeddingBag": lambda: (nn.EmbeddingBag(5, 4, mode="sum"), (classes(2, 3),)),
+    "Fold": lambda: (nn.Fold((4, 4), 2), (rand(2, 4, 9),)),
+    "FractionalMaxPool2d": lambda: (nn.FractionalMaxPool2d(2, 3), (rand(2, 4, 8, 8),)),
+    "FractionalMaxPool3d": lambda: (nn.FractionalMaxPool3d(2, 2), (rand(2, 4, 4, 4, 4),)),
+    "GLU": lambda: (nn.GLU(), (rand(2, 4),)),
+    "GaussianNLLLoss": lambda: (nn.GaussianNLLLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
+    "GroupNorm": lambda: (nn.GroupNorm(2, 4), (rand(2, 4, 3),)),
+    "LayerNorm": lambda: (nn.LayerNorm(4), (rand(2, 4),)),
+    "Linear": lambda: (nn.Linear(4, 5), (rand(2, 4),)),
+    "LocalResponseNorm": lambda: (nn.LocalResponseNorm(2), (rand(2, 4, 3, 3),)),
+    "MarginRankingLoss": lambda: (nn.MarginRankingLoss(), (rand(2), rand(2), signs(2))),
+    "MultiMarginLoss": lambda: (nn.MultiMarginLoss(), (rand(2, 3), classes(2))),
+    "MultiheadAttention": lambda: (
+        nn.MultiheadAttention(8, 2),
+        (rand(3, 2, 8), rand(5, 2, 8), rand(5, 2, 8)),
+    ),
+    "NLLLoss": lambda: (nn.NLLLoss(), (rand(2, 3), classes(2))),
+    "NLLLoss2d": lambda: (nn.NLLLoss(), (rand(2, 3, 4, 4), classes(2, 4, 4))),
+    "PixelShuffle": lambda: (nn.PixelShuffle(2), (rand(2, 4, 3, 3),)),
+    "PixelUnshuffle": lambda: (nn.PixelUnshuffle(2), (rand(2, 4, 4, 4),)),
+    "RMSNorm": lambda: (nn.RMSNorm(4), (rand(2, 4),)),
+    "Softmax2d": lambda: (nn.Softmax2d(), (rand(2, 4, 3, 3),)),
+    "Threshold": lambda: (nn.Threshold(0.1, 0.0), (rand(2, 4),)),
+    "Transformer": lambda: (
+        nn.Transformer(8, 2, 1, 1, 16),
+        (rand(3, 2, 8), rand(5, 2, 8)),
+    ),
+    "TransformerEncoderLayer": lambda: (nn.TransformerEncoderLayer(8, 2, 16), (rand(3, 2, 8),)),
+    "TransformerDecoderLayer": lambda: (
+        nn.TransformerDecoderLayer(8, 2, 16),
+        (rand(3, 2, 8), rand(5, 2, 8)),
+    ),
+    "TransformerEncoder": lambda: (
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 1),
+        (rand(3, 2, 8),),
+    ),
+    "TransformerDecoder": lambda: (
+        nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 1),
+        (rand(3, 2, 8), rand(5, 2, 8)),
+    ),
+    "TripletMarginLoss": lambda: (nn.TripletMarginLoss(), (rand(2, 3), rand(2, 3), rand(2, 3))),
+    "TripletMarginWithDistanceLoss": lambda: (
+        nn.TripletMarginWithDistanceLoss(),
+        (rand(2, 3), rand(2, 3), rand(2, 3)),
+    ),
+    "Unflatten": lambda: (nn.Unflatten(1, (2, 2)), (rand(2, 4),)),
+    "Unfold": lambda: (nn.Unfold(2), (rand(2, 4, 4, 4),)),
+    "Upsample": lambda: (nn.Upsample(scale_factor=2, mode="bicubic"), (rand(2, 4, 3, 3),)),
+    "UpsamplingBilinear2d": lambda: (nn.UpsamplingBilinear2d((6, 6)), (rand(2, 4, 3, 3),)),
+    "UpsamplingNearest2d": lambda: (nn.UpsamplingNearest2d((6, 6)), (rand(2, 4, 3, 3),)),
+    "AdaptiveLogSoftmaxWithLoss": lambda: (
+        nn.AdaptiveLogSoftmaxWithLoss(8, 10, [4]),
+        (rand(3, 8), classes(3)),
+    ),
+}
 
 
 def _layers() -> dict[str, Make]:
     return {
-        **_others(),
+        **_OTHERS,
         **{name: made(name, (rand(2, 3, 4, 4),)) for name in _POINTWISE},
         **{name: made(name, (rand(2, 4),), -1) for name in _OVER_ROWS},
         **{name: made(name, (rand(2, 4), torch.rand(2, 4))) for name in _PAIRS},
@@ -167,7 +166,7 @@ def _layers() -> dict[str, Make]:
 
 LAYERS = _layers()
 
-# Layers without arithmetic of their own, or that need what a test machine has not.
+# Layers without arithmetic of their own, or that need several processes or special inputs.
 LEFT_OUT = {
     "Container", "DataParallel", "Module", "ModuleDict", "ModuleList", "ParameterDict",
     "ParameterList",
@@ -184,7 +183,7 @@ WITHOUT_GRADIENT = {
     "MultiMarginLoss": "multi_margin_loss_backward",
     "LSTM": "mkldnn_rnn_layer_backward",
 }
-# They read values, which meta tensors have not, or torch cannot run them there.
+# They read values, which meta tensors do not have, or torch cannot run them on meta.
 VALUES = {
     "AdaptiveLogSoftmaxWithLoss",
     "CTCLoss",
@@ -196,7 +195,7 @@ VALUES = {
 
 
 class _Names(TorchDispatchMode):
-    """Notes operators that no table knows."""
+    """A mode that notes operators that are in none of the tables."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
@@ -215,7 +214,7 @@ class _Names(TorchDispatchMode):
 
 
 def is_free(operator: Any) -> bool:
-    """Whether it is a view, or in a table of those that compute nothing."""
+    """Whether an operator is a view, or is in a table of operators that compute nothing."""
     schema = operator._schema  # noqa: SLF001 - the only way
     base = schema.name.partition("::")[2]
     if any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns):
@@ -230,7 +229,7 @@ def _first(out: Any) -> torch.Tensor:
 
 
 def run(name: str, *, training: bool, device: str) -> set[str]:
-    """Operators that no table knows, of one layer forward and, where it learns, backward."""
+    """Run a layer forward and backward; return the operators that are in none of the tables."""
     torch.manual_seed(0)
     model, inputs = LAYERS[name]()
     model.train(training).to(device)
@@ -273,7 +272,7 @@ def test_every_layer_of_torch_is_run_or_left_out() -> None:
 
 
 def aten_operators() -> Iterator[Any]:
-    """Overloads that are executed as they are: composite ones decompose before they are seen."""
+    """Yield overloads that are executed as they are; composite ones decompose first."""
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - not public
     for full in torch._C._dispatch_get_all_op_names():  # noqa: SLF001 - the only list there is
         if not full.startswith("aten::"):
@@ -287,7 +286,7 @@ def aten_operators() -> Iterator[Any]:
 
 
 def test_every_operator_of_aten_is_decided() -> None:
-    """Each has a formula, moves data, is a view, or is left out with a reason."""
+    """Every operator has a formula, moves data, is a view, or is left out with a reason."""
     undecided = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Calls that are known are not run again, and nothing else changes: the ledger is the same."""
+"""Cached calls are not run again, and the ledger does not change."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def counted(model: nn.Module, *inputs: torch.Tensor, backward: bool = False) -> 
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("name", ZOO)
-def test_known_or_not_the_ledger_is_the_same(
+def test_ledger_is_the_same_with_and_without_the_cache(
     name: str, backward: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with torch.device("meta"):
         model = build(ModelSpec("torchvision", name))
         inputs = make_inputs(tuple(map(parse_input, torchvision_models()[name].inputs)))
-    meta_cache.forget()
+    meta_cache.clear()
     first = counted(model, *inputs, backward=bool(backward))
     again = counted(model, *inputs, backward=bool(backward))
     with monkeypatch.context() as patched:
@@ -45,7 +45,7 @@ def test_known_or_not_the_ledger_is_the_same(
     assert len(never.rows) > 10
 
 
-def test_known_calls_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_calls_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with torch.device("meta"):
         model, image = nn.BatchNorm2d(8).eval(), torch.rand(2, 8, 4, 4)
     counted(model, image)
@@ -62,7 +62,7 @@ def test_known_calls_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Sizes(nn.Module):
-    """Keeps the strides of what it works out, which later calls depend on."""
+    """A model that keeps the strides of its results, on which later calls depend."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Sizes(nn.Module):
 
 def test_results_look_the_same() -> None:
     model = Sizes().to("meta")
-    meta_cache.forget()
+    meta_cache.clear()
     seen = []
     for _ in range(2):
         counted(model, torch.rand(2, 3, 4, device="meta"))
@@ -85,7 +85,7 @@ def test_results_look_the_same() -> None:
     assert seen[0] == seen[1]
 
 
-def test_values_are_never_taken_as_known() -> None:
+def test_real_values_are_never_cached() -> None:
     class Chooses(nn.Module):
         def forward(self, x: Any) -> Any:
             return x[x > 0] * 2

@@ -1,4 +1,4 @@
-"""The count is the same whatever the way of running, and the model is left as it was."""
+"""The count is the same in every way of running a model, and the model is not changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH, SIZE = 2, 16
 
 
 class Block(nn.Module):
-    """Something of all that torch runs in more than one way."""
+    """A model with each of the operators that torch runs in more than one way."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -15,17 +15,8 @@ from math import prod
 
 from flopaudit.claims.parsing import Unit
 from flopaudit.claims.search import Interpretation
-from flopaudit.reference.conventions import LAYERS, PRODUCTS, Convention
-from flopaudit.reference.formulas import (
-    ACTIVATION,
-    ATTENTION,
-    CONV,
-    ELEMENTWISE,
-    LINEAR,
-    MATMUL,
-    NORM,
-    POOLING,
-)
+from flopaudit.reference.conventions import Convention
+from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
 from flopaudit.reference.ledger import (
     FORWARD,
     Ledger,
@@ -62,19 +53,22 @@ class _Base:
 
     name: str
     cost: float
-    products: tuple[str, ...] = PRODUCTS
+    products: tuple[str, ...] = PRODUCT_KINDS
     rows: Callable[[OperatorRow], bool] = lambda _: True
+
+
+_LAYERS = ("Conv", "Linear", "LSTM", "GRU", "RNN")
 
 
 def _in_layer(row: OperatorRow) -> bool:
     """Whether a row ran in the module of a layer, where hooks on layers see it."""
-    return row.kind not in PRODUCTS or row.type.startswith(("Conv", "Linear", "LSTM", "GRU", "RNN"))
+    return row.kind not in PRODUCT_KINDS or row.type.startswith(_LAYERS)
 
 
 _BASES = (
     _Base("", 0),
-    _Base("-layers", 1, LAYERS),
-    _Base(" of convolutions only", 2, (CONV,)),
+    _Base("-layers", 1, LAYER_KINDS),
+    _Base(" of convolutions only", 2, (Kind.CONV,)),
     _Base(" in modules of layers only", 2, rows=_in_layer),
 )
 _UNITS: tuple[tuple[Unit, str, int], ...] = (("MAC", "macs", 1), ("FLOP", "flops", 2))
@@ -107,22 +101,22 @@ def _inputs(row: OperatorRow) -> int:
 
 # A part has cost 1, or 2 if it is not counted as the reference does; one of each group is chosen.
 _PART_GROUPS: tuple[tuple[_Part, ...], ...] = (
-    (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCTS else 0),),
+    (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCT_KINDS else 0),),
     (
-        _Part("norm", 1, _of_kind(NORM, _others)),
-        _Part("norm at 2 per element", 1, _of_kind(NORM, lambda row: 2 * _outputs(row))),
-        _Part("norm at 4 per element", 2, _of_kind(NORM, lambda row: 4 * _outputs(row))),
-        _Part("norm at 1 per element", 2, _of_kind(NORM, _outputs)),
+        _Part("norm", 1, _of_kind(Kind.NORM, _others)),
+        _Part("norm at 2 per element", 1, _of_kind(Kind.NORM, lambda row: 2 * _outputs(row))),
+        _Part("norm at 4 per element", 2, _of_kind(Kind.NORM, lambda row: 4 * _outputs(row))),
+        _Part("norm at 1 per element", 2, _of_kind(Kind.NORM, _outputs)),
     ),
     (
-        _Part("activation", 1, _of_kind(ACTIVATION, _others)),
-        _Part("activation at 1 per element", 2, _of_kind(ACTIVATION, _outputs)),
+        _Part("activation", 1, _of_kind(Kind.ACTIVATION, _others)),
+        _Part("activation at 1 per element", 2, _of_kind(Kind.ACTIVATION, _outputs)),
     ),
     (
-        _Part("pooling", 1, _of_kind(POOLING, _others)),
-        _Part("pooling at 1 per input", 2, _of_kind(POOLING, _inputs)),
+        _Part("pooling", 1, _of_kind(Kind.POOLING, _others)),
+        _Part("pooling at 1 per input", 2, _of_kind(Kind.POOLING, _inputs)),
     ),
-    (_Part("elementwise", 1, _of_kind(ELEMENTWISE, _others)),),
+    (_Part("elementwise", 1, _of_kind(Kind.ELEMENTWISE, _others)),),
 )
 FIRST_PART_COST = 1.0
 """The cost of assuming that anything is counted in addition to the products."""
@@ -202,7 +196,7 @@ _CONVENTIONS = {
 def _other_conventions(ledger: Ledger) -> Iterator[Interpretation]:
     for custom, meaning in _CONVENTIONS.items():
         for unit, name, mac in _UNITS:
-            value = ledger.read(Convention(name, meaning, mac, customs=(custom,)))
+            value = ledger.read(Convention(name, meaning, mac, alternatives=(custom,)))
             yield Interpretation(f"{name}, {meaning}", value, unit, 2)
 
 
@@ -214,7 +208,9 @@ def _derived(ledger: Ledger) -> Iterator[Interpretation]:
     """Yield the numbers that follow from the products without another count."""
     macs = ledger.macs
     found: list[tuple[str, int, float]] = [("three times forward", 3 * macs, 4)]
-    attention = sum(row.work.macs for row in ledger.rows if row.kind in {ATTENTION, MATMUL})
+    attention = sum(
+        row.work.macs for row in ledger.rows if row.kind in {Kind.ATTENTION, Kind.MATMUL}
+    )
     # As for a causal mask, which leaves about half; the convention `causal-half` is exact.
     found.append(("attention products counted by half", macs - attention // 2, 2))
     found += [(f"of a batch of {batch}", batch * macs, 5) for batch in _BATCHES]
@@ -239,7 +235,7 @@ def _derived(ledger: Ledger) -> Iterator[Interpretation]:
 
 
 def _last_product(ledger: Ledger) -> OperatorRow | None:
-    rows = [row for row in _forward(ledger) if row.kind in LAYERS and row.work.macs]
+    rows = [row for row in _forward(ledger) if row.kind in LAYER_KINDS and row.work.macs]
     return rows[-1] if rows else None
 
 
@@ -249,7 +245,7 @@ def _forward(ledger: Ledger) -> tuple[OperatorRow, ...]:
 
 def _channels(row: OperatorRow) -> int:
     out = row.outputs[0]
-    return out[-1] if row.kind == LINEAR else out[1] if len(out) > 1 else 0
+    return out[-1] if row.kind == Kind.LINEAR else out[1] if len(out) > 1 else 0
 
 
 def _head(ledger: Ledger) -> Iterator[tuple[str, str]]:
@@ -273,7 +269,7 @@ def _params_times_positions(ledger: Ledger) -> int:
     inner = {path.rpartition(".")[0] for path in paths if path}
     positions: Counter[str] = Counter()
     for row in ledger.rows:
-        if row.kind == CONV:
+        if row.kind == Kind.CONV:
             positions[row.path] += prod((row.outputs[0][0], *row.outputs[0][2:]))
     return sum(
         module.params * positions.get(module.path, 1)
@@ -288,7 +284,7 @@ def _drawing_the_weights(ledger: Ledger) -> int:
     Each value is scaled and shifted, and the range is computed once for each tensor. The profile of
     a TensorFlow graph includes them if the graph includes its initialisers.
     """
-    weights = {row.path: row.inputs[1] for row in ledger.rows if row.kind in LAYERS}
+    weights = {row.path: row.inputs[1] for row in ledger.rows if row.kind in LAYER_KINDS}
     return sum(2 * prod(shape) + 1 for shape in weights.values())
 
 

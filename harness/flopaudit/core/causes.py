@@ -168,6 +168,12 @@ class Cause(str, Enum):
         "the tool counts operations of a decomposition or a solver",
     )
 
+    UNKNOWN = (
+        "unknown",
+        Category.OTHER_OPERATIONS,
+        "the tool counts work of an operator that the reference has no formula for",
+    )
+
     PER_SAMPLE = "per sample", Category.WAY_OF_COUNTING, "the tool divides by the batch"
     SHARED_COUNTED_AGAIN = (
         "shared module counted again",

@@ -1,12 +1,14 @@
-"""The probe battery: small models that each isolate one thing that a counter may count.
+"""The probes: small models that each isolate one thing that a tool may or may not count.
 
-`PROBES` lists them by name, in order, without torch; `build` makes the model of one case. On the
-command line a case is a model like any other: `probe:norm/batch_norm2d_affine?case=2`.
+`PROBES` lists them by name, in order, without importing torch; `build` builds the model of a case.
+On the command line a case is a model like any other: `probe:norm/batch_norm2d_affine?case=2`.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from flopaudit.core.errors import UsageError, unknown
@@ -45,34 +47,59 @@ if TYPE_CHECKING:
 
 __all__ = ["ALL", "PROBES", "Case", "Probe", "build", "find", "spec"]
 
-ALL: tuple[Probe, ...] = (
-    *conv.PROBES,
-    *linear.PROBES,
-    *norm.PROBES,
-    *activation.PROBES,
-    *pool.PROBES,
-    *resize.PROBES,
-    *matmul.PROBES,
-    *attention.PROBES,
-    *recurrent.PROBES,
-    *embedding.PROBES,
-    *elementwise.PROBES,
-    *reduction.PROBES,
-    *movement.PROBES,
-    *torchvision_layers.PROBES,
-    *(timm_layers.PROBES if importlib.util.find_spec("timm") else ()),
-    *nesting.PROBES,
-    *subclass.PROBES,
-    *whole_model.PROBES,
-    *sharing.PROBES,
-    *parameters.PROBES,
-    *batch.PROBES,
+_MODULES: tuple[ModuleType, ...] = (
+    conv,
+    linear,
+    norm,
+    activation,
+    pool,
+    resize,
+    matmul,
+    attention,
+    recurrent,
+    embedding,
+    elementwise,
+    reduction,
+    movement,
+    torchvision_layers,
+    *((timm_layers,) if importlib.util.find_spec("timm") else ()),
+    nesting,
+    subclass,
+    whole_model,
+    sharing,
+    parameters,
+    batch,
 )
-PROBES: dict[str, Probe] = {probe.name: probe for probe in ALL}
+
+
+def by_name(tables: Iterable[tuple[str, Iterable[Probe]]]) -> dict[str, Probe]:
+    """Return all probes by name, in order.
+
+    Args:
+        tables: the probes of each module, with the module's name.
+
+    Raises:
+        ValueError: two probes have one name; the message gives both modules.
+    """
+    found: dict[str, Probe] = {}
+    origins: dict[str, str] = {}
+    for module, probes in tables:
+        for probe in probes:
+            if probe.name in found:
+                raise ValueError(
+                    f"The probe '{probe.name}' is defined twice, in {origins[probe.name]} and in "
+                    f"{module}. Rename one of the two."
+                )
+            found[probe.name], origins[probe.name] = probe, module
+    return found
+
+
+PROBES: dict[str, Probe] = by_name((module.__name__, module.PROBES) for module in _MODULES)
+ALL: tuple[Probe, ...] = tuple(PROBES.values())
 
 
 def build(name: str, case: Case) -> torch.nn.Module:
-    """The model of one case of a probe, with weights as torch's generator gives them."""
+    """Build the model of one case of a probe, with weights drawn from torch's generator."""
     from flopaudit.probes.root_models import ROOTS
 
     probe = PROBES[name]
@@ -80,7 +107,7 @@ def build(name: str, case: Case) -> torch.nn.Module:
 
 
 def find(found: ModelSpec) -> tuple[Probe, Case]:
-    """What a spec of the source `probe` names.
+    """Return the probe and the case that a spec of the source `probe` names.
 
     Raises:
         UsageError: there is no such probe, or it has no such case.
@@ -97,5 +124,5 @@ def find(found: ModelSpec) -> tuple[Probe, Case]:
 
 
 def spec(name: str, case: int = 0) -> ModelSpec:
-    """How a case of a probe is named, as a model."""
+    """Return the model spec of a case of a probe."""
     return ModelSpec("probe", name, options=f"case={case}" if case else "")

@@ -1,4 +1,4 @@
-"""The models around what is probed: a probe and a case come in, a module of torch goes out."""
+"""The models of the probes: modules that run the probed layer or function on an image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flopaudit.probes.definition import (
 
 
 def cut(tensor: torch.Tensor, shapes: tuple[Shape, ...]) -> tuple[torch.Tensor, ...]:
-    """Tensors of these shapes, one after the other out of one tensor; all are views of it."""
+    """Cut tensors of these shapes out of one tensor, one after the other; all are views of it."""
     if not shapes or shapes == (tuple(tensor.shape),):
         return (tensor,)
     if len(shapes) == 1:
@@ -32,14 +32,14 @@ def cut(tensor: torch.Tensor, shapes: tuple[Shape, ...]) -> tuple[torch.Tensor, 
 
 
 _WITHOUT = "parameters/none"
-"""How the names of probes of models without parameters begin."""
+"""The first part of the names of probes whose model has no parameters."""
 
 
 class Probed(torch.nn.Module):
-    """Cuts its input, and hands it to what is probed.
+    """A model that cuts its input and passes the parts to the probed layer or function.
 
-    What is called is looked up by the probe's name, so that the model can be pickled. Some tools
-    ask the first parameter for the device, and so there is one, but where that is what is probed.
+    The call is looked up by the probe's name, so that the model can be pickled. Some tools read the
+    device from the first parameter. So there is one, except in probes of models without any.
     """
 
     def __init__(self, probe: Probe, case: Case) -> None:
@@ -56,21 +56,21 @@ class Probed(torch.nn.Module):
 
 
 class Layer(Probed):
-    """Holds the layer as `layer`."""
+    """A model that has the layer as `layer`."""
 
     def __init__(self, probe: Probe, case: Case) -> None:
         super().__init__(probe, case)
         self.layer = bare(probe, case)
 
     def forward(self, x: torch.Tensor) -> Any:
-        """Call the layer, in the way of the probe if it has one."""
+        """Call the layer, by the probe's `call` if it has one."""
         call = self._call()
         tensors = cut(x, self.shapes)
         return call(torch, self.layer, *tensors) if call else self.layer(*tensors)
 
 
 class LayerInTraining(Layer):
-    """Keeps its layer in training mode, whatever is asked of the model."""
+    """A model whose layer stays in training mode, whatever the mode of the model."""
 
     def train(self, mode: bool = True) -> LayerInTraining:  # noqa: FBT001, FBT002 - torch's own
         """Change the mode of the root alone."""
@@ -80,7 +80,7 @@ class LayerInTraining(Layer):
 
 
 class LayerOnCopy(Layer):
-    """Gives its layer a copy, so that one that works in place leaves the input as it was."""
+    """A model that passes a copy to its layer, so that an in-place layer keeps the input."""
 
     def forward(self, x: torch.Tensor) -> Any:
         """Call the layer on a copy."""
@@ -88,7 +88,7 @@ class LayerOnCopy(Layer):
 
 
 class Function(Probed):
-    """Calls a function, and has no modules in it."""
+    """A model that calls a function and has no modules."""
 
     def __init__(self, probe: Probe, case: Case) -> None:
         super().__init__(probe, case)
@@ -102,7 +102,7 @@ class Function(Probed):
 
 
 def bare(probe: Probe, case: Case) -> torch.nn.Module:
-    """The layer itself."""
+    """Build the layer itself."""
     assert probe.make is not None  # noqa: S101 - only a function's probe has none
     made: torch.nn.Module = probe.make(torch, *case.sizes)
     return made

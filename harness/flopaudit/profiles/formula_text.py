@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from flopaudit.profiles.formula_fitting import Formula
-from flopaudit.reference.formulas import ACTIVATION, ELEMENTWISE, MOVE, NORM
+from flopaudit.reference.kinds import Kind
 from flopaudit.tracing.sites import QUANTITIES
 
 PER_SAMPLE, LAST_CALL, OF_KIND = " per sample", " of the last call", " of "
@@ -52,8 +52,8 @@ PARTS = {
 }
 """How each suffix is written, and what it means."""
 
-SHORTER = {NORM: "norm", ACTIVATION: "act", ELEMENTWISE: "elem", MOVE: "move", FUNCTIONS: "",
-           OPERATORS: " ops"}  # fmt: skip
+SHORTER = {Kind.NORM: "norm", Kind.ACTIVATION: "act", Kind.ELEMENTWISE: "elem",
+           Kind.MOVE: "move", FUNCTIONS: "", OPERATORS: " ops"}  # fmt: skip
 """Abbreviations of long kinds and suffixes."""
 
 

@@ -28,16 +28,7 @@ from flopaudit.profiles.formula_text import (
     PER_SAMPLE,
 )
 from flopaudit.profiles.rule_inference import CaseResult
-from flopaudit.reference.formulas import (
-    ACTIVATION,
-    ATTENTION,
-    CONV,
-    LINEAR,
-    MATMUL,
-    MOVE,
-    NORM,
-    POOLING,
-)
+from flopaudit.reference.kinds import Kind
 from flopaudit.tracing.sites import (
     FUNCTION,
     OPERATOR,
@@ -69,7 +60,15 @@ MOST_MORE = 2
 FEW = (MACS, BIAS, "outputs", "inputs")
 """The quantities that are added up by kind of work, and that may count in part per sample."""
 
-KINDS = (LINEAR, CONV, MATMUL, ATTENTION, NORM, ACTIVATION, POOLING)
+KINDS = (
+    Kind.LINEAR,
+    Kind.CONV,
+    Kind.MATMUL,
+    Kind.ATTENTION,
+    Kind.NORM,
+    Kind.ACTIVATION,
+    Kind.POOLING,
+)
 """The kinds that come first; if the sums of two are the same, the earlier one is named."""
 
 
@@ -217,7 +216,7 @@ def under_test(trace: Trace) -> Amounts:
         return trace.modules[0].amounts
     outermost = [site for site in trace.sites if site.level == FUNCTION and site.parent < 0]
     # A copy that is made so that something can work in place is not under test.
-    working = [site for site in outermost if site.kind != MOVE]
+    working = [site for site in outermost if site.kind != Kind.MOVE]
     return _total(s.amounts for s in working or outermost) or trace.modules[0].amounts
 
 

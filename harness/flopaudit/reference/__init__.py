@@ -1,5 +1,5 @@
 """The reference counter: exact counts of everything that one pass of a model executes.
 
-In: a model and its inputs. Out: a ledger, one row for each executed operator, and readings of it by
-convention. Knows nothing of the tools.
+In: a model and its inputs. Out: a ledger with one row for each executed operator, from which a
+convention reads totals. It does not depend on the tools.
 """

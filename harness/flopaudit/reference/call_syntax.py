@@ -1,7 +1,7 @@
-"""What a torch function was called by: `torch.nn.functional.relu`, `torch.Tensor.relu` or `+`.
+"""The syntax of a call: `torch.nn.functional.relu(x)`, `x.relu()` or an operator such as `+`.
 
-torch reports `x + y` and `x.add(y)` as the same function. The instruction that the calling frame is
-at tells them apart, and tools that patch methods see only one of them.
+torch reports `x + y` and `x.add(y)` as the same function, but a tool that patches methods sees only
+one of them. The bytecode instruction of the calling frame tells the two apart.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from torch.overrides import resolve_name
 _METHODS = "torch.Tensor."
 _FUNCTIONS = "torch.nn.functional"
 _BETWEEN = ("torch.overrides", "torch._jit_internal")
-"""Modules whose frames stand between a call and what is told of it."""
+"""Modules whose frames lie between a call and the mode that is notified of it."""
 
 
-def form_name(func: Any, frame: FrameType) -> str:
-    """The name of the form that called a torch function.
+def syntax_name(func: Any, frame: FrameType) -> str:
+    """Return the qualified name by which a torch function was called.
 
     Args:
-        func: as a TorchFunctionMode is told.
-        frame: of the code that made the call.
+        func: the function that a TorchFunctionMode receives.
+        frame: the frame of the code that made the call.
 
     Returns:
-        The function's qualified name; for an operator the method behind it, as
+        The function's qualified name. For an operator, the method behind it, such as
         torch.Tensor.__add__.
     """
     name = _name(func)
     if name.startswith(_METHODS):
         method = name.removeprefix(_METHODS)
         code = frame.f_code
-        # Built-in functions, as `sum`, use the operator: then the method is not even named there.
+        # Built-in functions such as `sum` use the operator: the code does not even name the method.
         named = method in code.co_names or "getattr" in code.co_names
         unnamed = not named and hasattr(torch.Tensor, _dunder(method))
         if unnamed or _is_operator(code, frame.f_lasti):
@@ -44,14 +44,14 @@ def form_name(func: Any, frame: FrameType) -> str:
 
 
 def is_held(name: str, frame: FrameType) -> bool:
-    """Whether a function was called by a reference taken before, not looked up where it lives.
+    """Whether a function was called through a reference taken before the call.
 
-    `from torch.nn.functional import relu` and `self.act = relu` hold the function itself: what a
-    tool puts in its place in torch.nn.functional is not called then.
+    `from torch.nn.functional import relu` and `self.act = relu` hold the function itself. A
+    replacement that a tool puts into torch.nn.functional is then not called.
 
     Args:
-        name: of the form, as `form_name` gives it.
-        frame: of the code that made the call.
+        name: the name that `syntax_name` returns.
+        frame: the frame of the code that made the call.
     """
     home, _, base = name.rpartition(".")
     if home not in {_FUNCTIONS, "torch"}:
@@ -64,7 +64,7 @@ _LOOKUPS: dict[tuple[int, str], tuple[CodeType, bool]] = {}
 
 
 def _looks_up(code: CodeType, base: str) -> bool:
-    """Whether code takes something of this name off a module, or a name it works out."""
+    """Whether code takes an attribute of this name off a module, or one whose name it computes."""
     known = _LOOKUPS.get((id(code), base))
     if known is None:
         taken = {i.argval for i in dis.get_instructions(code) if i.opname in _OFF_A_MODULE}
@@ -77,7 +77,7 @@ _OFF_A_MODULE = ("LOAD_ATTR", "LOAD_METHOD")
 
 
 def _caller(frame: FrameType, base: str) -> FrameType:
-    """The frame that called a function: behind torch's own, and behind that of the function."""
+    """The frame that called a function, past the frames of torch and of the function itself."""
     while frame.f_back is not None and (
         frame.f_globals.get("__name__") in _BETWEEN
         or (
@@ -105,7 +105,7 @@ _KINDS: dict[tuple[int, int], tuple[CodeType, bool]] = {}
 
 def _is_operator(code: CodeType, offset: int) -> bool:
     """Whether the instruction at an offset is an operator rather than a call."""
-    # By identity, since code objects are slow to hash; kept with the answer, so it stays theirs.
+    # By identity, because code objects are slow to hash. Each is kept, so its id is not reused.
     known = _KINDS.get((id(code), offset))
     if known is None:
         name = dis.opname[code.co_code[offset]]

@@ -1,9 +1,9 @@
-"""Conventions: named readings of the ledger, as data.
+"""Conventions: named rules for reading one total off a ledger.
 
-A convention says what a multiply-accumulate counts, in which kinds of products, what a bias add
-counts, and what any other scalar operation counts, by its kind. `convention` finds one by its name:
-a built-in (`macs`, `macs-layers`, `flops`, `flops-all`), a built-in with more added
-(`macs+bias+norm`), or the path of a TOML file.
+A convention sets how much a multiply-accumulate counts and in which kinds of products, how much an
+addition of a bias counts, and how much any other scalar operation counts, by kind. `convention`
+finds one by its name: a built-in (`macs`, `macs-layers`, `flops`, `flops-all`), a built-in with
+additions (`macs+bias+norm`), or the path of a TOML file.
 """
 
 from __future__ import annotations
@@ -17,52 +17,57 @@ from typing import Any
 
 from flopaudit.core.errors import UsageError
 from flopaudit.reference.cost import Work
+from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
 
-PRODUCTS = ("conv", "linear", "matmul", "attention", "recurrent")
-LAYERS = ("conv", "linear")
-
-VARIANTS = {
-    "norm": "normalisation",
-    "activation": "activation",
-    "pooling": "pooling",
-    "elementwise": "elementwise",
-    "reduction": "reduction",
-    "interpolation": "interpolation",
+ADDABLE = {
+    "norm": Kind.NORM,
+    "activation": Kind.ACTIVATION,
+    "pooling": Kind.POOLING,
+    "elementwise": Kind.ELEMENTWISE,
+    "reduction": Kind.REDUCTION,
+    "interpolation": Kind.INTERPOLATION,
 }
 EVERYTHING = "*"
 
 
 class ConventionError(UsageError):
-    """A convention that is not known or cannot be read."""
+    """A convention that is unknown or cannot be read."""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """How to read the ledger.
+    """A rule for reading one total off a ledger.
 
     Attributes:
-        name: what it is called.
-        meaning: what it counts, for a person.
-        mac: what a multiply-accumulate counts: 1, or 2 for FLOPs.
+        name: by which it is found.
+        meaning: what it counts, in words.
+        mac: how much a multiply-accumulate counts: 1, or 2 for FLOPs.
         products: the kinds whose multiply-accumulates count.
-        bias: what an addition of a bias counts.
-        others: what any other scalar operation counts, by kind; "*" for kinds not named.
-        customs: names of customs of the field that replace the default ones.
+        bias: how much an addition of a bias counts.
+        others: how much any other scalar operation counts, by kind; "*" for kinds not named.
+        alternatives: names of the alternative conventions that replace the defaults; see
+            `flopaudit.reference.operators.ALTERNATIVES`.
     """
 
     name: str
     meaning: str
     mac: int = 1
-    products: tuple[str, ...] = PRODUCTS
+    products: tuple[str, ...] = PRODUCT_KINDS
     bias: int = 0
     others: Mapping[str, int] = field(default_factory=dict)
-    customs: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
 
-    def of(self, kind: str, work: Work, customs: Mapping[str, Work] | None = None) -> int:
-        """What one row comes to."""
-        for custom in self.customs:
-            if customs and custom in customs:
-                work = customs[custom]
+    def of(self, kind: str, work: Work, alternatives: Mapping[str, Work] | None = None) -> int:
+        """Return the count of one row.
+
+        Args:
+            kind: of the row.
+            work: of the row, by the default conventions.
+            alternatives: of the row, by the names of alternative conventions.
+        """
+        for name in self.alternatives:
+            if alternatives and name in alternatives:
+                work = alternatives[name]
         count = self.mac * work.macs if kind in self.products else 0
         if kind in self.products:
             count += self.bias * work.bias_adds
@@ -76,7 +81,7 @@ BUILT_IN = {
         Convention(
             "macs-layers",
             "multiply-accumulates of convolution and fully connected layers only",
-            products=LAYERS,
+            products=LAYER_KINDS,
         ),
         Convention("flops", "two for each multiply-accumulate", mac=2),
         Convention("flops-all", "every scalar operation", mac=2, bias=1, others={EVERYTHING: 1}),
@@ -89,25 +94,25 @@ def convention(name: str) -> Convention:
     """Find a convention by its name.
 
     Args:
-        name: a built-in, a built-in with variants added as in `macs+bias+norm`, or a TOML file.
+        name: of a built-in, of a built-in with additions as in `macs+bias+norm`, or of a TOML file.
 
     Raises:
-        ConventionError: there is none of that name, or the file cannot be read as one.
+        ConventionError: no convention has that name, or the file is not a valid convention.
     """
     if name.endswith(".toml"):
         return _from_file(Path(name))
     base, *added = name.split("+")
-    if base not in BUILT_IN or any(a != "bias" and a not in VARIANTS for a in added):
+    if base not in BUILT_IN or any(a != "bias" and a not in ADDABLE for a in added):
         raise ConventionError(
             f"There is no convention '{name}'.",
-            f"Take {', '.join(BUILT_IN)}, add +bias or +{', +'.join(VARIANTS)}, "
+            f"Use one of {', '.join(BUILT_IN)}, add +bias or +{', +'.join(ADDABLE)}, "
             "or name a .toml file.",
         )
     found = BUILT_IN[base]
-    others = {**found.others, **{VARIANTS[a]: 1 for a in added if a != "bias"}}
+    extra: dict[str, int] = {ADDABLE[a]: 1 for a in added if a != "bias"}
     bias = 1 if "bias" in added else found.bias
     meaning = "; ".join([found.meaning, *(f"with {a}" for a in added)])
-    return replace(found, name=name, meaning=meaning, bias=bias, others=others)
+    return replace(found, name=name, meaning=meaning, bias=bias, others={**found.others, **extra})
 
 
 def _from_file(path: Path) -> Convention:
@@ -122,13 +127,13 @@ def _from_file(path: Path) -> Convention:
             f"Cannot read {path}: {error.strerror}.", "Check the path."
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConventionError(f"{path} is not TOML: {error}.", "Mend it.") from error
+        raise ConventionError(f"{path} is not TOML: {error}.", "Correct the file.") from error
     return _checked({"name": path.stem, "meaning": f"as {path} says", **data}, path)
 
 
 _TYPES: dict[str, Any] = {
     "name": str, "meaning": str, "mac": int, "products": list, "bias": int, "others": dict,
-    "customs": list,
+    "alternatives": list,
 }  # fmt: skip
 
 
@@ -137,17 +142,17 @@ def _checked(data: dict[str, Any], path: Path) -> Convention:
         wrong = key not in _TYPES or not isinstance(value, _TYPES[key]) or isinstance(value, bool)
         if wrong or (key == "others" and not all(type(v) is int for v in value.values())):
             raise ConventionError(
-                f"{path} has '{key} = {value}'.",
+                f"{path} has the invalid line '{key} = {value}'.",
                 f"A convention has {', '.join(_TYPES)}; counts are whole numbers.",
             )
-    unknown = set(data.get("products", ())) - set(PRODUCTS)
+    unknown = set(data.get("products", ())) - set(PRODUCT_KINDS)
     if unknown:
         raise ConventionError(
-            f"{path} has products {', '.join(sorted(unknown))}.",
-            f"Known are {', '.join(PRODUCTS)}.",
+            f"{path} has unknown products: {', '.join(sorted(unknown))}.",
+            f"The kinds of products are {', '.join(PRODUCT_KINDS)}.",
         )
     tuples: dict[str, Any] = {
-        key: tuple(data[key]) for key in ("products", "customs") if key in data
+        key: tuple(data[key]) for key in ("products", "alternatives") if key in data
     }
     fields: dict[str, Any] = {**data, **tuples}
     return Convention(**fields)

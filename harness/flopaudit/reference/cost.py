@@ -1,4 +1,4 @@
-"""What an operator costs: exact integers for each kind of scalar operation; pure arithmetic."""
+"""The cost of an operator: exact numbers of scalar operations of each type. Pure arithmetic."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Work:
-    """Scalar operations of one execution of an operator, in its unfused mathematical definition.
+    """Scalar operations of one execution of an operator, by its unfused mathematical definition.
 
     Attributes:
         macs: multiply-accumulates of convolution, linear, matrix product and attention.
@@ -17,7 +17,7 @@ class Work:
         muls: other multiplications.
         divs: divisions.
         comparisons: comparisons, maxima and minima.
-        elementary: exp, log, erf, tanh, sqrt and the like, each evaluation one operation.
+        elementary: evaluations of exp, log, erf, tanh, sqrt and the like, one operation each.
     """
 
     macs: int = 0
@@ -35,7 +35,7 @@ class Work:
 
     @property
     def flops_all(self) -> int:
-        """Every scalar operation, a multiply-accumulate being two."""
+        """All scalar operations; a multiply-accumulate is two."""
         return 2 * self.macs + self.bias_adds + self.others
 
     def __add__(self, other: Work) -> Work:
@@ -49,5 +49,5 @@ NOTHING = Work()
 
 
 def added(works: Iterable[Work]) -> Work:
-    """Several works as one."""
+    """Return the sum of several works."""
     return sum(works, NOTHING)

@@ -1,7 +1,7 @@
-"""The reference counter: a model and its arguments come in, a `Ledger` goes out.
+"""The reference counter: runs a model once and returns the ledger of what it executed.
 
-A copy of the model is run on meta tensors or, where that fails, the model as it is, with what a run
-changes put back afterwards. Eval or training mode is left as it is found.
+A copy of the model runs on meta tensors. If that fails, the model itself runs as it is, and what
+the run changed is restored afterwards. Eval or training mode stays as it was.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def count(
     """Count what one pass of a model executes.
 
     Args:
-        model: left as it was found. A compiled one is run eagerly.
-        *args: what to call the model with: tensors, or nests of them.
-        device: `meta` runs shapes only; `own` runs for real, on the model's own device; `auto`
-            tries the first and takes the second where it fails, saying why in `Ledger.fallback`.
+        model: is not changed. A compiled model is run eagerly.
+        *args: of the model's call: tensors, or nested structures of them.
+        device: `meta` runs shapes only; `own` runs on the model's own device; `auto` tries `meta`
+            and falls back to `own`, with the reason in `Ledger.fallback`.
         backward: count the backward pass too, from ones at every output to every parameter that
             requires a gradient.
         strict: raise if an operator has no formula.
-        **kwargs: passed on to the model.
+        **kwargs: of the model's call.
 
     Returns:
         The ledger of every executed operator.
@@ -50,19 +50,9 @@ def count(
         UncountedError: with `strict`, an operator without a formula was executed.
         Exception: whatever the model raises.
     """
-    reason = None
-    # What torch.compile wraps is the model itself; compiled parts of it are run eagerly too.
+    # A compiled model wraps the original; compiled parts of it are run eagerly too.
     model = getattr(model, "_orig_mod", model)
-    if device == "own":
-        ledger = _count_own(model, args, kwargs, backward=backward)
-    else:
-        try:
-            ledger = _count_on_meta(model, args, kwargs, backward=backward)
-        except Exception as error:
-            if device == "meta":
-                raise
-            reason = _first_line(error)
-            ledger = _count_own(model, args, kwargs, backward=backward, fallback=reason)
+    ledger = _count_on(device, model, args, kwargs, backward=backward)
     if strict and ledger.uncounted_ops:
         raise UncountedError(ledger.uncounted_ops)
     return ledger
@@ -76,16 +66,30 @@ class UncountedError(Exception):
         super().__init__(f"there is no formula for {names}")
 
 
+def _count_on(
+    device: Device, model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool
+) -> Ledger:
+    if device == "own":
+        return _count_own(model, args, kwargs, backward=backward)
+    try:
+        return _count_on_meta(model, args, kwargs, backward=backward)
+    except Exception as error:
+        if device == "meta":
+            raise
+        reason = _first_line(error)
+        return _count_own(model, args, kwargs, backward=backward, fallback=reason)
+
+
 def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool) -> Ledger:
     """Run a copy whose parameters and buffers are on meta.
 
-    A forward pass may change attributes of its modules, such as cached tensors, so the model itself
-    is not run on meta unless that is where it lives.
+    A forward pass may change attributes of its modules, such as cached tensors. So the model itself
+    is run on meta only if it is there already.
     """
     args, kwargs = tree_map_only(torch.Tensor, to_meta, (args, kwargs))
     tensors = [*model.parameters(), *model.buffers()]
     if not tensors or any(not tensor.is_meta for tensor in tensors):
-        # Entered in the memo beforehand, the tensors are replaced and their storage never copied.
+        # The memo makes deepcopy use these meta tensors, so no storage is copied.
         memo: dict[int, Any] = {id(tensor): to_meta(tensor) for tensor in tensors}
         model = copy.deepcopy(model, memo)
     return _count(model, lambda: model(*args, **kwargs), "meta", None, backward=backward)
@@ -101,7 +105,7 @@ def _count_own(
 
 @contextmanager
 def _restored(model: torch.nn.Module) -> Iterator[None]:
-    """Put buffers and the random state back as they were."""
+    """Restore the buffers and the random state on leaving."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with torch.random.fork_rng():
         try:
@@ -138,7 +142,7 @@ def _count(
 
 
 def _eagerly() -> AbstractContextManager[Any]:
-    """Run what is compiled as if it were not; nothing is, before torch's compiler is imported."""
+    """Run compiled code eagerly; before torch's compiler is imported, nothing is compiled."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
@@ -146,7 +150,7 @@ def _eagerly() -> AbstractContextManager[Any]:
 
 
 def _backward(model: torch.nn.Module, out: Any) -> None:
-    """From ones at every output to the parameters, without touching their `.grad`."""
+    """Run the backward pass from ones at every output, without touching `.grad`."""
     outputs = [leaf for leaf in tree_leaves(_plain(out)) if isinstance(leaf, torch.Tensor)]
     outputs = [tensor for tensor in outputs if tensor.requires_grad]
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -156,7 +160,7 @@ def _backward(model: torch.nn.Module, out: Any) -> None:
 
 
 def _plain(out: Any) -> Any:
-    """Outputs that are objects with tensors in them, such as dataclasses, as dicts."""
+    """Return outputs that are dataclasses holding tensors as dicts."""
     return dict(vars(out)) if hasattr(out, "__dataclass_fields__") else out
 
 

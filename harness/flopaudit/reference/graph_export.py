@@ -1,7 +1,7 @@
-"""A model and its arguments come in, the graph that torch.export traces of them goes out.
+"""Export of a model as the graph that torch.export traces, without running it.
 
-Nothing is run and no parameter is copied: the model is traced over meta tensors or, where that
-fails, over fake ones that stand for its own. What cannot be traced raises `NotExportable`.
+No parameter is copied: the model is traced over meta tensors or, if that fails, over fake tensors
+that stand for its own. A model that cannot be traced raises `NotExportable`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from torch.utils._pytree import tree_map_only
 from flopaudit.reference.ledger_entries import to_meta
 
 
-class NotExportable(Exception):  # noqa: N818 - an outcome of the model, not a fault of the caller
+class NotExportable(Exception):  # noqa: N818 - an outcome of the model, not an error of the caller
     """The model's cost cannot be read from an exported graph; the message says why."""
 
 
 class _Way(NamedTuple):
-    """One way to export: where the parameters are, and whether torch reads the bytecode."""
+    """One way to export: the device of the parameters, and whether torch reads the bytecode."""
 
     device: str
     strict: bool
@@ -49,7 +49,19 @@ _WAYS = (_Way("meta", strict=False), _Way("own", strict=False), _Way("own", stri
 
 
 def export(model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[ExportedProgram, str | None]:
-    """The program made the first way that succeeds, and why it was not the very first."""
+    """Export a model in the first way that succeeds.
+
+    Args:
+        model: is not changed.
+        args: of the model's call.
+        kwargs: of the model's call.
+
+    Returns:
+        The program, and the reason why the first way failed, or None if it did not.
+
+    Raises:
+        NotExportable: every way fails, or what runs depends on the data.
+    """
     reasons: list[str] = []
     for way in _WAYS:
         program = _attempt(way, model, args, kwargs)
@@ -60,20 +72,20 @@ def export(model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[ExportedProg
 
 
 def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram | str:
-    """The program, or the reason why there is none."""
+    """Return the program, or the reason why there is none."""
     try:
-        return _export_so(way, model, args, kwargs)
+        return _export_in(way, model, args, kwargs)
     except _DATA_DEPENDENT as error:
-        # No other way would know the data either.
-        raise NotExportable(f"What runs depends on the data{_where(error)}.") from error
+        # The other ways do not know the data either.
+        raise NotExportable(f"What runs depends on the data{_location(error)}.") from error
     except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
-        return sentence(error)
+        return first_line(error)
 
 
-def _export_so(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
-    """Export a copy, since tracing can leave its own tensors in a model's attributes."""
+def _export_in(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
+    """Export a copy, because tracing can leave its own tensors in a model's attributes."""
     move = to_meta if way.device == "meta" else _itself
-    # What the memo holds is not copied: the parameters take no memory a second time.
+    # The memo makes deepcopy reuse these tensors, so parameters take no memory a second time.
     memo: dict[int, Any] = {id(t): move(t) for t in (*model.parameters(), *model.buffers())}
     args, kwargs = tree_map_only(torch.Tensor, move, (args, kwargs))
     with torch.no_grad(), _silence():
@@ -86,7 +98,7 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep back the warnings and partial graphs that torch prints; what matters is raised."""
+    """Suppress the warnings and partial graphs that torch prints; errors are still raised."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -97,19 +109,19 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def sentence(error: Exception) -> str:
-    """An error's type and the first line of what it says."""
+def first_line(error: Exception) -> str:
+    """Return the type and the first line of an error."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
-def _where(error: Exception) -> str:
-    """The innermost line of code outside of torch that raised an error."""
-    torchs = f"{Path(torch.__file__).parent}{os.sep}"
+def _location(error: Exception) -> str:
+    """Return the innermost line of code outside of torch that raised an error."""
+    torch_folder = f"{Path(torch.__file__).parent}{os.sep}"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<", torchs, __file__))
+        if not frame.filename.startswith(("<", torch_folder, __file__))
     ]
     if not frames:
         return ""

@@ -1,7 +1,7 @@
-"""The ledger: one row for each executed operator, and the readings that are added up from it.
+"""The ledger: one row for each executed operator, and the totals read from it.
 
-Comes from `flopaudit.reference.counter` or `flopaudit.reference.export_counter`; pure data, knows
-nothing of torch.
+`flopaudit.reference.counter` and `flopaudit.reference.export_counter` make ledgers. A ledger is
+pure data and needs no torch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from flopaudit.reference.conventions import Convention, convention
 from flopaudit.reference.cost import NOTHING, Work
+from flopaudit.reference.kinds import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,20 +28,20 @@ class OperatorRow(NamedTuple):
     """One execution of one operator, or of a function that is counted whole.
 
     Attributes:
-        operator: as torch names it, such as aten.convolution.default.
-        form: the function, method or operator it was called by, such as
-            torch.nn.functional.relu or torch.Tensor.__add__; "" where torch itself called it.
+        operator: its name in torch, such as aten.convolution.default.
+        form: the call syntax: the function, method or operator it was called by, such as
+            torch.nn.functional.relu or torch.Tensor.__add__; "" if torch itself called it.
         path: qualified name of the innermost module that was running, "" for the root.
         type: that module's class name.
-        call: which call of that module it was, from 1 on.
-        kind: what sort of work it is, one of the kinds in `flopaudit.reference.formulas`.
-        inputs: shapes of the tensors that came in.
-        outputs: shapes of the tensors that went out.
-        dtype: of the first tensor that came in.
-        work: what it cost.
-        customs: what it comes to by other customs of the field, by their names.
-        elements_read: of all tensors that came in, as the operator sees them.
-        elements_written: of all tensors that went out.
+        call: which call of that module it was, counted from 1.
+        kind: the kind of work.
+        inputs: shapes of the input tensors.
+        outputs: shapes of the output tensors.
+        dtype: of the first input tensor.
+        work: its cost.
+        alternatives: its cost under alternative conventions, by their names.
+        elements_read: elements of all input tensors, as the operator sees them.
+        elements_written: elements of all output tensors.
         bytes_read: the same in bytes.
         bytes_written: the same in bytes.
         phase: forward or backward.
@@ -51,12 +52,12 @@ class OperatorRow(NamedTuple):
     path: str
     type: str
     call: int
-    kind: str
+    kind: Kind
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     dtype: str
     work: Work
-    customs: dict[str, Work] = {}  # noqa: RUF012 - never written to
+    alternatives: dict[str, Work] = {}  # noqa: RUF012 - never written to
     elements_read: int = 0
     elements_written: int = 0
     bytes_read: int = 0
@@ -66,18 +67,18 @@ class OperatorRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ModuleEntry:
-    """A module of the counted model: names, calls, and what it holds itself.
+    """A module of the counted model: its names, its calls, and its own parameters and buffers.
 
     Attributes:
         path: the qualified name, "" for the root.
         type: the class name.
         aliases: other names of the same module.
         calls: how often it was called.
-        params: values in parameters that no earlier module holds.
+        params: elements of the parameters that no earlier module holds.
         trainable: those of them that require a gradient.
         params_by_dtype: `params` by dtype.
-        buffers: values in buffers that no earlier module holds.
-        bytes: of those parameters and buffers.
+        buffers: elements of the buffers that no earlier module holds.
+        bytes: size of those parameters and buffers.
     """
 
     path: str
@@ -93,13 +94,13 @@ class ModuleEntry:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Everything that one run of a model executed.
+    """The record of everything that one run of a model executed.
 
     Attributes:
         rows: in the order of execution.
         modules: every module of the model, each once, the root first.
-        device: the device the model was run on, meta, the model's own, or export.
-        fallback: why it could not be run on meta tensors, if that was tried and failed.
+        device: on which the model ran: meta, the model's own, or `export` if it did not run.
+        fallback: why the model could not run on meta tensors, if that was tried and failed.
         uncounted_ops: operators without a formula, and how often each ran.
     """
 
@@ -131,7 +132,7 @@ class Ledger:
 
     @property
     def params(self) -> int:
-        """Learned values, each parameter counted once however often it is shared."""
+        """Elements of all parameters, each counted once however often it is shared."""
         return sum(module.params for module in self.modules)
 
     @property
@@ -149,17 +150,17 @@ class Ledger:
 
     @property
     def buffers(self) -> int:
-        """Values in buffers."""
+        """Elements of all buffers."""
         return sum(module.buffers for module in self.modules)
 
     @property
     def model_bytes(self) -> int:
-        """Of all parameters and buffers, as they are stored."""
+        """Bytes of all parameters and buffers, as they are stored."""
         return sum(module.bytes for module in self.modules)
 
     @property
     def elements_accessed(self) -> int:
-        """Memory access cost: elements that all operators read and write, nothing cached."""
+        """Memory access cost: elements that all operators read and write, without caching."""
         return sum(row.elements_read + row.elements_written for row in self.rows)
 
     @property
@@ -169,39 +170,42 @@ class Ledger:
 
     @property
     def intensity(self) -> Fraction:
-        """Arithmetic intensity: all scalar operations for each byte accessed (0 if none is)."""
+        """Arithmetic intensity: scalar operations for each byte accessed; 0 if none is accessed."""
         accessed = self.bytes_accessed
         return Fraction(self.flops_all, accessed) if accessed else Fraction(0)
 
-    def read(self, reading: str | Convention = "macs") -> int:
-        """The total under a convention, by name (see `conventions`) or as an object.
+    def read(self, by: str | Convention = "macs") -> int:
+        """Return the total under a convention.
+
+        Args:
+            by: a convention or its name; see `flopaudit.reference.conventions`.
 
         Raises:
             ConventionError: there is no convention of that name.
         """
-        chosen = convention(reading) if isinstance(reading, str) else reading
-        return sum(chosen.of(row.kind, row.work, row.customs) for row in self.rows)
+        chosen = convention(by) if isinstance(by, str) else by
+        return sum(chosen.of(row.kind, row.work, row.alternatives) for row in self.rows)
 
     def components(self) -> dict[str, int]:
-        """Exact counts: MACs by kind of product, bias adds, and all other operations by kind."""
+        """Return MACs by kind of product, bias adds, and all other operations by kind."""
         totals: Counter[str] = Counter()
         for row in self.rows:
             work = row.work
             if work.macs:
                 totals[f"{row.kind}_macs"] += work.macs
             totals["bias_adds"] += work.bias_adds
-            totals[f"{_OTHER.get(row.kind, row.kind)}_ops"] += work.others
+            totals[f"{_BESIDE_PRODUCTS.get(row.kind, row.kind)}_ops"] += work.others
         return {name: count for name, count in sorted(totals.items()) if count}
 
     def by(self, key: str) -> dict[str, Work]:
-        """Work added up by a field of the rows, such as `path`, `operator`, `kind` or `phase`."""
+        """Return the work by a field of the rows, such as `path`, `operator`, `kind` or `phase`."""
         groups: dict[str, list[OperatorRow]] = {}
         for row in self.rows:
             groups.setdefault(getattr(row, key), []).append(row)
         return {name: sum_work(rows) for name, rows in groups.items()}
 
     def to_pandas(self) -> pd.DataFrame:
-        """One line for each row, the work's components as columns."""
+        """Return a table with a line for each row and the parts of its work as columns."""
         import pandas as pd
 
         frame: pd.DataFrame = pd.DataFrame(list(self._flat()))
@@ -210,19 +214,19 @@ class Ledger:
     def _flat(self) -> Iterator[dict[str, object]]:
         for row in self.rows:
             flat = {**row._asdict(), **vars(row.work), "flops_all": row.work.flops_all}
-            del flat["work"], flat["customs"]
+            del flat["work"], flat["alternatives"]
             yield flat
 
 
-# Scaling and softmax inside fused attention are the activation's share of it.
-_OTHER = {
-    "attention": "activation",
-    "conv": "elementwise",
-    "linear": "elementwise",
-    "matmul": "elementwise",
+# Scaling and softmax inside fused attention count as activation.
+_BESIDE_PRODUCTS = {
+    Kind.ATTENTION: Kind.ACTIVATION,
+    Kind.CONV: Kind.ELEMENTWISE,
+    Kind.LINEAR: Kind.ELEMENTWISE,
+    Kind.MATMUL: Kind.ELEMENTWISE,
 }
 
 
 def sum_work(rows: Iterable[OperatorRow]) -> Work:
-    """The work of several rows added up."""
+    """Return the sum of the work of several rows."""
     return sum((row.work for row in rows), NOTHING)

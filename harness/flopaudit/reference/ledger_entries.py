@@ -1,6 +1,6 @@
-"""What one executed operator is in the ledger: an operator and its call come in, an entry goes out.
+"""Ledger entries: the cost, kind and tensors of one executed operator.
 
-Shared by the two ways to a ledger, the run (`recorder.py`) and the exported graph (`static.py`).
+Both ways to a ledger use them: a run (`recorder.py`) and an exported graph (`export_counter.py`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flopaudit.reference import formulas, operators
+from flopaudit.reference import operators
 from flopaudit.reference.cost import NOTHING, Work
 from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.formulas.call import nothing
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import (
     FORWARD,
     ModuleEntry,
@@ -21,35 +23,35 @@ from flopaudit.reference.ledger import (
     Shape,
 )
 
-_LINEAR_FORMS = ("torch.nn.functional.linear", "torch.nn.functional.bilinear")
-_ATTENTION_FORMS = (
+_LINEAR_FUNCTIONS = ("torch.nn.functional.linear", "torch.nn.functional.bilinear")
+_ATTENTION_FUNCTIONS = (
     "torch.nn.functional.multi_head_attention_forward",
     "torch.nn.functional.scaled_dot_product_attention",
 )
 
 
 class Entry(NamedTuple):
-    """What all executions of an operator on the same shapes have in common."""
+    """The part of a row that all executions of an operator on the same shapes share."""
 
     operator: str
-    kind: str
+    kind: Kind
     inputs: tuple[Shape, ...]
     outputs: tuple[Shape, ...]
     dtype: str
     work: Work
-    customs: dict[str, Work]
+    alternatives: dict[str, Work]
     elements_read: int
     elements_written: int
     bytes_read: int
     bytes_written: int
 
     def at(
-        self, path: str, type_name: str, call: int, form: str, phase: str = FORWARD
+        self, path: str, type_name: str, call: int, syntax: str, phase: str = FORWARD
     ) -> OperatorRow:
-        """The row of one such execution, in that call of that module."""
+        """Return the row of one such execution, in that call of that module."""
         return OperatorRow(
             operator=self.operator,
-            form=form,
+            form=syntax,
             path=path,
             type=type_name,
             call=call,
@@ -59,7 +61,7 @@ class Entry(NamedTuple):
             outputs=self.outputs,
             dtype=self.dtype,
             work=self.work,
-            customs=self.customs,
+            alternatives=self.alternatives,
             elements_read=self.elements_read,
             elements_written=self.elements_written,
             bytes_read=self.bytes_read,
@@ -68,36 +70,31 @@ class Entry(NamedTuple):
 
 
 def unknown(_call: Call) -> Work:
-    """Stands for an operator without a formula; it is named in `uncounted_ops`."""
+    """Stand in for the formula of an operator that has none; `uncounted_ops` names it."""
     return NOTHING
 
 
-def nothing(_call: Call) -> Work:
-    """Moves data and computes nothing."""
-    return NOTHING
-
-
-def plan(operator: Any) -> tuple[str, Formula] | None:
-    """Kind and formula of an operator, None where it only makes a view."""
+def plan(operator: Any) -> tuple[Kind, Formula] | None:
+    """Return the kind and formula of an operator, or None if it only makes a view."""
     name = full_name(operator)
     if not name:
-        return operators.HIGHER_ORDER.get(str(operator), ("unknown", unknown))
+        return operators.HIGHER_ORDER.get(str(operator), (Kind.UNKNOWN, unknown))
     found = operators.known(name, operators.FORMULAS)
     if found:
         return found
     base = name.rpartition("::")[2]
-    # A view returns an alias of its input that it does not write to.
+    # A view returns an alias of its input and does not write to it.
     returns = operator._schema.returns  # noqa: SLF001 - torch's own way
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
     if aliases or operators.listed(base, operators.VIEWS):
         return None
     if operators.listed(base, operators.DATA_MOVEMENT):
-        return (formulas.MOVE, nothing)
-    return ("unknown", unknown)
+        return (Kind.MOVE, nothing)
+    return (Kind.UNKNOWN, unknown)
 
 
 def is_composite(operator: Any) -> bool:
-    """Whether torch runs an operator as others, whatever the device."""
+    """Whether torch runs an operator as several others on every device."""
     if not isinstance(operator, torch._ops.OpOverload):  # noqa: SLF001 - torch's own way
         return False
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key  # noqa: SLF001 - the same
@@ -108,40 +105,42 @@ def is_composite(operator: Any) -> bool:
 
 
 def full_name(operator: Any) -> str:
-    """Namespace and name without the overload; the namespace left out where it is aten."""
+    """Return the name without the overload, and without the namespace if that is aten."""
     schema = getattr(operator, "_schema", None)
     return "" if schema is None else str(schema.name).removeprefix("aten::")
 
 
-def entry(func: Any, plan: tuple[str, Formula], form: str, call: Call) -> Entry | None:
-    """What there is to say of an operator on these shapes; None for work on integers only."""
+def entry(func: Any, plan: tuple[Kind, Formula], syntax: str, call: Call) -> Entry | None:
+    """Return the entry of an operator on these shapes, or None for work on integers only."""
     tensors = [*tensors_in(call.args), *tensors_in(call.kwargs.values()), *tensors_in((call.out,))]
     any_dtype = full_name(func) in operators.ANY_DTYPE
     if not any_dtype and not any(t.is_floating_point() or t.is_complex() for t in tensors):
         return None
     kind, formula = plan
     base = full_name(func).rstrip("_")
-    customs = {
-        name: table[base](call) for name, table in operators.CUSTOMS.items() if base in table
+    alternatives = {
+        name: table[base](call) for name, table in operators.ALTERNATIVES.items() if base in table
     }
-    return described(str(func), kind_of(kind, form), call, formula(call), customs)
+    return described(str(func), kind_of(kind, syntax), call, formula(call), alternatives)
 
 
 def entries_of_whole(name: str, call: Call) -> tuple[Entry, ...]:
-    """What there is to say of a function that is counted as a whole, for each kind of its work."""
-    customs = {
-        custom: dict(table[name](call))
-        for custom, table in operators.CUSTOMS_WHOLE.items()
+    """Return the entries of a function that is counted as a whole, one for each kind of work."""
+    alternatives = {
+        convention: dict(table[name](call))
+        for convention, table in operators.FUNCTION_ALTERNATIVES.items()
         if name in table
     }
     return tuple(
-        described(name, kind, call, work, {key: works[kind] for key, works in customs.items()})
+        described(name, kind, call, work, {key: works[kind] for key, works in alternatives.items()})
         for kind, work in operators.FUNCTIONS_WHOLE[name](call)
     )
 
 
-def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, Work]) -> Entry:
-    """The entry of a call whose work is known."""
+def described(
+    name: str, kind: Kind, call: Call, work: Work, alternatives: dict[str, Work]
+) -> Entry:
+    """Return the entry of a call whose work is known."""
     inputs = [*tensors_in(call.args), *tensors_in(call.kwargs.values())]
     outputs = list(tensors_in((call.out,)))
     return Entry(
@@ -151,7 +150,7 @@ def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, W
         outputs=tuple(shape(t) for t in outputs),
         dtype=str((inputs or outputs)[0].dtype).removeprefix("torch."),
         work=work,
-        customs=customs,
+        alternatives=alternatives,
         elements_read=sum(t.numel() for t in inputs),
         elements_written=sum(t.numel() for t in outputs),
         bytes_read=sum(t.numel() * t.element_size() for t in inputs),
@@ -159,21 +158,25 @@ def described(name: str, kind: str, call: Call, work: Work, customs: dict[str, W
     )
 
 
-def kind_of(kind: str, form: str) -> str:
-    """Matrix products are booked by what asked for them: a linear layer, attention, or itself."""
-    if kind in (formulas.LINEAR, formulas.MATMUL):
-        if form in _LINEAR_FORMS:
-            return formulas.LINEAR
-        if form in _ATTENTION_FORMS:
-            return formulas.LINEAR if kind == formulas.LINEAR else formulas.ATTENTION
-        return formulas.MATMUL
-    if "_pool" in form and kind == formulas.REDUCTION:  # torch has global average pools as means
-        return formulas.POOLING
+def kind_of(kind: Kind, syntax: str) -> Kind:
+    """Return the kind under which an operator is counted, given the function that called it.
+
+    A matrix product counts as the linear layer or the attention that called it. A mean counts as
+    pooling if a pooling function called it.
+    """
+    if kind in (Kind.LINEAR, Kind.MATMUL):
+        if syntax in _LINEAR_FUNCTIONS:
+            return Kind.LINEAR
+        if syntax in _ATTENTION_FUNCTIONS:
+            return Kind.LINEAR if kind == Kind.LINEAR else Kind.ATTENTION
+        return Kind.MATMUL
+    if "_pool" in syntax and kind == Kind.REDUCTION:  # torch runs global average pools as means
+        return Kind.POOLING
     return kind
 
 
 def tensors_in(values: Any) -> Iterator[torch.Tensor]:
-    """The tensors among values and in the lists among them."""
+    """Yield the tensors among values and in the lists among them."""
     for value in values:
         if isinstance(value, torch.Tensor):
             yield value
@@ -182,12 +185,12 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
 
 
 def shape(tensor: torch.Tensor) -> Shape:
-    """The sizes of a tensor as plain integers."""
+    """Return the sizes of a tensor as plain integers."""
     return tuple(int(size) for size in tensor.shape)
 
 
 def to_meta(tensor: torch.Tensor) -> torch.Tensor:
-    """The same tensor without its values, a parameter if it is one."""
+    """Return the same tensor on meta, without values; a parameter stays a parameter."""
     moved = tensor.detach().to("meta")
     if isinstance(tensor, torch.nn.Parameter):
         return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
@@ -195,7 +198,7 @@ def to_meta(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def modules_of(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntry]:
-    """Every module once; each parameter is booked with the first module that holds it."""
+    """Yield every module once; a parameter is counted in the first module that holds it."""
     aliases: dict[int, list[str]] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         aliases.setdefault(id(module), []).append(path)

@@ -1,9 +1,10 @@
-"""What need not be worked out twice on meta tensors: a call comes in, its rows and results go out.
+"""Cache of operator calls on meta tensors: the rows of a call and the shapes of its results.
 
-On meta tensors an operator is a pure function of shapes, strides, dtypes and plain arguments. What
-it cost and what its results look like is kept for the next call that is the same in all of them,
-across models; then new meta tensors are made in place of running torch's own shape inference, which
-takes most of the time of a meta forward pass. `tests/test_replay.py` holds that it changes nothing.
+On meta tensors an operator is a pure function of shapes, strides, dtypes and plain arguments. So
+its cost and the layout of its results are kept for the next call with the same arguments, across
+models. That call then creates new meta tensors and skips torch's own shape inference, which takes
+most of the time of a meta forward pass. `tests/reference/test_meta_cache.py` checks that the cache
+changes no ledger.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ import torch
 
 from flopaudit.reference.ledger_entries import Entry
 
-MOST = 200_000
-"""Calls that are kept; then all are forgotten and learned anew."""
+CAPACITY = 200_000
+"""Calls that are kept at most; then the cache is cleared."""
 
 _PLAIN = frozenset([int, float, bool, str, type(None), complex, torch.dtype, torch.device,
                     torch.layout, torch.memory_format])  # fmt: skip
 _TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
-class Unkeyed(Exception):  # noqa: N818 - a way to take, not a fault
-    """The call has an argument, such as a tensor with values, that says more than a key can."""
+class Unkeyed(Exception):  # noqa: N818 - handled by running the call, not an error
+    """The call has an argument, such as a tensor with values, that a key cannot represent."""
 
 
-class Made(NamedTuple):
-    """How to make one tensor of a result anew."""
+class Layout(NamedTuple):
+    """The layout of one tensor of a result, from which a new one is created."""
 
     shape: torch.Size
     stride: tuple[int, ...]
@@ -36,7 +37,7 @@ class Made(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a call: its rows, and its results (RUN where it has to be run)."""
+    """The cached part of a call: its rows, and its results, or RUN if it has to be run."""
 
     entries: tuple[Entry, ...]
     results: Any
@@ -48,27 +49,27 @@ _KNOWN: dict[Any, Known] = {}
 
 
 def find(key: Any) -> Known | None:
-    """What is known of a call, if anything."""
+    """Return what is cached of a call, if anything."""
     return _KNOWN.get(key)
 
 
-def learn(key: Any, known: Known) -> None:
-    """Keep what is known of a call."""
-    if len(_KNOWN) >= MOST:
+def add(key: Any, known: Known) -> None:
+    """Add a call to the cache."""
+    if len(_KNOWN) >= CAPACITY:
         _KNOWN.clear()
     _KNOWN[key] = known
 
 
-def forget() -> None:
-    """Know of no call any more."""
+def clear() -> None:
+    """Clear the cache."""
     _KNOWN.clear()
 
 
 def key_of(value: Any) -> Any:
-    """Something hashable that says all of an argument that matters on meta tensors.
+    """Return a hashable key of everything in an argument that matters on meta tensors.
 
     Raises:
-        Unkeyed: that cannot be done.
+        Unkeyed: the argument has no such key.
     """
     kind = type(value)
     if kind in _TENSORS:
@@ -85,7 +86,7 @@ def key_of(value: Any) -> Any:
 
 
 def results_of_operator(func: Any, args: Sequence[Any], out: Any) -> Any:
-    """How to make an operator's results: anew, or as the tensor that it writes to; else RUN."""
+    """Return how to recreate an operator's results: layouts, the tensor it writes to, or RUN."""
     schema = func._schema  # noqa: SLF001 - torch's own way
     aliases = [value.alias_info for value in (*schema.arguments, *schema.returns)]
     if not any(aliases):
@@ -98,7 +99,7 @@ def results_of_operator(func: Any, args: Sequence[Any], out: Any) -> Any:
 
 
 def results_of_function(args: Any, kwargs: Any, out: Any) -> Any:
-    """How to make the results of a function that keeps none of its arguments; else RUN."""
+    """Return how to recreate a function's results, or RUN if they share memory with arguments."""
     given = {id(t) for t in _storages((args, list(kwargs.values())))}
     return RUN if any(id(t) in given for t in _storages(out)) else _template(out)
 
@@ -113,7 +114,7 @@ def _storages(value: Any) -> list[Any]:
 
 def _template(out: Any) -> Any:
     if type(out) is torch.Tensor and out.is_meta and out.layout is torch.strided:
-        return Made(out.shape, out.stride(), out.dtype)
+        return Layout(out.shape, out.stride(), out.dtype)
     if type(out) in (tuple, list):
         inside = [_template(item) for item in out]
         return RUN if any(item is RUN for item in inside) else type(out)(inside)
@@ -121,9 +122,9 @@ def _template(out: Any) -> Any:
 
 
 def remake(results: Any, args: Sequence[Any]) -> Any:
-    """Results of a known call, new ones."""
+    """Create new results for a cached call."""
     kind = type(results)
-    if kind is Made:
+    if kind is Layout:
         shape, stride, dtype = results
         return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
     if results is _ITSELF:

@@ -1,24 +1,14 @@
-"""Which operator is of which kind and has which formula; data, with the rules to look it up.
+"""The tables of operators: the kind and the formula of each, and how to look one up.
 
-An operator is known by its base name: `add` for aten::add, aten::add_ and all their overloads; one
-of another namespace that means something else there by its full name, `quantized::add`. What is in
-none of these tables is reported as uncounted, never taken as zero; what is left so on purpose
-stands in `UNCOUNTED` with its reason.
+An operator is known by its base name: `add` stands for aten::add, aten::add_ and all their
+overloads. An operator of another namespace with another meaning is known by its full name, such as
+`quantized::add`. An operator that is in none of the tables is reported as uncounted and never
+counted as zero; `UNCOUNTED` lists those left out on purpose, each with its reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from flopaudit.reference.cost import Work
-from flopaudit.reference.formulas.call import (
-    ATTENTION,
-    Call,
-    Formula,
-    Table,
-    foreach,
-    over_complex,
-)
+from flopaudit.reference.formulas.call import Formula, foreach, over_complex
 from flopaudit.reference.formulas.free import DATA_MOVEMENT, VIEWS, names
 from flopaudit.reference.formulas.layers import (
     activation,
@@ -31,6 +21,7 @@ from flopaudit.reference.formulas.layers import (
     recurrent,
     sampling,
 )
+from flopaudit.reference.formulas.tables import FunctionTable, Table, merged
 from flopaudit.reference.formulas.tensor_math import (
     accumulation,
     elementwise,
@@ -40,30 +31,40 @@ from flopaudit.reference.formulas.tensor_math import (
     solver,
 )
 from flopaudit.reference.formulas.uncounted import UNCOUNTED
+from flopaudit.reference.kinds import Kind
 
-# Their formulas are of real operations whatever the operands.
-_OWN: Table = {**elementwise.OWN_COMPLEX, **reduction.OWN_COMPLEX, **fourier.TABLE}
-_EITHER: Table = {
-    **convolution.TABLE,
-    **products.TABLE,
-    **attention.TABLE,
-    **multihead.TABLE,
-    **recurrent.TABLE,
-    **normalisation.TABLE,
-    **activation.TABLE,
-    **pooling.TABLE,
-    **elementwise.OPERATORS,
-    **elementwise.QUANTIZED,
-    **reduction.TABLE,
-    **accumulation.TABLE,
-    **loss.TABLE,
-    **sampling.TABLE,
-    **solver.TABLE,
-}
-_ONE_BY_ONE: Table = {
-    **_OWN,
-    **{name: (kind, over_complex(formula)) for name, (kind, formula) in _EITHER.items()},
-}
+_MODULES = (
+    convolution,
+    products,
+    attention,
+    multihead,
+    recurrent,
+    normalisation,
+    activation,
+    pooling,
+    elementwise,
+    reduction,
+    accumulation,
+    loss,
+    sampling,
+    solver,
+)
+"""Modules with formulas of real operands, which are widened to complex ones."""
+
+
+def _widened(table: Table) -> Table:
+    return {name: (kind, over_complex(formula)) for name, (kind, formula) in table.items()}
+
+
+_SINGLE: Table = merged(
+    [
+        # These formulas count real operations whatever the operands.
+        (elementwise.__name__, elementwise.OWN_COMPLEX),
+        (reduction.__name__, reduction.OWN_COMPLEX),
+        (fourier.__name__, fourier.TABLE),
+        *((module.__name__, _widened(module.TABLE)) for module in _MODULES),
+    ]
+)
 
 _FOREACH = names(
     """
@@ -73,53 +74,50 @@ _FOREACH = names(
     """
 )
 
-FORMULAS: Table = {
-    **_ONE_BY_ONE,
-    **{
-        f"_foreach_{name}": (kind, foreach(formula))
-        for name in sorted(_FOREACH)
-        for kind, formula in [_ONE_BY_ONE[name]]
-    },
-    "_foreach_powsum": (_OWN["linalg__powsum"][0], foreach(_OWN["linalg__powsum"][1])),
+
+def _of_each(single: str) -> tuple[Kind, Formula]:
+    kind, formula = _SINGLE[single]
+    return kind, foreach(formula)
+
+
+FORMULAS: Table = merged(
+    [
+        ("the tables of single tensors", _SINGLE),
+        (__name__, {f"_foreach_{name}": _of_each(name) for name in sorted(_FOREACH)}),
+        (__name__, {"_foreach_powsum": _of_each("linalg__powsum")}),
+    ]
+)
+
+ALTERNATIVES: dict[str, dict[str, Formula]] = merged(
+    (module.__name__, module.ALTERNATIVES) for module in (attention, convolution, normalisation)
+)
+"""Alternative conventions for counting some operators, by name; the default is in `FORMULAS`."""
+
+FUNCTIONS_WHOLE: FunctionTable = merged(
+    (module.__name__, module.FUNCTIONS) for module in (attention, multihead, recurrent, products)
+)
+"""Functions that are counted as a whole, whatever operators they run."""
+
+FUNCTION_ALTERNATIVES: dict[str, FunctionTable] = {
+    "causal-half": merged(
+        (module.__name__, module.CAUSAL_HALF_FUNCTIONS) for module in (attention, multihead)
+    ),
 }
+"""The alternative conventions for those functions; their work is of the same kinds."""
 
-# Where the field has two customs: the one that is not the default, by its name.
-CUSTOMS: dict[str, dict[str, Formula]] = {
-    "causal-half": dict(attention.CAUSAL_HALF),
-    "transposed-by-output": {
-        name: over_complex(formula) for name, formula in convolution.BY_OUTPUT.items()
-    },
-    "batch-norm-as-eval": {
-        name: over_complex(formula) for name, formula in normalisation.AS_EVAL.items()
-    },
-}
+HIGHER_ORDER: Table = {"flex_attention": (Kind.ATTENTION, attention.flex_attention)}
+"""Operators that take a function as an argument. A run does not show what that function does."""
 
-# Functions that are counted as wholes, whatever operators they run: work by kind.
-FUNCTIONS_WHOLE: dict[str, Callable[[Call], list[tuple[str, Work]]]] = {
-    **attention.WHOLE,
-    **multihead.WHOLE,
-    **recurrent.WHOLE,
-    **products.WHOLE,
-}
-
-# The customs of those, as of operators: work by the same kinds.
-CUSTOMS_WHOLE: dict[str, dict[str, Callable[[Call], list[tuple[str, Work]]]]] = {
-    "causal-half": {**attention.WHOLE_CAUSAL_HALF, **multihead.WHOLE_CAUSAL_HALF},
-}
-
-# Operators that are given a function; what that does to each score is not seen in a run.
-HIGHER_ORDER: Table = {"flex_attention": (ATTENTION, attention.flex_attention)}
-
-# Counted for numbers of any type: products of integers are MACs too.
 ANY_DTYPE = frozenset(["_int_mm", *(name for name in FORMULAS if "::" in name)])
+"""Operators counted for numbers of any type, because products of integers are MACs too."""
 
 __all__ = [
+    "ALTERNATIVES",
     "ANY_DTYPE",
-    "CUSTOMS",
-    "CUSTOMS_WHOLE",
     "DATA_MOVEMENT",
     "FORMULAS",
     "FUNCTIONS_WHOLE",
+    "FUNCTION_ALTERNATIVES",
     "HIGHER_ORDER",
     "UNCOUNTED",
     "VIEWS",
@@ -128,10 +126,10 @@ __all__ = [
 ]
 
 
-def known(name: str, table: Table) -> tuple[str, Formula] | None:
-    """The entry of an operator's full or base name, or of the same without the in-place mark.
+def known(name: str, table: Table) -> tuple[Kind, Formula] | None:
+    """Return the entry of an operator's full or base name, with or without the in-place mark.
 
-    A full name, such as `quantized::add`, takes the entry that is its own, then that of its base.
+    A full name such as `quantized::add` takes its own entry first, then that of its base name.
     """
     base = name.rpartition("::")[2]
     for candidate in (name, base, base.rstrip("_")):

@@ -1,7 +1,7 @@
-"""How much memory one inference holds at its peak: a model and its arguments come in, bytes go out.
+"""Peak memory of one inference, in bytes, computed on meta tensors without allocating it.
 
-Counted on meta tensors, so none of it is taken: every storage that an operator makes is followed
-until nothing refers to it any more. Parameters and buffers are apart, since they stay.
+Every storage that an operator creates is followed until nothing refers to it any more. Parameters
+and buffers are left out, because they stay in memory.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from flopaudit.reference.ledger_entries import tensors_in, to_meta
 
 
 def peak_activation_bytes(model: torch.nn.Module, *args: Any, **kwargs: Any) -> int:
-    """The most bytes that inputs, intermediate and final results take at one time.
+    """Return the most bytes that inputs, intermediate and final results take at one time.
 
-    What a kernel needs inside itself is not seen, nor what an allocator rounds up.
+    The workspace of a kernel and the rounding of an allocator are not included.
 
     Args:
-        model: left as it was found; run as it is, in eval or training mode, without gradients.
-        *args: what to call the model with; only shapes are used.
-        **kwargs: passed on to the model.
+        model: is not changed; a copy is run in its eval or training mode, without gradients.
+        *args: of the model's call; only shapes are used.
+        **kwargs: of the model's call.
+
+    Returns:
+        The peak, in bytes.
 
     Raises:
         Exception: whatever the model raises on meta tensors.
@@ -41,19 +44,19 @@ def peak_activation_bytes(model: torch.nn.Module, *args: Any, **kwargs: Any) -> 
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Follows the storages that are alive."""
+    """A mode that follows the storages that are alive."""
 
-    def __init__(self, apart: list[torch.Tensor]) -> None:
+    def __init__(self, excluded: list[torch.Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch's own
         self.peak = 0
-        self._apart = {_reference(tensor) for tensor in apart}
+        self._excluded = {_reference(tensor) for tensor in excluded}
         self._alive: dict[Any, int] = {}
 
     def add(self, tensors: list[torch.Tensor]) -> None:
-        """Take in new results, and forget the storages that are gone."""
+        """Add new results, and drop the storages that are gone."""
         for tensor in tensors:
             reference = _reference(tensor)
-            if reference not in self._apart:
+            if reference not in self._excluded:
                 self._alive[reference] = tensor.untyped_storage().nbytes()
         self._alive = {ref: size for ref, size in self._alive.items() if not ref.expired()}
         self.peak = max(self.peak, sum(self._alive.values()))
@@ -65,5 +68,5 @@ class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
 
 
 def _reference(tensor: torch.Tensor) -> Any:
-    """A weak reference to a tensor's storage, equal for all its views."""
+    """Return a weak reference to a tensor's storage, equal for all its views."""
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call] # torch's own

@@ -1,10 +1,10 @@
-"""Watches one run of a model and gathers the rows of the ledger.
+"""Recorder of one run of a model: gathers the rows of the ledger.
 
-A TorchDispatchMode sees every operator that is executed, a TorchFunctionMode the function or method
-it was called by, and hooks on all modules the module that is running. Functions that torch runs in
-one way or another, such as attention, are counted whole as what they compute, so that the way makes
-no difference. In a backward pass the autograd node that is running says which module's forward it
-belongs to.
+A TorchDispatchMode sees every operator that is executed, a TorchFunctionMode sees the function or
+method that called it, and hooks on all modules see which module is running. Functions that torch
+can run in several ways, such as attention, are counted as a whole by what they compute, so the way
+makes no difference. In a backward pass, the running autograd node tells which module's forward pass
+it belongs to.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopaudit.reference import meta_cache, operators
-from flopaudit.reference.call_syntax import form_name
+from flopaudit.reference.call_syntax import syntax_name
 from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import BACKWARD, FORWARD, OperatorRow
 from flopaudit.reference.ledger_entries import (
     Entry,
@@ -38,37 +39,37 @@ _TAG = "flopaudit"
 
 
 class Place(NamedTuple):
-    """Where in the model something runs."""
+    """The place in the model where something runs."""
 
     path: str
     type: str
     call: int
-    form: str = ""
+    syntax: str = ""
 
 
 class Recorder:
-    """Gathers the rows of one run, with the module and the call form that are current.
+    """The rows of one run, gathered with the current module and call syntax.
 
-    Use `watching` around the forward pass, and around the backward pass too if there is one.
+    Use `watching` around the forward pass, and around the backward pass if there is one.
     """
 
     def __init__(self, model: torch.nn.Module, device: str) -> None:
         self.rows: list[OperatorRow] = []
         self.uncounted: Counter[str] = Counter()
         self.calls: Counter[int] = Counter()
-        self.form = ""
+        self.syntax = ""
         self.phase = FORWARD
         self.silent = False
         self._thread = threading.get_ident()
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
-        self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self._plans: dict[Any, tuple[Kind, Formula] | None] = {}
         self.operators = _Operators(self)
         self._on_meta = device == "meta"
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Record what this thread executes while this is open."""
+        """Record what this thread executes within the context."""
         hooks = torch.nn.modules.module
         handles = (
             hooks.register_module_forward_pre_hook(self._enter),
@@ -85,7 +86,7 @@ class Recorder:
         if threading.get_ident() == self._thread:
             key = id(module)
             self.calls[key] += 1
-            # A module that is not part of the model is booked under the one that called it.
+            # A module that is not part of the model is counted under the one that called it.
             path = self._paths.get(key, self._stack[-1][0])
             self._stack.append((path, type(module).__name__, self.calls[key]))
 
@@ -94,12 +95,12 @@ class Recorder:
             self._stack.pop()
 
     def place(self) -> Place:
-        """The module that is running, or in a backward pass the one whose node is."""
+        """Return where the forward pass is, or in a backward pass where its node was created."""
         if self.phase == BACKWARD:
             node = torch._C._current_autograd_node()  # noqa: SLF001 - torch has no public name for it
             tagged = _metadata(node).get(_TAG) if node is not None else None
             return tagged or Place("", self._stack[0][1], 0)
-        return Place(*self._stack[-1], self.form)
+        return Place(*self._stack[-1], self.syntax)
 
     def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Execute an operator, add its row unless it only makes a view, and return its result."""
@@ -109,14 +110,14 @@ class Recorder:
         if planned is None or self.silent:
             return func(*args, **kwargs)
         if planned[1] is unknown and is_composite(func):
-            # In inference mode torch does not take these apart before they come here.
+            # In inference mode torch does not decompose these before they arrive here.
             with self.operators:
                 return func.decompose(*args, **kwargs)
-        form = self.place().form
+        syntax = self.place().syntax
         try:
             same = self._on_meta and (
                 func,
-                form,
+                syntax,
                 meta_cache.key_of(args),
                 meta_cache.key_of(kwargs),
             )
@@ -128,20 +129,20 @@ class Recorder:
         else:
             out = func(*args, **kwargs)
         if known is None:
-            found = entry(func, planned, form, Call(args, kwargs, out))
+            found = entry(func, planned, syntax, Call(args, kwargs, out))
             results = meta_cache.results_of_operator(func, args, out) if same else meta_cache.RUN
             known = meta_cache.Known((found,) if found else (), results)
             if same:
-                meta_cache.learn(same, known)
+                meta_cache.add(same, known)
         if planned[1] is unknown and known.entries:
             self.uncounted[known.entries[0].operator] += 1
         self._add(known.entries)
         return out
 
     def whole(self, name: str, func: Any, args: Any, kwargs: Any) -> Any:
-        """Execute a function that is counted as what it computes, add its rows by kinds of work."""
+        """Execute a function that is counted as a whole, and add a row for each kind of work."""
         try:
-            # With gradients on, the function has to run, so that there is a graph.
+            # With gradients on, the function has to run to build the autograd graph.
             replayable = self._on_meta and not torch.is_grad_enabled()
             same = replayable and (name, meta_cache.key_of(args), meta_cache.key_of(kwargs))
         except meta_cache.Unkeyed:
@@ -156,7 +157,7 @@ class Recorder:
             results = meta_cache.results_of_function(args, kwargs, out) if same else meta_cache.RUN
             known = meta_cache.Known(entries, results)
             if same:
-                meta_cache.learn(same, known)
+                meta_cache.add(same, known)
         self._add(known.entries)
         return out
 
@@ -168,12 +169,12 @@ class Recorder:
             self.silent = False
 
     def tag(self, out: Any) -> None:
-        """Mark the autograd nodes that a function has just made with where it ran."""
+        """Mark the autograd nodes that a function has just created with the place where it ran."""
         place = self.place()
         waiting = [tensor.grad_fn for tensor in tensors_in((out,)) if tensor.grad_fn is not None]
         while waiting:
             node = waiting.pop()
-            # Leaves have no history of their own; what is tagged was made, and walked, before.
+            # Leaves have no history; a tagged node was created and walked earlier.
             if _TAG in _metadata(node) or not node.next_functions:
                 continue
             _metadata(node)[_TAG] = place
@@ -181,19 +182,19 @@ class Recorder:
 
     def _add(self, entries: tuple[Entry, ...]) -> None:
         if entries:
-            path, type_name, call, form = self.place()
+            path, type_name, call, syntax = self.place()
             for found in entries:
-                self.rows.append(found.at(path, type_name, call, form, self.phase))
+                self.rows.append(found.at(path, type_name, call, syntax, self.phase))
 
 
 def _metadata(node: Any) -> dict[str, Place]:
-    """What may be noted on an autograd node; torch's stubs take the property for a method."""
+    """Return the metadata of an autograd node; torch's stubs take the property for a method."""
     notes: dict[str, Place] = node.metadata
     return notes
 
 
 class _Functions(TorchFunctionMode):
-    """Notes the outermost torch function that is running."""
+    """A mode that notes the outermost torch function that is running."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -201,10 +202,10 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         recorder, kwargs = self._recorder, kwargs or {}
-        if recorder.form:
+        if recorder.syntax:
             return func(*args, **kwargs)
-        name = form_name(func, sys._getframe(1))  # noqa: SLF001 - who called is what is asked
-        recorder.form = name
+        name = syntax_name(func, sys._getframe(1))  # noqa: SLF001 - the caller's frame is needed
+        recorder.syntax = name
         try:
             if name in operators.FUNCTIONS_WHOLE and not recorder.silent:
                 out = recorder.whole(name, func, args, kwargs)
@@ -214,11 +215,11 @@ class _Functions(TorchFunctionMode):
                 recorder.tag(out)
             return out
         finally:
-            recorder.form = ""
+            recorder.syntax = ""
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own
-    """Hands every executed operator to the recorder."""
+    """A mode that hands every executed operator to the recorder."""
 
     supports_higher_order_operators = True
 

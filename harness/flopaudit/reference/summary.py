@@ -1,4 +1,4 @@
-"""A ledger comes in, what findings need of it goes out: totals by module and operator."""
+"""Summary of a ledger: the totals by module and operator that findings need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from flopaudit.reference.formulas import CONV
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import (
     Ledger,
     ModuleEntry,
@@ -16,7 +16,7 @@ from flopaudit.reference.ledger import (
 
 
 def summary(ledger: Ledger) -> dict[str, Any]:
-    """The fields of a `schema.Reference` that come from the ledger, as plain data."""
+    """Return the fields of a `schema.Reference` that come from the ledger, as plain data."""
     return {
         "device": ledger.device,
         "fallback": ledger.fallback,
@@ -35,13 +35,13 @@ def _operators(ledger: Ledger) -> Iterator[dict[str, Any]]:
     for row in ledger.rows:
         key = (row.path, row.type, row.operator, row.form, row.kind)
         groups.setdefault(key, []).append(row)
-    for (path, kind_of_module, operator, form, kind), rows in groups.items():
+    for (path, module_type, operator, syntax, kind), rows in groups.items():
         work = sum_work(rows)
         yield {
             "path": path,
-            "type": kind_of_module,
+            "type": module_type,
             "operator": operator,
-            "form": form,
+            "form": syntax,
             "kind": kind,
             "executions": len(rows),
             "macs": work.macs,
@@ -57,8 +57,8 @@ def _operators(ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 
 def _by_output(rows: list[OperatorRow], macs: int) -> int:
-    """Products of convolutions if every output met every weight, where that differs."""
-    if rows[0].kind != CONV:
+    """Return the products of convolutions if every output met every weight; 0 if the same."""
+    if rows[0].kind != Kind.CONV:
         return 0
     count = 0
     for row in rows:
@@ -70,7 +70,7 @@ def _by_output(rows: list[OperatorRow], macs: int) -> int:
 
 
 def _by_call(rows: list[OperatorRow]) -> dict[str, list[int]]:
-    """Products of each call of a module that is called more than once."""
+    """Return the products of each call of a module that is called more than once."""
     calls = sorted({row.call for row in rows})
     if len(calls) == 1:
         return {}

@@ -100,7 +100,7 @@ def _model_row(name: str) -> Row:
         count(model, *inputs, device="meta")
 
     def reference_without_cache() -> None:
-        meta_cache.forget()
+        meta_cache.clear()
         reference()
 
     ways = [bare, reference, flop_counter_mode, reference_without_cache]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from flopaudit.reference.cost import Work
-from flopaudit.reference.formulas import MOVE
+from flopaudit.reference.kinds import Kind
 from flopaudit.tracing.quantities import tensors_in
 from flopaudit.tracing.sites import (
     DEAD,
@@ -35,7 +35,7 @@ class _Call:
     parent: int
     traits: dict[str, str]
     amounts: dict[str, int] = field(default_factory=dict)
-    kind: str = MOVE
+    kind: Kind = Kind.MOVE
     reads: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
 
@@ -52,7 +52,7 @@ class Calls:
         self._calls.append(_Call(level, name, path, parent, traits))
         return len(self._calls) - 1
 
-    def fill(self, index: int, amounts: Mapping[str, int], kind: str) -> None:
+    def fill(self, index: int, amounts: Mapping[str, int], kind: Kind) -> None:
         """Note the quantities and the kind of a call that has ended."""
         self._calls[index].amounts = dict(amounts)
         self._calls[index].kind = kind
@@ -62,7 +62,7 @@ class Calls:
         self._calls[index].reads = frozenset(_memories(given))
         self._calls[index].writes = frozenset(_memories((made,)))
 
-    def book(self, index: int, path: str, works: Mapping[str, Work]) -> None:
+    def book(self, index: int, path: str, works: Mapping[Kind, Work]) -> None:
         """Note products of the reference at a call."""
         for kind, work in works.items():
             if work.macs:

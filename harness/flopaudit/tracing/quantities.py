@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from flopaudit.reference.cost import Work, added
-from flopaudit.reference.formulas import ACTIVATION, ATTENTION
+from flopaudit.reference.kinds import Kind
 
-_ATTENTION_KINDS = (ATTENTION, ACTIVATION)
+_ATTENTION_KINDS = (Kind.ATTENTION, Kind.ACTIVATION)
 _FACTORS = 2
 
 
@@ -106,7 +106,7 @@ def of_module(
     args: Any,
     kwargs: Mapping[str, Any],
     out: Any,
-    inside: Mapping[str, Work],
+    inside: Mapping[Kind, Work],
 ) -> dict[str, int]:
     """Return the quantities of one call of a module.
 
@@ -144,7 +144,7 @@ def _of_attributes(
     module: torch.nn.Module,
     image: torch.Tensor | None,
     out: torch.Tensor | None,
-    inside: Mapping[str, Work],
+    inside: Mapping[Kind, Work],
 ) -> Iterator[tuple[str, int]]:
     """Yield the quantities that depend on attributes of a layer, such as `num_heads`."""
     inputs = image.numel() if image is not None else 0

@@ -62,7 +62,7 @@ class Site:
         parent: index of the function around it in the trace, -1 if there is none.
         traits: other properties that may matter to a tool, such as flags and dimensions.
         amounts: quantities, added up over all calls.
-        kind: the kind of most of its work.
+        kind: the kind of most of its work, the value of a `Kind`.
     """
 
     level: str

@@ -21,9 +21,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopaudit.reference import operators
-from flopaudit.reference.call_syntax import form_name, is_held
+from flopaudit.reference.call_syntax import is_held, syntax_name
 from flopaudit.reference.cost import NOTHING, Work, added
-from flopaudit.reference.formulas import MOVE, Call, Formula
+from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger_entries import (
     full_name,
     kind_of,
@@ -87,9 +88,9 @@ class Watcher:
         self._amounts: dict[int, Counter[str]] = {}
         self._last: dict[int, Counter[str]] = {}
         self._traits: dict[int, dict[str, str]] = {}
-        self._kinds: dict[int, str] = {}
-        self._open: list[dict[str, Work]] = []
-        self._plans: dict[Any, tuple[str, Formula] | None] = {}
+        self._kinds: dict[int, Kind] = {}
+        self._open: list[dict[Kind, Work]] = []
+        self._plans: dict[Any, tuple[Kind, Formula] | None] = {}
         self.calls = Calls()
         self.stack: list[int] = []
         self.forms: list[str] = []
@@ -131,7 +132,7 @@ class Watcher:
         self._traits.setdefault(key, traits_of_module(module, args, kwargs, out))
         self._kinds.setdefault(key, main_kind(inside))
 
-    def _add_to_open(self, kind: str, work: Work) -> None:
+    def _add_to_open(self, kind: Kind, work: Work) -> None:
         if self._open:
             self._open[-1][kind] = self._open[-1].get(kind, NOTHING) + work
 
@@ -157,7 +158,7 @@ class Watcher:
                 trainable=entry.trainable,
                 own_params=sum(p.numel() for p in module.parameters(recurse=False)),
                 all_params=sum(p.numel() for p in module.parameters()),
-                kind=self._kinds.get(key, MOVE),
+                kind=self._kinds.get(key, Kind.MOVE),
             )
 
     # -- functions and operators -----------------------------------------------------------------
@@ -217,9 +218,9 @@ class Watcher:
         return self.stack[-1] if self.stack else -1
 
 
-def main_kind(works: Mapping[str, Work]) -> str:
+def main_kind(works: Mapping[Kind, Work]) -> Kind:
     """Return the kind with the most operations; if all cost nothing, the first."""
-    return max(works, key=lambda kind: works[kind].flops_all) if works else MOVE
+    return max(works, key=lambda kind: works[kind].flops_all) if works else Kind.MOVE
 
 
 def _present(amounts: Mapping[str, int]) -> dict[str, int]:
@@ -256,7 +257,7 @@ class _Functions(TorchFunctionMode):
             # A function that passes itself to the mode, as meshgrid does: the same call.
             return func(*args, **(kwargs or {}))
         frame = sys._getframe(1)  # noqa: SLF001 - the caller is what is needed
-        name = form_name(func, frame)
+        name = syntax_name(func, frame)
         traits = traits_of_call(name, args, kwargs or {})
         if is_held(name, frame):
             traits["held"] = "True"

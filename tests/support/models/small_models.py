@@ -1,4 +1,4 @@
-"""Models of a user's: small, each with something in it that counters disagree about."""
+"""Small user models, each with something that tools disagree about."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class OwnConv(nn.Conv2d):
 
 
 class Functional(nn.Module):
-    """Parameters of its own, everything through functions and operators."""
+    """A model that runs its own parameters through functions and operators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Functional(nn.Module):
 
 
 class TwoInputs(nn.Module):
-    """Integers into an embedding, floats beside it."""
+    """A model of two inputs: integers for an embedding, and floats."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Brute force: each operator on numbers that count what is done with them."""
+"""Brute-force oracle: every operator on numbers that count the operations done with them."""

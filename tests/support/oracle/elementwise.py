@@ -1,4 +1,4 @@
-"""Proofs of what is done element by element: activations, arithmetic, and their gradients."""
+"""Proofs of elementwise formulas: activations, arithmetic, and their gradients."""
 
 # ruff: noqa: PLR0913, PLR0917, FBT003 - a definition takes what its operator takes
 
@@ -58,7 +58,7 @@ def likely(draw: Draw) -> tuple[Any, ...]:
 
 
 def with_(*more: Any, of: Callable[[Draw], tuple[Any, ...]] = one) -> Callable[[Draw], Any]:
-    """The arguments of another, and these."""
+    """Return the arguments of another case, followed by these."""
     return lambda draw: (*of(draw), *more)
 
 
@@ -318,7 +318,7 @@ def fake_quantized(x: Array, scale: Any, zero: Any, low: int, high: int) -> Arra
 
 
 def dropped(x: Array, p: float, train: object) -> Array:
-    """Whatever is drawn, here as if everything were kept."""
+    """Dropout as if every element were kept."""
     if not train or p == 0:
         return x
     kept = each(lambda v: type(v)(1.0), x)
@@ -326,12 +326,12 @@ def dropped(x: Array, p: float, train: object) -> Array:
 
 
 def simple(name: str, function: Callable[..., float], *, above: float = 0.0) -> Case:
-    """An operator that is one elementary function."""
+    """Define an operator that is one elementary function."""
     return case(name, lambda d: (d.x(d.a, d.b) + above,), elementary(function))
 
 
 def of_torch(name: str, *, above: float = 0.0, count: int = 1) -> Case:
-    """One whose value only torch has."""
+    """Define an elementary function whose value only torch provides."""
     function = torch.ops.aten
     overload = getattr(function, name).default
 

@@ -90,7 +90,7 @@ def margin(x: Array, t: Any, p: int, bound: float, weight: Any, reduction: int) 
 
 
 def log_sum(values: Sequence[Any]) -> Any:
-    """The log of a sum of exps; of nothing but -∞ it is that."""
+    """Return the log of a sum of exps, or -∞ if all terms are -∞."""
     top = values[0]
     for value in values[1:]:
         top = larger(top, value)
@@ -103,7 +103,7 @@ def log_sum(values: Sequence[Any]) -> Any:
 
 
 def ctc(logs: Array, targets: Any, *_o: Any) -> Array:
-    """The forward table; what a label may not follow is -∞."""
+    """Return the forward table; transitions that are not allowed are -∞."""
     frames, batch, _ = logs.shape
     return np.array([_ctc_one(logs[:, n], targets[n], frames) for n in range(batch)], dtype=object)
 

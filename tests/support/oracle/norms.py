@@ -27,7 +27,7 @@ from tests.support.oracle.scalar import (
 
 
 def kept(array: Array, axis: Any) -> Array:
-    """Reduced dimensions as dimensions of one."""
+    """Return values with the reduced dimensions kept at size 1."""
     return np.expand_dims(array, axis)
 
 
@@ -46,7 +46,7 @@ def summed_size(x: Array, axis: Any) -> int:
 
 
 def unit(x: Array, axes: Sequence[int], eps: float) -> tuple[Array, Array, Array]:
-    """(x - mean) / √(var + eps), the mean and the variance."""
+    """Return (x - mean) / √(var + eps), the mean and the variance."""
     centre = mean(x, axes)
     moved = x - kept(centre, tuple(axes))
     variance = mean(moved * moved, axes)
@@ -132,7 +132,7 @@ def no_stats(x: Array, w: Any, b: Any, training: object, momentum: float, eps: f
 def unit_backward(
     g: Array, x: Array, centre: Array, rstd: Array, w: Any, over: Any, learned: Any
 ) -> tuple[Array, Array, Array]:
-    """With statistics over some dimensions, and parameters that are shared over others."""
+    """Return gradients, with statistics over some dimensions, parameters shared over others."""
     normal = (x - centre) * rstd
     h = g if w is None else g * w
     inner = h - kept(mean(h, over), over) - normal * kept(mean(h * normal, over), over)

@@ -27,7 +27,7 @@ from tests.support.oracle.scalar import (
 
 
 def windows(x: Array, kernel: Sequence[int], stride: Sequence[int]) -> Array:
-    """The windows of each result along a new last dimension."""
+    """Return the windows of each result along a new last dimension."""
     dims = len(kernel)
     sizes = [(n - k) // s + 1 for n, k, s in zip(x.shape[-dims:], kernel, stride, strict=True)]
     out = np.empty((*x.shape[:-dims], *sizes, math.prod(kernel)), dtype=object)
@@ -68,7 +68,7 @@ def highest(x: Array) -> Any:
 
 
 def scattered(shape: Sequence[int], places: Sequence[Any], values: Sequence[Any]) -> Array:
-    """Values added to zeros at their places."""
+    """Add values to zeros at their positions."""
     out = np.empty(shape, dtype=object)
     for at in np.ndindex(*shape):
         out[at] = Num(0.0)
@@ -78,7 +78,7 @@ def scattered(shape: Sequence[int], places: Sequence[Any], values: Sequence[Any]
 
 
 def max_backward(g: Array, x: Array, *rest: Any) -> Array:
-    """Each gradient to the place that the indices name in the flat image."""
+    """Add each gradient at its index in the flat image."""
     indices = rest[-1]
     dims = indices.ndim - 2
     flat = (*x.shape[:-dims], math.prod(x.shape[-dims:]))

@@ -37,7 +37,7 @@ from tests.support.oracle.scalar import (
 
 
 def batched(left: Array, right: Array) -> Array:
-    """A product for each of a batch, or one."""
+    """Return a product for each sample of a batch, or a single one."""
     if left.ndim == 2:
         return product(left, right)
     return np.stack([product(a, b) for a, b in zip(left, right, strict=True)])
@@ -72,7 +72,7 @@ def dotted(left: Array, right: Array) -> Any:
 
 
 def trilinear(x: Array, w: Array, y: Array) -> Array:
-    """As nn.Bilinear asks for it: each term is x·w, and then a MAC with y."""
+    """Return the product of nn.Bilinear: each term is x·w, then a MAC with y."""
     out = np.empty((x.shape[0], w.shape[0]), dtype=object)
     for n, k in np.ndindex(*out.shape):
         total: Any = 0.0
@@ -83,7 +83,7 @@ def trilinear(x: Array, w: Array, y: Array) -> Array:
 
 
 def sparse_product(left: Array, right: Array) -> Array:
-    """Only what is there is multiplied: zeros are told by their value, for free."""
+    """Multiply only stored values; zeros are recognised by their value, for free."""
     out = np.full((left.shape[0], right.shape[1]), 0.0, dtype=object)
     for i, k in np.ndindex(*left.shape):
         if left[i, k].value != 0:
@@ -110,7 +110,7 @@ def requantized(x: Array) -> Array:
 
 
 class Packed:
-    """Weights as a quantized operator takes them."""
+    """Return weights packed for a quantized operator."""
 
     def __init__(self, weight: Any, bias: Any) -> None:
         self.weight, self.bias = weight, bias
@@ -273,7 +273,7 @@ def convolved(
     dilation: Sequence[int],
     groups: int = 1,
 ) -> Array:
-    """Each result: every weight of its group times the input under it."""
+    """Convolve: each result is every weight of its group times the input under it."""
     x = padded(x, padding)
     kernel = weight.shape[2:]
     sizes = [
@@ -303,7 +303,7 @@ def spread(
     more: Sequence[int],
     groups: int = 1,
 ) -> Array:
-    """Each input times every weight of its group, added where it belongs; the border is cut off."""
+    """Convolve transposed: add each input times every weight of its group; crop the border."""
     kernel = weight.shape[2:]
     sizes = [
         (n - 1) * s + k + m for n, s, k, m in zip(x.shape[2:], stride, kernel, more, strict=True)
@@ -329,7 +329,7 @@ def convolution(
 
 
 def image(draw: Draw, dims: int, *, groups: int = 1, bias: bool = True) -> tuple[Any, ...]:
-    """Input, weight and bias."""
+    """Return input, weight and bias."""
     channels, out = groups * draw.a, groups * draw.b
     space, kernel = [draw.c + 2] * dims, [min(draw.d, 3)] * dims
     weight = draw.s(out, draw.a, *kernel)
@@ -363,7 +363,7 @@ def slow(draw: Draw) -> tuple[Any, ...]:
 
 
 def backward(g: Array, x: Array, w: Array, *_options: Any) -> tuple[Array, Array, Array]:
-    """Of a convolution without padding: each product of the forward pass is met twice."""
+    """Return the gradients of a convolution without padding; each forward product occurs twice."""
     dx = np.full(x.shape, 0.0, dtype=object)
     dw = np.full(w.shape, 0.0, dtype=object)
     for n, o, *place in np.ndindex(*g.shape):

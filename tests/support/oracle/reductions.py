@@ -114,7 +114,7 @@ def embedding_renorm(table: Array, indices: Any, bound: float, order: float) -> 
 
 
 def scatter_with(step: Callable[[Any, Any], Any]) -> Callable[..., Array]:
-    """Along the first dimension, each element of the source into its place."""
+    """Scatter each element of the source along the first dimension."""
 
     def scalar(x: Array, _dim: int, index: Any, source: Array, *_o: Any, **_k: Any) -> Array:
         out = x.copy()
@@ -127,7 +127,7 @@ def scatter_with(step: Callable[[Any, Any], Any]) -> Callable[..., Array]:
 
 
 def rows_with(step: Callable[[Any, Any], Any]) -> Callable[..., Array]:
-    """The rows of the source, each into its place."""
+    """Scatter each row of the source to its index."""
 
     def scalar(x: Array, _dim: int, index: Any, source: Array, *_o: Any, alpha: Any = 1) -> Array:
         out = x.copy()

@@ -1,4 +1,4 @@
-"""Proofs of interpolation, sampled grids and regions, where the values between pixels come from."""
+"""Proofs of interpolation, sampled grids and regions, which read values between pixels."""
 
 # ruff: noqa: PLR0913, PLR0917 - a definition takes what its operator takes
 
@@ -59,7 +59,7 @@ def cubic_taps(i: int, size: int, out: int) -> Weights:
 
 
 def smooth_cubic(x: float) -> float:
-    """The antialiased filter's, with a = -1/2."""
+    """The cubic kernel of the antialiased filter, with a = -1/2."""
     x, a = abs(x), -0.5
     if x <= 1:
         return ((a + 2) * x - (a + 3)) * x * x + 1
@@ -120,7 +120,7 @@ def resized(taps: Taps) -> Callable[..., Array]:
 
 
 def resized_back(taps: Taps | None) -> Callable[..., Array]:
-    """Each gradient shared among the pixels it came from; the nearest gets it whole."""
+    """Share each gradient among the pixels it came from; nearest passes it to one pixel."""
 
     def scalar(g: Array, size: Sequence[int], shape: Sequence[int], *_o: Any) -> Array:
         places, values = [], []
@@ -195,7 +195,7 @@ def pixel(x: Any, size: int, *, corners: object) -> Any:
 
 
 def held(x: Any, size: int, padding: int, *, corners: object) -> Any:
-    """Outside coordinates: left, brought to the border, or reflected."""
+    """Handle coordinates outside: leave, clamp to the border, or reflect them."""
     if padding == 2:
         low = 0.0 if corners else -0.5
         span = size - 1 if corners else size
@@ -204,7 +204,7 @@ def held(x: Any, size: int, padding: int, *, corners: object) -> Any:
 
 
 def reflected(x: Any, low: float, span: int) -> Any:
-    """Whole spans turn it around; both cases are computed and one selected."""
+    """Reflect a coordinate; both cases are computed and one is selected."""
     inside = abs(x - low)
     if span == 0:  # torch leaves early; the count does not depend on values
         span, empty = 1, True
@@ -231,7 +231,7 @@ def cubic_weights(t: Any) -> list[Any]:
 
 
 def corner_sums(x: Array, at: Any, corners: Sequence[Any], shares: Sequence[Any]) -> list[Any]:
-    """For each channel the weighted sum; what lies outside is zero."""
+    """Return the weighted sum for each channel; values outside are zero."""
     out = []
     for channel in range(x.shape[1]):
         total: Any = None
@@ -244,7 +244,7 @@ def corner_sums(x: Array, at: Any, corners: Sequence[Any], shares: Sequence[Any]
 
 
 def cell(position: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """The corners of the cell around a point, and their weights."""
+    """Return the corners of the cell around a point, and their weights."""
     floors = [evaluated(math.floor, p) for p in position]
     parts = [p - f for p, f in zip(position, floors, strict=True)]
     others = [1 - p for p in parts]
@@ -305,7 +305,7 @@ def grid(dims: int, mode: int, padding: int, *, corners: bool) -> Callable[[Draw
 
 
 def affine_grid(theta: Array, size: Sequence[int], corners: object) -> Array:
-    """The centres of all pixels between -1 and 1, with a 1, times each matrix."""
+    """Multiply the pixel centres between -1 and 1, with a 1 appended, by each matrix."""
     axes = [
         np.linspace(-1, 1, s) if corners and s > 1 else (np.arange(s) * 2 + 1) / s - 1
         for s in size[2:]
@@ -345,7 +345,7 @@ GRIDS = [
 
 
 def line(start: Any, width: Any, bins: int, ratio: int, size: int) -> list[Any]:
-    """Along one side: pixel, next pixel, fraction, rest of each sample, or nothing outside."""
+    """Return pixel, next pixel, fraction and rest of each sample on a side; nothing outside."""
     out = []
     for p, i in itertools.product(range(bins), range(ratio)):
         at = start + width * p + (width * (i + 0.5)) / ratio
@@ -368,7 +368,7 @@ def line(start: Any, width: Any, bins: int, ratio: int, size: int) -> list[Any]:
 
 
 def place(box: Array, scale: float, bins: Sequence[int], offset: float, *, least: bool) -> Any:
-    """Start and bin of both sides, the vertical one first."""
+    """Return the start and the bin of both sides, the vertical one first."""
     ends = [v * scale for v in box]
     ends = [v - offset for v in ends] if offset else ends
     lengths = [ends[2] - ends[0], ends[3] - ends[1]]
@@ -456,7 +456,7 @@ def boxes(draw: Draw, count: int) -> torch.Tensor:
 def deformed(
     x: Array, weight: Array, offset: Array, mask: Array, bias: Array, *options: Any
 ) -> Array:
-    """Stride 1, no padding, one group, offsets for groups of channels."""
+    """Convolve deformed: stride 1, no padding, one group, offsets for groups of channels."""
     offset_groups, masked = options[7], options[8]
     n, channels, height, width = x.shape
     kernel = weight.shape[2:]
@@ -495,7 +495,7 @@ def deform_arguments(*, masked: bool) -> Callable[[Draw], tuple[Any, ...]]:
 
 
 def suppressed(found: Array, scores: Any, threshold: float) -> Any:
-    """Every pair compared, then the best kept one after the other."""
+    """Compare every pair of boxes, then keep the best, one after the other."""
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in found]
     close = {}
     for i, j in itertools.combinations(range(len(found)), 2):

@@ -22,14 +22,14 @@ TALLY: Counter[str] = Counter()
 
 
 def tallied() -> Work:
-    """What has been done since the last time this was asked."""
+    """Return the operations done since the last call of this function."""
     work = Work(**TALLY)
     TALLY.clear()
     return work
 
 
 def plain(value: Any) -> Any:
-    """The number behind a counting one."""
+    """Return the number behind a counting number."""
     return value.value if isinstance(value, Num) else value
 
 
@@ -144,12 +144,12 @@ class Pair:
 
     @property
     def value(self) -> complex:
-        """The number itself."""
+        """Return the number itself."""
         return complex(self.re.value, self.im.value)
 
 
 def mac(total: Any, left: Any, right: Any) -> Any:
-    """Total + left·right, in one go; a complex one is four real ones."""
+    """Return total + left·right as one MAC; a complex one is four real ones."""
     if isinstance(left, Pair):
         TALLY["macs"] += 4
         value = (total.value if isinstance(total, Pair) else total) + left.value * right.value
@@ -159,7 +159,7 @@ def mac(total: Any, left: Any, right: Any) -> Any:
 
 
 def biased(total: Any, bias: Any) -> Any:
-    """The sum of a product and a bias."""
+    """Return the sum of a product and a bias."""
     if isinstance(total, Pair):
         return Pair(biased(total.re, bias.re), biased(total.im, bias.im))
     TALLY["bias_adds"] += 1
@@ -173,24 +173,24 @@ def evaluated(function: Callable[..., float], *numbers: Any) -> Num:
 
 
 def counting(value: Any) -> Any:
-    """A constant as a number that counts, too."""
+    """Return a constant as a counting number."""
     return value if isinstance(value, (Num, Pair)) else Num(value)
 
 
 def larger(left: Any, right: Any) -> Any:
-    """The larger of two, by one comparison."""
+    """Return the larger of two, by one comparison."""
     left, right = counting(left), counting(right)
     return max(right, left)
 
 
 def smaller(left: Any, right: Any) -> Any:
-    """The smaller of two, by one comparison."""
+    """Return the smaller of two, by one comparison."""
     left, right = counting(left), counting(right)
     return min(right, left)
 
 
 def each(function: Callable[..., Any], *arrays: Any) -> Array:
-    """A function of single numbers, on arrays that are broadcast."""
+    """Return a function of single numbers as one of broadcast arrays."""
     return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype=object)
 
 
@@ -207,22 +207,22 @@ power = elementary(lambda x, p: x**p)
 
 
 def maximum(left: Any, right: Any) -> Array:
-    """The larger of each two."""
+    """Return the elementwise maximum."""
     return each(larger, left, right)
 
 
 def minimum(left: Any, right: Any) -> Array:
-    """The smaller of each two."""
+    """Return the elementwise minimum."""
     return each(smaller, left, right)
 
 
 def where(chosen: Any, yes: Any, no: Any) -> Array:
-    """Selection, which is free."""
+    """Select elements, which is free."""
     return each(lambda c, y, n: y if c else n, chosen, yes, no)
 
 
 def folded(function: Callable[..., Any], array: Array, axis: int) -> Array:
-    """Reduced along one dimension, from the first element on."""
+    """Reduce along one dimension, starting with the first element."""
     rows = np.moveaxis(np.asarray(array, dtype=object), axis, 0)
     total = rows[0]
     for row in rows[1:]:
@@ -231,17 +231,17 @@ def folded(function: Callable[..., Any], array: Array, axis: int) -> Array:
 
 
 def summed(array: Array, axis: int | Sequence[int] | None = None) -> Array:
-    """Sums along some dimensions, or of everything."""
+    """Sum along some dimensions, or over all elements."""
     return folded(lambda a, b: a + b, *_merged(array, axis))
 
 
 def greatest(array: Array, axis: int | Sequence[int] | None = None) -> Array:
-    """Maxima along some dimensions, or of everything."""
+    """Return the maximum along some dimensions, or of all elements."""
     return folded(larger, *_merged(array, axis))
 
 
 def _merged(array: Array, axis: int | Sequence[int] | None) -> tuple[Array, int]:
-    """The array with the dimensions that go made one, the last."""
+    """Return the array with the reduced dimensions merged into one, the last."""
     array = np.asarray(array, dtype=object)
     if axis is None:
         return array.reshape(-1), -1
@@ -252,7 +252,7 @@ def _merged(array: Array, axis: int | Sequence[int] | None) -> tuple[Array, int]
 
 
 def product(left: Array, right: Array) -> Array:
-    """(n×k)·(k×m), each result from an accumulator of zero."""
+    """Return (n×k)·(k×m); each result accumulates from zero."""
     out = np.empty((left.shape[0], right.shape[1]), dtype=object)
     for i, j in np.ndindex(*out.shape):
         total: Any = 0.0
@@ -263,12 +263,12 @@ def product(left: Array, right: Array) -> Array:
 
 
 def with_bias(result: Array, bias: Array) -> Array:
-    """A bias added to each result."""
+    """Add a bias to each result."""
     return each(biased, result, np.broadcast_to(np.asarray(bias, dtype=object), result.shape))
 
 
 def lift(value: Any) -> Any:
-    """Tensors as arrays of counting numbers, integers and booleans as they are."""
+    """Return a tensor as an array of counting numbers; integers and booleans stay as they are."""
     if isinstance(value, (list, tuple)):
         return type(value)(lift(one) for one in value)
     if not isinstance(value, torch.Tensor):
@@ -285,14 +285,14 @@ def lift(value: Any) -> Any:
 
 
 def lower(array: Any) -> Any:
-    """The numbers again."""
+    """Return the plain numbers of an array of counting numbers."""
     values = [getattr(one, "value", one) for one in np.asarray(array, dtype=object).reshape(-1)]
     return np.array(values).reshape(np.shape(array))
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Small sizes, and tensors of them; the numbers lie between 0.1 and 0.9."""
+    """Random small sizes, and tensors of these sizes with numbers between 0.1 and 0.9."""
 
     a: int
     b: int
@@ -343,17 +343,17 @@ class Case:
 
 
 def drawn(arguments: Callable[..., Any], *options: Any) -> Arguments:
-    """Arguments that are drawn with some options."""
+    """Return a function that draws arguments with some options."""
     return lambda draw: tuple(arguments(draw, *options))
 
 
 def spot(*place: Any) -> tuple[Any, ...]:
-    """An index of parts that are counted and parts that are not."""
+    """Return an index for parts that are counted and parts that are not."""
     return place
 
 
 def aten(name: str) -> Callable[..., Any]:
-    """An operator by its name, with its overload where it is not the default."""
+    """Return an operator by its name, with its overload if that is not the default."""
     base, _, overload = name.partition(".")
     found: Callable[..., Any] = getattr(getattr(torch.ops.aten, base), overload or "default")
     return found
@@ -369,7 +369,7 @@ def case(  # noqa: PLR0913 - the fields of a case
     entry: str = "",
     **kwargs: Any,
 ) -> Case:
-    """A case of an operator that torch runs; `entry` where the table has another name for it."""
+    """Define a case of an operator that torch runs; `entry` is its name in the table, if other."""
     base = entry or name.partition(".")[0]
     return Case(base, aten(name), arguments, scalar, kwargs, exact, part)
 
@@ -381,5 +381,5 @@ def imagined(
     scalar: Callable[..., Any],
     **kwargs: Any,
 ) -> Case:
-    """A case of an operator that torch does not run on this machine: only its result's shape."""
+    """Define a case of an operator that cannot run on the CPU, by its result's shape only."""
     return Case(name, out, arguments, scalar, kwargs, exact=False)

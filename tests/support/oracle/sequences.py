@@ -36,7 +36,7 @@ from tests.support.oracle.scalar import (
 def attend(
     q: Array, k: Array, v: Array, mask: Array | None = None, scale: float | None = None
 ) -> Array:
-    """One head after the other; groups of query heads share keys and values."""
+    """Attend one head after another; groups of query heads share keys and values."""
     groups = q.shape[-3] // k.shape[-3]
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     out = np.empty((*q.shape[:-1], v.shape[-1]), dtype=object)
@@ -64,7 +64,7 @@ def flash(
 
 
 def sdpa_gradients(g: Array, q: Array, k: Array, v: Array, *_o: Any) -> tuple[Array, ...]:
-    """From the probabilities, which the forward pass had."""
+    """Return the gradients from the probabilities of the forward pass."""
     factor = 1 / math.sqrt(q.shape[-1])
     out = [np.empty(t.shape, dtype=object) for t in (q, k, v)]
     for at in np.ndindex(*q.shape[:2]):
@@ -83,7 +83,7 @@ def p_times(p: Array, weighted: Array) -> Array:
 
 
 def _forget(p: Array, q: Array) -> None:
-    """The forward pass is not part of the gradient."""
+    """Return the gradients without counting the forward pass."""
     rows, keys = p.shape
     spent = {
         "macs": p.size * q.shape[-1],
@@ -307,7 +307,7 @@ STEPS: dict[str, Step] = {
 
 
 def run_direction(cell: str, x: Array, weights: Sequence[Array], states: Sequence[Array]) -> Array:
-    """x: steps, batch, width. weights: two, two biases or none, a projection or none."""
+    """Run one direction; x is steps, batch, width; biases and projection are optional."""
     biased_ = len(weights) >= 4
     projection = weights[-1] if len(weights) in (3, 5) else None
     outs, state = [], tuple(states)
@@ -323,7 +323,7 @@ def run_direction(cell: str, x: Array, weights: Sequence[Array], states: Sequenc
 
 
 def run_layers(cell: str, x: Array, weights: Sequence[Array], states: Array, both: object) -> Array:
-    """All layers; `states` holds one state for each direction of each layer."""
+    """Run all layers; `states` has one state for each direction of each layer."""
     directions = 2 if both else 1
     per = len(weights) // len(states[0])
     for at in range(0, len(states[0]), directions):
@@ -347,7 +347,7 @@ def stack(
     bias: bool = True,
     projection: int = 0,
 ) -> tuple[Any, ...]:
-    """Data, states and flat weights of a layer of width 3."""
+    """Return data, states and flat weights of a layer of width 3."""
     hidden, directions, fed = 3, 2 if both else 1, projection or 3
     weights = []
     for layer in range(layers):

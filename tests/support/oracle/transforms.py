@@ -41,7 +41,7 @@ def smallest_factor(n: int) -> int:
 
 
 def butterfly(parts: Sequence[Any], *, forward: object) -> list[Any]:
-    """A direct transform of a prime number of points; the first row and column have no factor."""
+    """Transform a prime number of points directly; the first row and column have no factor."""
     p = len(parts)
     out = []
     for row in range(p):
@@ -58,7 +58,7 @@ def butterfly(parts: Sequence[Any], *, forward: object) -> list[Any]:
 
 
 def transform(x: Sequence[Any], *, forward: object) -> list[Any]:
-    """Cooley and Tukey: the parts, their twiddle factors, the butterflies."""
+    """Transform by Cooley and Tukey: the parts, their twiddle factors, the butterflies."""
     n = len(x)
     if n == 1:
         return list(x)
@@ -95,7 +95,7 @@ def c2c(x: Array, dims: Sequence[int], normalization: int, forward: object) -> A
 
 
 def r2c(x: Array, dims: Sequence[int], normalization: int, onesided: object) -> Array:
-    """The last dimension first; its transform costs half, as half of it is the other's mirror."""
+    """Transform the last dimension first, at half the cost, because its halves are mirrored."""
     assert onesided
     count = math.prod(x.shape[d] for d in dims)
     before = TALLY.copy()
@@ -121,7 +121,7 @@ def c2r(x: Array, dims: Sequence[int], normalization: int, size: int) -> Array:
 
 
 def halve(before: Any) -> None:
-    """Two real transforms are one complex one, of the one as real and the other as imaginary."""
+    """Do two real transforms as one complex one, with one as its imaginary part."""
     for what in TALLY:
         spent = TALLY[what] - before[what]
         assert spent % 2 == 0
@@ -148,7 +148,7 @@ FOURIER = [
 
 
 def eliminated(matrix: Array, *, pivot: bool = True) -> Array:
-    """L and U in one; a pivot is the largest of its column, found by comparison."""
+    """Return L and U in one matrix; a pivot is the largest of its column, found by comparison."""
     a = matrix.copy()
     rows, columns = a.shape
     for k in range(min(rows, columns)):
@@ -165,7 +165,7 @@ def eliminated(matrix: Array, *, pivot: bool = True) -> Array:
 
 
 def swaps(matrix: Array) -> tuple[Array, list[int], int]:
-    """The same with the order of the rows and its sign, which are integers."""
+    """Return the same with the order of the rows and its sign, which are integers."""
     before = TALLY.copy()
     values = np.array([[v.value for v in row] for row in matrix])
     factors = eliminated(matrix)
@@ -198,7 +198,7 @@ def log_determinant(matrix: Array) -> tuple[Array, Array]:
 
 
 def solved(matrix: Array, right: Array, *, upper: bool, unit: bool = False) -> Array:
-    """One triangular system for each column."""
+    """Solve one triangular system for each column."""
     n = len(matrix)
     out = right.copy()
     order = range(n - 1, -1, -1) if upper else range(n)
@@ -293,7 +293,7 @@ SOLVERS = [
 ]
 
 
-# -- lists of tensors, and what is left ------------------------------------------------------------
+# -- lists of tensors, and other operators ---------------------------------------------------------
 
 
 def pairs(draw: Draw) -> tuple[Any, ...]:

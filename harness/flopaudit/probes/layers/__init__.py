@@ -1,4 +1,5 @@
-"""Probes of layers: each kind of layer as a module, and its functional forms.
+"""Probes of layers: each kind of layer as a module, and its functions.
 
-In: nothing. Out: a table `PROBES` in each module.
+In: nothing, the tables are constants. Out: a table `PROBES` in each module, made without importing
+torch; `flopaudit.probes` merges them.
 """

@@ -1,4 +1,4 @@
-"""Activations: each as module, as function of torch.nn.functional and of torch, as method."""
+"""Activations, called as a module, a function and a method."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from flopaudit.probes.definition import (
 
 @dataclass(frozen=True)
 class _Activation:
-    """One that works on each element, and the forms that torch has it in.
+    """An activation on each element, and the call syntaxes that torch has for it.
 
     Attributes:
         module: its class in torch.nn.
@@ -31,7 +31,7 @@ class _Activation:
         method: its name as a method of tensors, "" where it has none.
         in_place: its name as a method that works in place, "" where it has none.
         inplace: whether the class is probed with `inplace=True`.
-        arguments: what all of its forms take beside the tensor.
+        arguments: that all of these calls take after the tensor.
         options: what only its class and its function take.
     """
 
@@ -96,12 +96,12 @@ def _of(key: str, each: _Activation) -> Iterator[Probe]:
             )
     if each.torch:
         yield function(f"activation/{key}_torch", f"torch.{each.torch}", _torchs(each), _CASES)
-    for form, name in (("method", each.method), ("method_inplace", each.in_place)):
+    for syntax, name in (("method", each.method), ("method_inplace", each.in_place)):
         if name:
-            yield function(f"activation/{key}_{form}", f"Tensor.{name}", _method(name), _CASES)
+            yield function(f"activation/{key}_{syntax}", f"Tensor.{name}", _method(name), _CASES)
 
 
-# Names are looked up when they are called: tools put their own in the place of torch's.
+# Names are looked up at each call, because tools replace torch's functions.
 def _maker(each: _Activation, more: dict[str, Any]) -> Make:
     return lambda torch: getattr(torch.nn, each.module)(*each.arguments, **each.options, **more)
 

@@ -134,7 +134,7 @@ def _attention(**options: Any) -> Make:
 
 
 def _attends(**options: Any) -> Make:
-    """Called with one tensor it is self-attention, with two it is attention to the other."""
+    """Return a call of attention: self-attention on one tensor, or from one to another."""
 
     def call(torch: Any, attention: Any, x: Any, other: Any = None) -> Any:
         del torch

@@ -1,4 +1,4 @@
-"""Convolutions: layers of all dimensions, transposed ones, and their functions."""
+"""Convolutions: layers of all dimensions, transposed convolutions, and their functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flopaudit.probes.definition import (
 
 @dataclass(frozen=True)
 class _Size:
-    """A convolution; one of fewer dimensions takes the last sides of grid and kernel."""
+    """A convolution; in fewer dimensions it takes the last sides of the grid and the kernel."""
 
     ins: int
     outs: int
@@ -78,7 +78,7 @@ _OPTIONS: _Options = {
     "pointwise_bias": ("of kernel 1, with bias", _PLAIN, {}),
 }
 _ALL_DIMENSIONS = ("bias", "no_bias", "groups")
-"""What is probed in one and three dimensions too; the rest is in two alone."""
+"""Variants probed in one and three dimensions too; the others are probed in two only."""
 
 _ONLY: dict[str, _Options] = {
     "Conv": {
@@ -132,7 +132,7 @@ def _functions() -> Iterator[Probe]:
 
 
 def _caller(name: str) -> Any:
-    # Looked up when it is called: tools put their own in its place.
+    # Looked up at each call, because tools replace torch's functions.
     return lambda torch, *operands: getattr(torch.nn.functional, name)(*operands)
 
 

@@ -1,4 +1,4 @@
-"""Embeddings, which look rows up, and what is like them."""
+"""Embeddings and bags of embeddings, which look up rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _bag(mode: str) -> Make:
 
 
 def _image_ids() -> list[Case]:
-    """An image, and an embedding's rows beside it."""
+    """Define cases of an image and the sizes of an embedding."""
     return [
         cut((n, 3), sizes=(rows, features))
         for (_, rows, features), n in zip(_SIZES, (5, 6, 21, 8, 11), strict=True)

@@ -41,7 +41,7 @@ _BATCH_NORMS: dict[str, tuple[str, Root, dict[str, Any]]] = {
     ),
 }
 _ALL_DIMENSIONS = ("affine", "no_affine", "affine_train")
-"""What is probed in one and three dimensions too; the rest is in two alone."""
+"""Variants probed in one and three dimensions too; the others are probed in two only."""
 
 _INSTANCE_NORMS: dict[str, tuple[str, Root, dict[str, Any]]] = {
     "no_affine": ("without affine", _EVAL, {}),
@@ -140,7 +140,7 @@ _ROW_NORMS: dict[str, tuple[str, tuple[Shape, ...], int]] = {
     "two_sides": ("the last two sides of images", IMAGES, 2),
 }
 _PLAIN_ROWS = ("3d", "two_sides")
-"""Where the variants of a norm are probed too."""
+"""Norms whose variants are probed too."""
 
 
 def _row_norms() -> Iterator[Probe]:
@@ -164,7 +164,7 @@ def _row_norms() -> Iterator[Probe]:
 
 
 def _with_channels(times: int) -> list[Case]:
-    """Images, and as many vectors with a value for each channel."""
+    """Define cases of images, with `times` vectors of a value for each channel."""
     return [cut(shape, *[(shape[1],)] * times) for shape in _GRIDS]
 
 

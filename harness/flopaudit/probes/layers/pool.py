@@ -1,4 +1,4 @@
-"""Pooling: layers of all dimensions, functions, and means that do the same."""
+"""Pooling: layers of all dimensions, functions, and equivalent means."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _GRIDS_DIVIDED: tuple[Shape, ...] = (
 
 def _cases(dims: int) -> list[Case]:
     return [
-        # LPPool1d takes a number alone.
+        # LPPool1d takes only a number.
         cut((1, c, *grid[-dims:]), sizes=(kernel[-1] if dims == 1 else kernel[-dims:],))
         for c, grid, kernel in _SIZES
     ]
 
 
 def _resized(dims: int, *, divided: bool) -> list[Case]:
-    """Inputs that the output's sides divide, or do not divide."""
+    """Define cases in which the output's sides divide the input's, or do not."""
     grids = _GRIDS_DIVIDED if divided else [grid for _, grid, _ in _SIZES]
     channels = [c for c, _, _ in _SIZES]
     return [
@@ -97,7 +97,7 @@ def _layer(kind: str, options: dict[str, Any]) -> Make:
 
 
 def _call(name: str, options: dict[str, Any]) -> Make:
-    # Looked up when it is called: tools put their own in its place.
+    # Looked up at each call, because tools replace torch's functions.
     return lambda torch, x, size: getattr(torch.nn.functional, name)(x, **options, kernel_size=size)
 
 
@@ -137,7 +137,7 @@ def _adaptive_call(name: str) -> Make:
 def _fractional(kind: str, sides: int) -> Make:
     def make(torch: Any, channels: int, kernel: Shape, out: Shape) -> Any:
         pool = getattr(torch.nn, kind)(kernel, output_size=out)
-        # Fixed places instead of drawn ones; a buffer goes where the model goes.
+        # Fixed samples instead of random ones; a buffer moves with the model.
         del pool._random_samples  # noqa: SLF001 - so torch names its argument
         pool.register_buffer("_random_samples", torch.rand(1, channels, sides))
         return pool

@@ -44,7 +44,7 @@ def _outputs(torch: Any, recurrent: Any, x: Any) -> Any:
 
 
 def _state(torch: Any, cell: Any, x: Any) -> Any:
-    """The hidden state; an LSTM's cell gives it with the state of the cell."""
+    """Return the hidden state; an LSTM cell returns it with the cell's state."""
     del torch
     state = cell(x)
     return state[0] if isinstance(state, tuple) else state

@@ -22,7 +22,7 @@ _GRIDS: tuple[tuple[int, Shape], ...] = (
 )  # fmt: skip
 _FACTORS: tuple[Shape, ...] = ((2, 2, 3), (2, 3, 2), (1, 2, 2), (2, 1, 2), (3, 2, 4))
 
-# Mode, and on inputs of how many dimensions.
+# Mode, and the number of dimensions of its inputs.
 _MODES: tuple[tuple[str, tuple[int, ...]], ...] = (
     ("nearest", (1, 2, 3)),
     ("nearest-exact", (2,)),
@@ -60,7 +60,7 @@ def _times(grid: Shape, factors: Shape) -> Shape:
 
 
 _IMAGE_MODES = ("nearest", "bilinear")
-"""What is probed in all ways on images; the rest is resized to a size alone."""
+"""Modes probed in all ways on images; the others are only resized to a size."""
 
 _WAYS = {
     "size": ("to a size", _by_size),

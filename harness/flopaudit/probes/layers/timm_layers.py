@@ -1,4 +1,4 @@
-"""timm's own layers; listed only where timm is installed, and imported when one is built."""
+"""timm's own layers; listed only if timm is installed, and imported when one is built."""
 
 from __future__ import annotations
 

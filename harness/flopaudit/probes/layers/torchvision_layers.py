@@ -20,7 +20,7 @@ _CONVS = ((2, 3, (5, 7), 3), (3, 5, (6, 8), 2), (5, 2, (7, 9), 3), (4, 7, (5, 10
 
 
 def _deformable(*, masked: bool) -> list[Case]:
-    """An image, an offset for each side of each weight at each output, and a mask of them."""
+    """Define cases of an image, two offsets for each weight at each output, and their mask."""
     return [
         cut(
             (1, ins, h, w),
@@ -62,7 +62,7 @@ def _boxes(torch: Any, x: Any, name: str, out: int) -> Any:
     # From the image alone: one box, of its left upper quarter.
     corners = [0.0, 0.0, 0.0, x.shape[3] / 2, x.shape[2] / 2]
     boxes = torch.tensor([corners], device=x.device, dtype=x.dtype)
-    # Without a ratio the samples of a box would depend on its values.
+    # Without a ratio, the number of samples of a box would depend on its values.
     more = {"sampling_ratio": 2} if name.endswith("align") else {}
     return getattr(ops, name)(x, boxes, output_size=out, **more)
 

@@ -1,4 +1,5 @@
 """Probes of operations on tensors: arithmetic, products, reductions, data movement.
 
-In: nothing. Out: a table `PROBES` in each module.
+In: nothing, the tables are constants. Out: a table `PROBES` in each module, made without importing
+torch; `flopaudit.probes` merges them.
 """

@@ -43,7 +43,7 @@ def _itruediv(x: Any, y: Any) -> Any:
     return x
 
 
-# Written out: what the module `operator` does is called, and a trace has it as a method.
+# Written out, because calls of the module `operator` appear in a trace as methods.
 _ARITHMETIC: dict[str, tuple[Make, Make]] = {
     "add": (lambda x, y: x + y, _iadd),
     "sub": (lambda x, y: x - y, _isub),
@@ -51,7 +51,7 @@ _ARITHMETIC: dict[str, tuple[Make, Make]] = {
     "div": (lambda x, y: x / y, _itruediv),
 }
 _OF_ALL = ("operator", "operator_scalar", "operator_channels", "method", "torch")
-"""What is probed of subtraction and division too; the rest is of sums and products alone."""
+"""Calls probed for subtraction and division too; the others only for sums and products."""
 
 _SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
@@ -105,7 +105,7 @@ def _scalar_first(plain: Make) -> Make:
     return lambda torch, x: plain(2.0, x)
 
 
-# Names are looked up when they are called: tools put their own in the place of torch's.
+# Names are looked up at each call, because tools replace torch's functions.
 def _method(name: str, *numbers: Any) -> Make:
     return lambda torch, x, *others: getattr(x, name)(*others, *numbers)
 

@@ -1,4 +1,4 @@
-"""Matrix products in the ways that torch can write them."""
+"""Matrix products, in every way that torch has to write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BATCHES = (2, 3, 2, 5, 3, 4)
 
 
 def _cases(*letters: str) -> list[Case]:
-    """Cases of operands that are named by their sides, as in einsum: b, n, k, m and h."""
+    """Define cases of operands by the names of their sides, as in einsum: b, n, k, m and h."""
     return [
         cut(*(tuple(sides[side] for side in operand) for operand in letters)) for sides in _sides()
     ]

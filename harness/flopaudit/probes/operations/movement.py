@@ -1,4 +1,4 @@
-"""What moves values and computes nothing: joining, splitting, indexing, copying."""
+"""Data movement, which computes nothing: joining, splitting, indexing, copying."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions and scans: sums, means, norms, maxima, cumulative ones, Fourier transforms."""
+"""Reductions and scans: sums, means, norms, maxima, cumulative sums, Fourier transforms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OVER_CHANNELS = ("sum", "mean", "amax", "prod", "var", "logsumexp", "argmax", "
 
 
 def _torchs(name: str, **options: Any) -> Make:
-    # Looked up when it is called: tools put their own in its place.
+    # Looked up at each call, because tools replace torch's functions.
     return lambda torch, x: getattr(torch, name)(x, **options)
 
 

@@ -1,4 +1,4 @@
-"""Main layers and functions on batches of 1, 2, 4 and 5: is a count for the batch or for a sample?
+"""Common layers and functions on batches of 1, 2, 4 and 5: does a count cover a batch or a sample?
 
 Here the batch is the model's own, for tools that look at the model's input.
 """
@@ -29,7 +29,7 @@ _ROWS: tuple[Shape, ...] = ((3,), (5,), (2,), (7,), (4,), (6,), (11,))
 
 
 def _cases(shapes: tuple[Shape, ...], side: int | None = None, *, outs: bool = False) -> list[Case]:
-    """Batches of these shapes; the sizes are those of one side, and of what goes out, if asked."""
+    """Define cases of batches, with the size of a side and optionally of the output."""
     return [
         given(
             "x".join(map(str, (batch, *shape))),

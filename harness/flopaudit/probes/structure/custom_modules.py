@@ -1,6 +1,6 @@
-"""Modules that the tables of structure need: classes of torch.nn, subclassed or put together.
+"""Modules of the structure probes: subclasses and combinations of classes of torch.nn.
 
-Imports torch, so it is imported when one of them is built.
+This module imports torch, so it is imported only when one of them is built.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ SUBCLASSED = (
 
 
 def _subclass(name: str) -> type[nn.Module]:
-    """A class that adds nothing to the one of torch.nn but another type."""
+    """Return a subclass of a class of torch.nn that adds nothing but its own type."""
     return type(f"Sub{name}", (getattr(nn, name),), {"__module__": __name__})
 
 
-# By their names in this module, so that they can be pickled.
+# As names in this module, so that they can be pickled.
 globals().update({f"Sub{name}": _subclass(name) for name in SUBCLASSED})
 
 
 class Times(nn.Module):
-    """Calls one module several times, on what it gave before."""
+    """A module that calls another several times, each time on the last result."""
 
     def __init__(self, inside: nn.Module, times: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Times(nn.Module):
 
 
 class Parent(nn.Module):
-    """Calls its child."""
+    """A module that calls its child."""
 
     def __init__(self, child: nn.Module) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Parent(nn.Module):
 
 
 class TwoNames(nn.Module):
-    """Has one module under two names, and calls it by both, or by the second alone."""
+    """A module that has another under two names, and calls it by both, or only by the second."""
 
     def __init__(self, shared: nn.Module, *, both: bool = True) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class TwoNames(nn.Module):
 
 
 class Pair(nn.Module):
-    """Gives a tuple: what a convolution made of its input, and a sum of that over channels."""
+    """A module that returns a tuple: a convolution's result, and its sum over the channels."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Pair(nn.Module):
 
 
 class Named(Pair):
-    """The same in a dict."""
+    """A module that returns the same in a dict."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override] # is the point
         """Call it."""
@@ -94,7 +94,7 @@ class Named(Pair):
 
 
 class LeafPair(nn.Module):
-    """A module without children that gives a tuple."""
+    """A module without children that returns a tuple."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Double it in two ways."""
@@ -102,7 +102,7 @@ class LeafPair(nn.Module):
 
 
 class LeafDict(nn.Module):
-    """A module without children that gives a dict."""
+    """A module without children that returns a dict."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Double it."""
@@ -133,7 +133,7 @@ class TwoImages(nn.Module):
 
 
 class OwnConv(nn.Module):
-    """A leaf with parameters of its own, that it hands to functional.conv2d."""
+    """A leaf that passes its own parameters to functional.conv2d."""
 
     def __init__(self, ins: int, outs: int, kernel: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class OwnConv(nn.Module):
 
 
 class OwnLinear(nn.Module):
-    """A leaf with parameters of its own, that it hands to functional.linear."""
+    """A leaf that passes its own parameters to functional.linear."""
 
     def __init__(self, ins: int, outs: int) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class OwnLinear(nn.Module):
 
 
 class OwnMatmul(nn.Module):
-    """A leaf with a parameter of its own, that it multiplies by with the operator."""
+    """A leaf that multiplies by its own parameter with the operator `@`."""
 
     def __init__(self, ins: int, outs: int) -> None:
         super().__init__()
@@ -225,7 +225,7 @@ class Scaled(nn.Module):
 
 
 class Residual(nn.Module):
-    """Adds its input to what a module makes of it."""
+    """A module that adds its input to the result of another."""
 
     def __init__(self, inside: nn.Module) -> None:
         super().__init__()
@@ -253,7 +253,7 @@ class Squeezed(nn.Module):
 
 
 class ByFactor(nn.Module):
-    """DropPath as it runs in evaluation of some models: a mask of ones, times what is kept."""
+    """DropPath as some models run it in evaluation: a mask of ones, scaled."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply by ones."""
@@ -261,7 +261,7 @@ class ByFactor(nn.Module):
 
 
 class Branching(nn.Module):
-    """Has two branches of which one is never taken in evaluation."""
+    """A module with two branches, of which one is never taken in evaluation."""
 
     def __init__(self, ins: int, outs: int) -> None:
         super().__init__()
@@ -275,7 +275,7 @@ class Branching(nn.Module):
 
 
 class Held(nn.Module):
-    """Keeps a function, as layers do that are given their activation, and calls it."""
+    """A module that keeps a function and calls it, as layers keep their activation."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -287,19 +287,19 @@ class Held(nn.Module):
 
 
 class HeldOfTwo(Held):
-    """The same with a function of two tensors, given one and its transpose."""
+    """A module that calls a kept function of two tensors on one and its transpose."""
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__(function)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Call it on squares, since a sum takes equal shapes."""
+        """Call it on squares, because a sum needs equal shapes."""
         square = x[..., : min(x.shape[-2:]), : min(x.shape[-2:])]
         return self.function(square, square.transpose(-1, -2))
 
 
 class Imported(nn.Module):
-    """Calls a function that this file has imported by its own name."""
+    """A module that calls a function imported by name into this file."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Call it."""
@@ -307,7 +307,7 @@ class Imported(nn.Module):
 
 
 class Wasteful(nn.Module):
-    """Computes what it throws away."""
+    """A module that computes a result and discards it."""
 
     def __init__(self, kept: nn.Module, thrown: nn.Module) -> None:
         super().__init__()
@@ -315,13 +315,13 @@ class Wasteful(nn.Module):
         self.thrown = thrown
 
     def forward(self, x: Tensor) -> Any:
-        """Call both, give one."""
+        """Call both, return one."""
         self.thrown(x)
         return self.kept(x)
 
 
 class Holding(nn.Module):
-    """Runs one module and holds more that never runs."""
+    """A module that runs one module and has others that never run."""
 
     def __init__(self, used: nn.Module, **held: Any) -> None:
         super().__init__()
@@ -330,12 +330,12 @@ class Holding(nn.Module):
             setattr(self, name, value)
 
     def forward(self, x: Tensor) -> Any:
-        """Call the one."""
+        """Call the one that runs."""
         return self.used(x)
 
 
 class Buffered(nn.Module):
-    """Has buffers and no parameters."""
+    """A module with buffers and no parameters."""
 
     mean: Tensor
     std: Tensor
@@ -351,7 +351,7 @@ class Buffered(nn.Module):
 
 
 class FromList(nn.Module):
-    """Multiplies by the parameters of a ParameterList, one after the other."""
+    """A module that multiplies by the parameters of a ParameterList, one after another."""
 
     def __init__(self, channels: int, length: int) -> None:
         super().__init__()

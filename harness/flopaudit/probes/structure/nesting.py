@@ -1,4 +1,4 @@
-"""How modules stand together and are called, with layers that every counter knows inside."""
+"""Nesting and calling of modules, around layers that every tool counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _relu(torch: Any) -> Any:
 
 
 def own(name: str, *inside: Make) -> Make:
-    """What makes a module of `modules`: of others made of the same sizes, or of the sizes."""
+    """Return a function that builds a class of `custom_modules`, from layers or from sizes."""
 
     def make(torch: Any, *sizes: Any) -> Any:
         from flopaudit.probes.structure import custom_modules
@@ -70,7 +70,7 @@ def _twice(torch: Any, inside: Any, x: Any) -> Any:
 
 
 def _on_parts(torch: Any, inside: Any, x: Any) -> Any:
-    """On all of an image, on its upper four rows, and on its left three columns."""
+    """Call a layer on an image, on its upper four rows, and on its left three columns."""
     del torch
     inside(x[:, :, :4])
     inside(x[..., :3])
@@ -109,7 +109,7 @@ def _with_hook(torch: Any, ins: int, outs: int) -> Any:
 
 
 def _pass_on(_module: Any, _args: Any, _out: Any) -> None:
-    """A hook that changes nothing."""
+    """Do nothing, as a hook."""
 
 
 def _with_pre_hook(torch: Any, ins: int, outs: int) -> Any:
@@ -119,7 +119,7 @@ def _with_pre_hook(torch: Any, ins: int, outs: int) -> Any:
 
 
 def _pass_in(_module: Any, _args: Any) -> None:
-    """A hook that changes nothing."""
+    """Do nothing, as a hook."""
 
 
 def _parametrized(norm: str, kind: str, *, old: bool = False) -> Make:

@@ -1,4 +1,4 @@
-"""What a count of parameters may see or miss: frozen, unused, the root's own, buffers."""
+"""Parameters that a count may include or miss: frozen, unused, the root's own, buffers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _linear(torch: Any, ins: int, outs: int) -> Any:
 
 
 def _frozen(inside: Make, *names: str) -> Make:
-    """A layer of which these parameters are frozen, or all."""
+    """Return a function that builds a layer with these parameters frozen, or all."""
 
     def make(torch: Any, *sizes: Any) -> Any:
         built = inside(torch, *sizes)
@@ -54,7 +54,7 @@ def _half_frozen(torch: Any, ins: int, outs: int) -> Any:
 
 
 def _holding(used: Make, **held: Callable[..., Any]) -> Make:
-    """A module that runs one layer and holds others, made of the same sizes."""
+    """Return a function that builds a module that runs one layer and has others unused."""
 
     def make(torch: Any, *sizes: Any) -> Any:
         from flopaudit.probes.structure import custom_modules

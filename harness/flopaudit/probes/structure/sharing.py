@@ -1,4 +1,4 @@
-"""What is there once and used more than once: modules under several names, tied parameters."""
+"""Sharing: modules under several names or called several times, and tied parameters."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _twice_in_sequence(inside: Make) -> Make:
 
 
 def _tied(inside: Make, *names: str) -> Make:
-    """Two layers that have these parameters in common."""
+    """Return a function that builds two layers that share these parameters."""
 
     def make(torch: Any, *sizes: Any) -> Any:
         first, second = inside(torch, *sizes), inside(torch, *sizes)

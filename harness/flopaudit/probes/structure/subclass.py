@@ -1,4 +1,4 @@
-"""Subclasses that add nothing: is a layer known by its type, or by what it is?"""
+"""Subclasses that add nothing: does a tool know a layer by its exact type or by its base?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that are the whole model, models of two inputs, and inputs without a batch."""
+"""Layers that are the whole model, models with two inputs, and inputs without a batch."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ _ROOTS: dict[str, tuple[str, Make, list[Case]]] = {
 
 
 def _layers_unbatched() -> list[Probe]:
-    """Layers in a model whose input has no batch."""
+    """Define probes of layers in a model whose input has no batch."""
     images = [given(f"{i}x{h}x{w}", i, o) for i, o, h, w in _CONVS]
     plain = [Case(case.inputs) for case in images]
     return [

@@ -1,51 +1,13 @@
-"""What each operator costs: one small pure function each, arguments and result in, `Work` out.
+"""Formulas of operators: one small pure function for each, in a module by subject.
 
-A formula gets a `Call`: the operator's arguments by position and name, and its result. Tensors
-are only asked for their shape and dtype, so meta, fake and real ones serve alike. There is a room
-for each kind of operator, with its table at its end; `operators.py` puts the tables together. What
-is counted and why stands in docs/DEFINITIONS.md.
+A formula takes a `Call`, the operator's arguments by position and name with its result, and returns
+its `Work`. It reads only shapes and dtypes of tensors, so meta, fake and real tensors work alike.
+Each module ends with its table; `flopaudit.reference.operators` merges the tables. What is counted
+and why is explained in docs/DEFINITIONS.md.
 """
 
 from __future__ import annotations
 
-from flopaudit.reference.formulas.call import (
-    ACTIVATION,
-    ATTENTION,
-    CONV,
-    ELEMENTWISE,
-    FOURIER,
-    INTERPOLATION,
-    LINEAR,
-    LOSS,
-    MATMUL,
-    MOVE,
-    NORM,
-    POOLING,
-    PRODUCT_KINDS,
-    REDUCTION,
-    SAMPLING,
-    SOLVER,
-    Call,
-    Formula,
-)
+from flopaudit.reference.formulas.call import Call, Formula, Parts
 
-__all__ = [
-    "ACTIVATION",
-    "ATTENTION",
-    "CONV",
-    "ELEMENTWISE",
-    "FOURIER",
-    "INTERPOLATION",
-    "LINEAR",
-    "LOSS",
-    "MATMUL",
-    "MOVE",
-    "NORM",
-    "POOLING",
-    "PRODUCT_KINDS",
-    "REDUCTION",
-    "SAMPLING",
-    "SOLVER",
-    "Call",
-    "Formula",
-]
+__all__ = ["Call", "Formula", "Parts"]

@@ -1,4 +1,4 @@
-"""What a formula is given, and the pieces that formulas are made of; no torch, only shapes."""
+"""The call that a formula is given, and the parts that formulas are built from, without torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,7 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-
-# The kinds of work; a convention picks among them.
-CONV, LINEAR, MATMUL, ATTENTION = "conv", "linear", "matmul", "attention"
-NORM, ACTIVATION, POOLING, ELEMENTWISE = "normalisation", "activation", "pooling", "elementwise"
-REDUCTION, INTERPOLATION, SAMPLING, MOVE = "reduction", "interpolation", "sampling", "data movement"
-LOSS, FOURIER, SOLVER = "loss", "fourier transform", "linear algebra"
-
-PRODUCT_KINDS = (CONV, LINEAR, MATMUL, ATTENTION)
+from flopaudit.reference.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -27,7 +20,7 @@ class Call:
     out: Any
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
-        """The argument at that position or of that name; the schema's default where omitted."""
+        """Return the argument at a position or of a name, or the default if it is omitted."""
         if index < len(self.args):
             return self.args[index]
         return self.kwargs.get(name, default)
@@ -39,11 +32,12 @@ class Call:
 
 
 Formula = Callable[[Call], Work]
-Table = dict[str, tuple[str, Formula]]
+Parts = list[tuple[Kind, Work]]
+"""The work of a function that is counted whole, by kind."""
 
 
 def numel(tensor: Any) -> int:
-    """Elements of a tensor, exact; of a nested one those of its samples."""
+    """Return the number of elements of a tensor; for a nested one, of all its samples."""
     if is_nested(tensor):
         return sum(map(prod, shapes(tensor)))
     return prod(tensor.shape)
@@ -55,17 +49,17 @@ def is_nested(tensor: Any) -> bool:
 
 
 def shapes(tensor: Any) -> list[tuple[int, ...]]:
-    """The shape of a tensor, or those of the samples of a nested one."""
+    """Return the shape of a tensor, or the shapes of the samples of a nested one."""
     return [tuple(one.shape) for one in (tensor.unbind() if is_nested(tensor) else [tensor])]
 
 
 def nothing(_call: Call) -> Work:
-    """Moves data, or handles integers only."""
+    """Cost nothing: the operator moves data or handles integers only."""
     return NOTHING
 
 
 def per_output(**operations: int) -> Formula:
-    """So many operations for each element of the result."""
+    """Return a formula with a fixed number of operations for each element of the result."""
     each = Work(**operations)
 
     def formula(call: Call) -> Work:
@@ -76,7 +70,7 @@ def per_output(**operations: int) -> Formula:
 
 
 def per_input(**operations: int) -> Formula:
-    """So many operations for each element of the first argument."""
+    """Return a formula with a fixed number of operations for each element of the first argument."""
     each = Work(**operations)
 
     def formula(call: Call) -> Work:
@@ -86,20 +80,20 @@ def per_input(**operations: int) -> Formula:
     return formula
 
 
-def entries(kind: str, formula: Formula, names: str) -> Table:
-    """The same formula for several operators, named in one string."""
-    return dict.fromkeys(names.split(), (kind, formula))
+def total(parts: Parts) -> Work:
+    """Return the work of all kinds together."""
+    return sum((work for _, work in parts), NOTHING)
 
 
 # -- complex numbers -------------------------------------------------------------------------------
 
 
 def complex_work(work: Work) -> Work:
-    """The same operations on complex numbers, in operations on real ones.
+    """Return the cost of the same operations on complex numbers, in real operations.
 
     A product is 4 multiplications and 2 additions, a sum 2 additions, so a MAC is 4 MACs exactly; a
     quotient (a+bi)/(c+di) = (ac+bd + (bc-ad)i) / (c²+d²) is 6 multiplications, 3 additions and 2
-    divisions; an elementary function is one evaluation; two comparisons tell complex numbers apart.
+    divisions; an elementary function is one evaluation; a comparison is two.
     """
     return Work(
         macs=4 * work.macs,
@@ -119,7 +113,7 @@ def is_complex(value: Any) -> bool:
 
 
 def over_complex(formula: Formula) -> Formula:
-    """The formula, in real operations also where its operands are complex."""
+    """Widen a formula: the same in real operations if its operands are complex."""
 
     def formula_of_either(call: Call) -> Work:
         work = formula(call)
@@ -139,9 +133,9 @@ def _values(call: Call) -> Iterable[Any]:
 
 
 def along(call: Call, dim: Any) -> tuple[int, int]:
-    """Elements of the first argument, and how many rows they form along a dimension."""
+    """Return the elements of the first argument, and the rows they form along a dimension."""
     tensor = call.args[0]
-    # a nested tensor counts the batch as a dimension, its samples have none
+    # a nested tensor counts the batch as a dimension, but its samples have no batch
     inner = dim - 1 if is_nested(tensor) and dim > 0 else dim
     rows = (prod(shape) // (shape[inner] or 1) if shape else 1 for shape in shapes(tensor))
     return numel(tensor), sum(rows)
@@ -151,7 +145,7 @@ def along(call: Call, dim: Any) -> tuple[int, int]:
 
 
 def foreach(formula: Formula) -> Formula:
-    """The formula of an operator that does the same for each tensor of a list."""
+    """Widen a formula to an operator that does the same for each tensor of a list."""
 
     def formula_of_all(call: Call) -> Work:
         count = len(call.args[0])
@@ -164,7 +158,7 @@ def foreach(formula: Formula) -> Formula:
 
 
 def _at(args: Sequence[Any], index: int, count: int) -> list[Any]:
-    """The arguments for one of so many tensors: lists of them are picked from."""
+    """Return the arguments for one of the tensors; lists with an item for each are indexed."""
     return [
         arg[index] if isinstance(arg, (list, tuple)) and len(arg) == count else arg for arg in args
     ]

@@ -1,14 +1,14 @@
-"""Operators that compute nothing: views and queries, and what moves, selects or draws values."""
+"""Operators that compute nothing: views, queries, and data movement, selection and drawing."""
 
 from __future__ import annotations
 
 
 def names(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
-# Views that their schema does not show as such, and what only asks or asserts.
+# Views that their schema does not show as views, and queries and assertions.
 VIEWS = names(
     """
     _assert_async _assert_scalar _assert_tensor_metadata _debug_has_internal_overlap
@@ -28,8 +28,8 @@ VIEWS = names(
     """
 )
 
-# They read, write, select or draw, and compute nothing. Sorting belongs here: its comparisons
-# decide where a value goes, and how many there are depends on the algorithm and on the values.
+# These operators read, write, select or draw, and compute nothing. Sorting is one of them: its
+# comparisons decide where a value goes, and their number depends on the algorithm and the values.
 DATA_MOVEMENT = names(
     """
     __ilshift__ __irshift__ __lshift__ __rshift__ _chunk_cat _coalesce _coalesced _conj_copy

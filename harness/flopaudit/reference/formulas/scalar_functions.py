@@ -1,4 +1,4 @@
-"""What one evaluation of a scalar function costs, by its definition."""
+"""The cost of one evaluation of a scalar function, by its definition."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Operators left without a formula on purpose, each with its reason; a count names them."""
+"""Operators without a formula on purpose, each with its reason; a ledger names them."""
 
 from __future__ import annotations
 
-from itertools import chain
+from flopaudit.reference.formulas.tables import merged
 
 _ITERATIVE = """
     _linalg_eigh _linalg_eigvals _linalg_svd geqrf linalg_eig linalg_eigvals
@@ -70,6 +70,6 @@ _REASONS = {
     "belongs to the optimizer or to an observer, not to the model": _TRAINING,
     "a special function that models do not use": _RARE,
 }
-UNCOUNTED: dict[str, str] = dict(
-    chain.from_iterable(((n, why) for n in names.split()) for why, names in _REASONS.items())
+UNCOUNTED: dict[str, str] = merged(
+    (reason, dict.fromkeys(names.split(), reason)) for reason, names in _REASONS.items()
 )

@@ -1,4 +1,5 @@
-"""Formulas of the operators that make up layers of a network.
+"""Formulas of the operators that make up the layers of a network.
 
-In: a `Call`, shapes and flags. Out: `Work`, exact integers for each kind of scalar operation.
+In: a `Call` with shapes and flags. Out: its `Work`, exact numbers of each type of scalar operation,
+in one table for each module.
 """

@@ -6,17 +6,10 @@ Where a definition has several branches, all are computed and one is selected, w
 from __future__ import annotations
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ACTIVATION,
-    Call,
-    Table,
-    along,
-    entries,
-    numel,
-    per_input,
-    per_output,
-)
+from flopaudit.reference.formulas.call import Call, along, numel, per_input, per_output
 from flopaudit.reference.formulas.scalar_functions import GELU_ERF, GELU_TANH
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 # -- softmax ---------------------------------------------------------------------------------------
 
@@ -139,54 +132,57 @@ def logit_backward(call: Call) -> Work:
     return Work(comparisons=held, adds=1, muls=1, divs=1) * numel(call.first_out)
 
 
-TABLE: Table = {
-    **entries(ACTIVATION, per_output(comparisons=1), "relu threshold threshold_backward"),
-    **entries(
-        ACTIVATION,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.ACTIVATION, per_output(comparisons=1), "relu threshold threshold_backward"),
+    entries(
+        Kind.ACTIVATION,
         per_output(comparisons=1, muls=1),
         "leaky_relu _prelu_kernel leaky_relu_backward",
     ),
-    "rrelu_with_noise": (ACTIVATION, rrelu),
-    "rrelu_with_noise_functional": (ACTIVATION, rrelu),
-    "rrelu_with_noise_backward": (ACTIVATION, per_output(muls=1)),
-    "elu": (ACTIVATION, elu),
-    "celu": (ACTIVATION, celu),
-    **entries(ACTIVATION, per_output(comparisons=2), "hardtanh hardtanh_backward"),
-    "hardsigmoid": (ACTIVATION, per_output(adds=1, comparisons=2, divs=1)),
-    "hardswish": (ACTIVATION, per_output(adds=1, comparisons=2, divs=1, muls=1)),
+    entries(Kind.ACTIVATION, rrelu, "rrelu_with_noise"),
+    entries(Kind.ACTIVATION, rrelu, "rrelu_with_noise_functional"),
+    entries(Kind.ACTIVATION, per_output(muls=1), "rrelu_with_noise_backward"),
+    entries(Kind.ACTIVATION, elu, "elu"),
+    entries(Kind.ACTIVATION, celu, "celu"),
+    entries(Kind.ACTIVATION, per_output(comparisons=2), "hardtanh hardtanh_backward"),
+    entries(Kind.ACTIVATION, per_output(adds=1, comparisons=2, divs=1), "hardsigmoid"),
+    entries(Kind.ACTIVATION, per_output(adds=1, comparisons=2, divs=1, muls=1), "hardswish"),
     # |x| > λ keeps x; softshrink moves it by λ towards zero.
-    "hardshrink": (ACTIVATION, per_output(comparisons=2)),
-    "softshrink": (ACTIVATION, per_output(comparisons=2, adds=2)),
-    **entries(ACTIVATION, per_output(comparisons=2), "hardshrink_backward softshrink_backward"),
-    "sigmoid": (ACTIVATION, per_output(adds=2, elementary=1, divs=1)),
-    "silu": (ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1)),
-    "mish": (ACTIVATION, per_output(adds=1, elementary=3, muls=1)),
-    "softplus": (ACTIVATION, softplus),
-    "log_sigmoid_forward": (ACTIVATION, per_output(adds=2, elementary=2, divs=1)),
-    "tanh": (ACTIVATION, per_output(elementary=1)),
-    "logit": (ACTIVATION, logit),
-    "gelu": (ACTIVATION, gelu),
-    "glu": (ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1)),
-    **entries(ACTIVATION, softmax, "_softmax _safe_softmax softmax"),
-    "_masked_softmax": (ACTIVATION, masked_softmax),
-    **entries(ACTIVATION, log_softmax, "_log_softmax log_softmax"),
-    "_softmax_backward_data": (ACTIVATION, softmax_backward),
-    "_log_softmax_backward_data": (ACTIVATION, log_softmax_backward),
-    "_masked_softmax_backward": (ACTIVATION, softmax_backward),
-    "_prelu_kernel_backward": (ACTIVATION, per_output(comparisons=1, muls=2)),
-    "elu_backward": (ACTIVATION, elu_backward),
-    "hardsigmoid_backward": (ACTIVATION, per_output(comparisons=2, divs=1)),
-    "hardswish_backward": (ACTIVATION, per_output(comparisons=2, divs=1, adds=1, muls=1)),
-    "sigmoid_backward": (ACTIVATION, per_output(muls=2, adds=1)),
-    "tanh_backward": (ACTIVATION, per_output(muls=2, adds=1)),
-    "silu_backward": (ACTIVATION, per_output(adds=4, muls=3, elementary=1, divs=1)),
+    entries(Kind.ACTIVATION, per_output(comparisons=2), "hardshrink"),
+    entries(Kind.ACTIVATION, per_output(comparisons=2, adds=2), "softshrink"),
+    entries(Kind.ACTIVATION, per_output(comparisons=2), "hardshrink_backward softshrink_backward"),
+    entries(Kind.ACTIVATION, per_output(adds=2, elementary=1, divs=1), "sigmoid"),
+    entries(Kind.ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1), "silu"),
+    entries(Kind.ACTIVATION, per_output(adds=1, elementary=3, muls=1), "mish"),
+    entries(Kind.ACTIVATION, softplus, "softplus"),
+    entries(Kind.ACTIVATION, per_output(adds=2, elementary=2, divs=1), "log_sigmoid_forward"),
+    entries(Kind.ACTIVATION, per_output(elementary=1), "tanh"),
+    entries(Kind.ACTIVATION, logit, "logit"),
+    entries(Kind.ACTIVATION, gelu, "gelu"),
+    entries(Kind.ACTIVATION, per_output(adds=2, elementary=1, divs=1, muls=1), "glu"),
+    entries(Kind.ACTIVATION, softmax, "_softmax _safe_softmax softmax"),
+    entries(Kind.ACTIVATION, masked_softmax, "_masked_softmax"),
+    entries(Kind.ACTIVATION, log_softmax, "_log_softmax log_softmax"),
+    entries(Kind.ACTIVATION, softmax_backward, "_softmax_backward_data"),
+    entries(Kind.ACTIVATION, log_softmax_backward, "_log_softmax_backward_data"),
+    entries(Kind.ACTIVATION, softmax_backward, "_masked_softmax_backward"),
+    entries(Kind.ACTIVATION, per_output(comparisons=1, muls=2), "_prelu_kernel_backward"),
+    entries(Kind.ACTIVATION, elu_backward, "elu_backward"),
+    entries(Kind.ACTIVATION, per_output(comparisons=2, divs=1), "hardsigmoid_backward"),
+    entries(
+        Kind.ACTIVATION, per_output(comparisons=2, divs=1, adds=1, muls=1), "hardswish_backward"
+    ),
+    entries(Kind.ACTIVATION, per_output(muls=2, adds=1), "sigmoid_backward"),
+    entries(Kind.ACTIVATION, per_output(muls=2, adds=1), "tanh_backward"),
+    entries(Kind.ACTIVATION, per_output(adds=4, muls=3, elementary=1, divs=1), "silu_backward"),
     # of s = log(1 + exp(x)): g·(tanh(s) + x·(1 - tanh²(s))·sigmoid(x))
-    "mish_backward": (ACTIVATION, per_output(adds=5, muls=4, elementary=4, divs=1)),
-    "softplus_backward": (ACTIVATION, softplus_backward),
+    entries(Kind.ACTIVATION, per_output(adds=5, muls=4, elementary=4, divs=1), "mish_backward"),
+    entries(Kind.ACTIVATION, softplus_backward, "softplus_backward"),
     # the sigmoid of -x, its sign spared: g over 1 + exp(x)
-    "log_sigmoid_backward": (ACTIVATION, per_output(adds=1, divs=1, elementary=1)),
-    "logit_backward": (ACTIVATION, logit_backward),
-    "gelu_backward": (ACTIVATION, gelu_backward),
+    entries(Kind.ACTIVATION, per_output(adds=1, divs=1, elementary=1), "log_sigmoid_backward"),
+    entries(Kind.ACTIVATION, logit_backward, "logit_backward"),
+    entries(Kind.ACTIVATION, gelu_backward, "gelu_backward"),
     # of each pair: g·s with s = sigmoid(b), and that times a·(1 - s)
-    "glu_backward": (ACTIVATION, per_input(adds=3, elementary=1, divs=1, muls=3)),
-}
+    entries(Kind.ACTIVATION, per_input(adds=3, elementary=1, divs=1, muls=3), "glu_backward"),
+)

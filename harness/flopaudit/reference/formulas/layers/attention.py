@@ -2,7 +2,7 @@
 
 Vaswani et al. 2017, arXiv:1706.03762, eq. 1. The scores are scaled once, whichever of its factors
 an implementation scales; a mask of floats is added, one of booleans selects, which is free. Causal
-attention is counted in full: its operators are given, and most of them compute, every score. Keys
+attention is counted in full: its operators receive, and most of them compute, every score. Keys
 and values shared by a group of query heads are counted for each query head.
 """
 
@@ -15,19 +15,12 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ATTENTION,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-    shapes,
-)
+from flopaudit.reference.formulas.call import Call, Formula, Parts, numel, shapes
 from flopaudit.reference.formulas.layers.activation import softmax_work
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 Shape = Sequence[int]
-Parts = list[tuple[str, Work]]
 
 _ADDED_MASK = "attn_mask", "attn_bias", "bias"
 
@@ -35,14 +28,14 @@ _ADDED_MASK = "attn_mask", "attn_bias", "bias"
 def scores_work(  # noqa: PLR0913 - each is an option of the operator
     scores: int, rows: int, widths: int, *, mask: bool, scaled: bool = True, dropout: bool = False
 ) -> Work:
-    """Attention with so many scores in so many rows: widths is E of the keys plus Ev of values."""
+    """Return the work of attention by its scores, their rows, and the widths E + Ev."""
     products = Work(macs=scores * widths, muls=scores * scaled, adds=scores * mask)
     dropped = Work(muls=scores, divs=scores) if dropout else NOTHING
     return products + softmax_work(scores, rows) + dropped
 
 
 def visible(queries: int, keys: int, *, half: bool) -> int:
-    """Scores of one head: all, or those where a query sees the keys up to its own place."""
+    """Return the scores of one head: all, or those of keys up to the query's own position."""
     if not half:
         return queries * keys
     full = max(queries - keys, 0)
@@ -61,8 +54,8 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
     scaled: bool = True,
     dropout: bool = False,
     half: bool = False,
-) -> dict[str, Work]:
-    """Work of attention by kind: batch·heads·L·S·(E + Ev) MACs, scaling, mask and softmax with it.
+) -> Work:
+    """Return the work of attention: batch·heads·L·S·(E + Ev) MACs, scaling, mask and softmax.
 
     Args:
         query_shape: …, heads, L, E.
@@ -72,20 +65,19 @@ def scaled_dot_product_attention(  # noqa: PLR0913 - as torch's own function
         causal: whether later keys are hidden; that alone changes nothing.
         enable_gqa: whether groups of query heads share keys, which changes nothing either.
         scaled: whether the scale is not 1.
-        dropout: whether the probabilities are dropped from, as in training.
-        half: the custom of counting only the scores that a causal query sees.
+        dropout: whether dropout is applied to the probabilities, as in training.
+        half: count only the scores that a causal query sees, by the alternative convention.
     """
     heads = _broadcast(query_shape[:-2], key_shape[:-2], grouped=enable_gqa)
     queries, keys = query_shape[-2], key_shape[-2]
     scores = heads * visible(queries, keys, half=half and causal)
     widths = query_shape[-1] + value_shape[-1]
     rows = heads * queries
-    work = scores_work(scores, rows, widths, mask=mask, scaled=scaled, dropout=dropout)
-    return {ATTENTION: work}
+    return scores_work(scores, rows, widths, mask=mask, scaled=scaled, dropout=dropout)
 
 
 def _broadcast(left: Shape, right: Shape, *, grouped: bool) -> int:
-    """Heads of all samples; the shared keys are repeated for each head of the queries."""
+    """Return the heads of all samples; shared keys are repeated for each head of the queries."""
     if grouped:
         return prod(left)
     pairs = zip_longest(reversed(left), reversed(right), fillvalue=1)
@@ -93,7 +85,7 @@ def _broadcast(left: Shape, right: Shape, *, grouped: bool) -> int:
 
 
 def is_float(mask: Any) -> bool:
-    """Whether a mask is there to be added."""
+    """Whether a mask is given that is added to the scores."""
     return mask is not None and bool(getattr(mask.dtype, "is_floating_point", False))
 
 
@@ -101,7 +93,7 @@ def flex_attention(call: Call) -> Work:
     """Attention in full, whatever blocks its mask leaves out; query heads may share keys."""
     shapes = [tuple(tensor.shape) for tensor in call.args[:3]]
     query, key, value = shapes
-    return scaled_dot_product_attention(query, key, value, enable_gqa=True)[ATTENTION]
+    return scaled_dot_product_attention(query, key, value, enable_gqa=True)
 
 
 # -- operators -------------------------------------------------------------------------------------
@@ -110,9 +102,11 @@ def flex_attention(call: Call) -> Work:
 def _fused(
     *, mask: int | None, dropout: int, causal: int, first: int = 0, half: bool = False
 ) -> Formula:
-    """The formula of an operator, from the places of its arguments; query, key, value from `first`.
+    """Return the formula of an operator by the positions of its arguments.
 
-    A mask reaches a fused operator as floats, also where it was of booleans.
+    Query, key and value start at `first`.
+
+    A boolean mask reaches a fused operator as floats.
     """
 
     def formula(call: Call) -> Work:
@@ -126,7 +120,7 @@ def _fused(
         }
         given = zip(*(shapes(tensor) for tensor in call.args[first : first + 3]), strict=True)
         works = (
-            scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)[ATTENTION]
+            scaled_dot_product_attention(*one, **options, enable_gqa=True, half=half)
             for one in given
         )
         return sum(works, NOTHING)
@@ -135,9 +129,9 @@ def _fused(
 
 
 def _of_packed(*, lengths: int, dropout: int, mask: int | None, half: bool = False) -> Formula:
-    """The formula of an operator on N, L, H, E, or on sequences laid end to end, T, H, E.
+    """Return the formula of an operator on N, L, H, E, or on concatenated sequences, T, H, E.
 
-    `lengths` is the place of the running sums of the sequences' lengths, for queries and keys.
+    `lengths` is the position of the running sums of the sequences' lengths, for queries and keys.
     """
 
     def formula(call: Call) -> Work:
@@ -167,7 +161,7 @@ def _packed_causal(call: Call, mask: int | None) -> bool:
 
 
 def _sequences(call: Call, lengths: int) -> Iterator[tuple[int, int, int]]:
-    """Length of queries, length of keys, and how many there are of these."""
+    """Yield the length of queries, the length of keys, and the number of such sequences."""
     query, key = call.args[:2]
     ends = call.arg(lengths, "cum_seq_q"), call.arg(lengths + 1, "cum_seq_k")
     if ends[0] is None or ends[1] is None:
@@ -182,7 +176,7 @@ def attention_backward(call: Call) -> Work:
     """The gradients of queries, keys and values: two products for each of the forward's.
 
     dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP - rowsum(P∘dP)), dQ = scale·dS·K, dK = scale·dSᵀ·Q. Fused
-    operators compute the scores again, which the definition does not.
+    operators compute the scores again, which the definition does not include.
     """
     query, key, value = (shapes(tensor)[0] for tensor in call.args[1:4])
     scores, rows = prod(query[:-1]) * key[-2], prod(query[:-1])
@@ -214,12 +208,12 @@ def sdpa_function(call: Call, *, half: bool = False) -> Parts:
         "scaled": call.arg(6, "scale") != 1,
         "enable_gqa": bool(call.arg(7, "enable_gqa", default=False)),
     }
-    works = (scaled_dot_product_attention(*one, **options, half=half)[ATTENTION] for one in given)
-    return [(ATTENTION, sum(works, NOTHING))]
+    works = (scaled_dot_product_attention(*one, **options, half=half) for one in given)
+    return [(Kind.ATTENTION, sum(works, NOTHING))]
 
 
 def _operators(*, half: bool) -> dict[str, Formula]:
-    """The operators of attention, causal ones in full or in half."""
+    """Return the operators of attention, with causal ones counted in full or by half."""
     biased = _fused(mask=3, dropout=5, causal=6, half=half)
     math = _fused(mask=3, dropout=4, causal=5, half=half)
     plain = _fused(mask=None, dropout=3, causal=4, half=half)
@@ -237,12 +231,11 @@ def _operators(*, half: bool) -> dict[str, Formula]:
     }
 
 
-CAUSAL_HALF: dict[str, Formula] = _operators(half=True)
-
-TABLE: Table = {
-    **{name: (ATTENTION, formula) for name, formula in _operators(half=False).items()},
-    **entries(
-        ATTENTION,
+TABLE: Table = table(
+    __name__,
+    {name: (Kind.ATTENTION, formula) for name, formula in _operators(half=False).items()},
+    entries(
+        Kind.ATTENTION,
         attention_backward,
         """_scaled_dot_product_flash_attention_backward
         _scaled_dot_product_flash_attention_for_cpu_backward
@@ -250,11 +243,15 @@ TABLE: Table = {
         _scaled_dot_product_cudnn_attention_backward
         _scaled_dot_product_fused_attention_overrideable_backward""",
     ),
-    "_transform_bias_rescale_qkv": (ATTENTION, transform_bias_rescale_qkv),
-}
+    entries(Kind.ATTENTION, transform_bias_rescale_qkv, "_transform_bias_rescale_qkv"),
+)
 
-WHOLE = {
+ALTERNATIVES = {"causal-half": _operators(half=True)}
+
+FUNCTIONS: FunctionTable = {
     "torch.nn.functional.scaled_dot_product_attention": sdpa_function,
 }
 
-WHOLE_CAUSAL_HALF = {name: partial(function, half=True) for name, function in WHOLE.items()}
+CAUSAL_HALF_FUNCTIONS: FunctionTable = {
+    "torch.nn.functional.scaled_dot_product_attention": partial(sdpa_function, half=True),
+}

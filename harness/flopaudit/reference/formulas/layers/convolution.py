@@ -1,4 +1,4 @@
-"""Convolution in all the forms that torch has of it, backward too."""
+"""Convolution in all operators that torch has for it, with their gradients."""
 
 from __future__ import annotations
 
@@ -7,31 +7,26 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import Work
-from flopaudit.reference.formulas.call import (
-    CONV,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel, over_complex
+from flopaudit.reference.formulas.tables import Table, entries, table
 from flopaudit.reference.formulas.tensor_math.products import REQUANTIZE
+from flopaudit.reference.kinds import Kind
 
 
 def _batch_and_space(tensor: Any, weight: Any) -> int:
-    """N·prod(space), of N, C, *space or of C, *space without a batch."""
+    """Return N·prod(space) of N, C, *space, or of C, *space without a batch."""
     dims = len(weight.shape) - 2
     space = prod(tensor.shape[-dims:]) if dims else 1
     return space * (tensor.shape[0] if len(tensor.shape) == dims + 2 else 1)
 
 
 def dense(positions: Any, weight: Any) -> int:
-    """MACs where each position of a tensor meets each weight once."""
+    """Return the MACs if each position of a tensor meets each weight once."""
     return int(_batch_and_space(positions, weight)) * numel(weight)
 
 
 def direct(bias_at: int | None = 2) -> Formula:
-    """The formula of a convolution whose bias is that argument.
+    """Return the formula of a convolution whose bias is at that position.
 
     N·prod(out)·Cout·(Cin/groups)·prod(K) MACs; padding is multiplied like any other value, as the
     dense algorithm does (Dumoulin & Visin 2016, arXiv:1603.07285, ch. 2).
@@ -46,7 +41,7 @@ def direct(bias_at: int | None = 2) -> Formula:
 
 
 def transposed(bias_at: int | None = 2) -> Formula:
-    """The formula of a transposed convolution, counted from its input.
+    """Return the formula of a transposed convolution, counted from its input.
 
     N·prod(in)·Cin·(Cout/groups)·prod(K) MACs: every input element meets every weight of its group
     once, and what lands outside of a padded result is computed too (Dumoulin & Visin, ch. 4).
@@ -61,7 +56,7 @@ def transposed(bias_at: int | None = 2) -> Formula:
 
 
 def transposed_by_output(call: Call) -> Work:
-    """The custom of those who slide the kernel over the result: N·prod(out)·Cin·(Cout/groups)·K."""
+    """Alternative convention, the kernel slid over the result: N·prod(out)·Cin·(Cout/groups)·K."""
     has_bias = call.arg(2, "bias") is not None
     macs = dense(call.first_out, call.args[1])
     return Work(macs=macs, bias_adds=numel(call.first_out) if has_bias else 0)
@@ -71,12 +66,12 @@ _DIRECT, _TRANSPOSED = direct(), transposed()
 
 
 def convolution(call: Call) -> Work:
-    """Either, as its seventh argument says."""
+    """Direct or transposed, by the seventh argument."""
     return (_TRANSPOSED if call.arg(6, "transposed", default=False) else _DIRECT)(call)
 
 
 def convolution_by_output(call: Call) -> Work:
-    """The same with the transposed one counted from its result."""
+    """Direct, or transposed and counted from its result."""
     return (transposed_by_output if call.arg(6, "transposed", default=False) else _DIRECT)(call)
 
 
@@ -104,7 +99,7 @@ def time_batch_channel(call: Call) -> Work:
 
 
 def quantized(kind: Callable[[Any, Any], int]) -> Formula:
-    """Integers and packed weights: the MACs, the bias, and each result rescaled and rounded."""
+    """Return the formula for packed integer weights: MACs, bias, and rescaling each result."""
 
     def formula(call: Call) -> Work:
         weight, bias = call.args[1].unpack()
@@ -134,52 +129,61 @@ def convolution_backward(call: Call) -> Work:
     return Work(macs=macs, adds=numel(grad) - channels if mask[2] else 0)
 
 
-TABLE: Table = {
-    **entries(CONV, convolution, "convolution _convolution convolution_overrideable"),
-    **entries(
-        CONV,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.CONV, convolution, "convolution _convolution convolution_overrideable"),
+    entries(
+        Kind.CONV,
         direct(),
         """conv1d conv2d conv3d _convolution_mode mkldnn_convolution _mps_convolution
         _nnpack_spatial_convolution miopen_convolution miopen_depthwise_convolution""",
     ),
-    **entries(
-        CONV,
+    entries(
+        Kind.CONV,
         direct(bias_at=3),
         """_slow_conv2d_forward thnn_conv2d slow_conv3d slow_conv3d_forward _conv_depthwise2d
         conv_depthwise3d slow_conv_dilated2d slow_conv_dilated3d""",
     ),
-    "cudnn_convolution": (CONV, direct(bias_at=None)),
-    **entries(CONV, with_relu, "cudnn_convolution_relu miopen_convolution_relu"),
-    **entries(CONV, with_add_relu, "cudnn_convolution_add_relu miopen_convolution_add_relu"),
-    **entries(
-        CONV,
+    entries(Kind.CONV, direct(bias_at=None), "cudnn_convolution"),
+    entries(Kind.CONV, with_relu, "cudnn_convolution_relu miopen_convolution_relu"),
+    entries(Kind.CONV, with_add_relu, "cudnn_convolution_add_relu miopen_convolution_add_relu"),
+    entries(
+        Kind.CONV,
         transposed(),
         """conv_transpose1d conv_transpose2d conv_transpose3d miopen_convolution_transpose""",
     ),
-    **entries(CONV, transposed(bias_at=3), "slow_conv_transpose2d slow_conv_transpose3d"),
-    **entries(
-        CONV, transposed(bias_at=None), "cudnn_convolution_transpose _mps_convolution_transpose"
+    entries(Kind.CONV, transposed(bias_at=3), "slow_conv_transpose2d slow_conv_transpose3d"),
+    entries(
+        Kind.CONV,
+        transposed(bias_at=None),
+        "cudnn_convolution_transpose _mps_convolution_transpose",
     ),
-    "conv_tbc": (CONV, time_batch_channel),
-    **entries(
-        CONV,
+    entries(Kind.CONV, time_batch_channel, "conv_tbc"),
+    entries(
+        Kind.CONV,
         quantized(_from_result),
         """quantized::conv1d quantized::conv2d quantized::conv3d
         quantized::conv1d_relu quantized::conv2d_relu quantized::conv3d_relu""",
     ),
-    **entries(
-        CONV,
+    entries(
+        Kind.CONV,
         quantized(_from_input),
         "quantized::conv_transpose1d quantized::conv_transpose2d quantized::conv_transpose3d",
     ),
-    **entries(CONV, convolution_backward, "convolution_backward convolution_backward_overrideable"),
-}
+    entries(
+        Kind.CONV, convolution_backward, "convolution_backward convolution_backward_overrideable"
+    ),
+)
 
-BY_OUTPUT: dict[str, Formula] = {
-    **dict.fromkeys(
-        ("convolution", "_convolution", "convolution_overrideable"), convolution_by_output
-    ),
-    **dict.fromkeys(
-        ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed_by_output
-    ),
+ALTERNATIVES: dict[str, dict[str, Formula]] = {
+    "transposed-by-output": {
+        **dict.fromkeys(
+            ("convolution", "_convolution", "convolution_overrideable"),
+            over_complex(convolution_by_output),
+        ),
+        **dict.fromkeys(
+            ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+            over_complex(transposed_by_output),
+        ),
+    }
 }

@@ -1,25 +1,20 @@
-"""Losses: what each element or sample costs, and how the costs are reduced; backward too."""
+"""Losses: the cost of each element or sample, and of the reduction; their gradients too."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    LOSS,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel
 from flopaudit.reference.formulas.scalar_functions import SIGMOID
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 MEAN = 1  # torch's numbers: 0 none, 1 mean, 2 sum
 
 
 def reduced(reduction: int, values: int) -> Work:
-    """Nothing, a sum, or a sum and a division."""
+    """Return the cost of the reduction: nothing, a sum, or a sum and a division."""
     if reduction == 0:
         return NOTHING
     return Work(adds=max(values - 1, 0), divs=1 if reduction == MEAN else 0)
@@ -30,7 +25,7 @@ def _elements(*tensors: Any) -> int:
 
 
 def elementwise(reduction_at: int, **operations: int) -> Formula:
-    """The formula of a loss that costs so much for each element."""
+    """Return the formula of a loss with a fixed cost for each element."""
     each = Work(**operations)
 
     def formula(call: Call) -> Work:
@@ -99,7 +94,7 @@ def _divided(reduction: int) -> Work:
 
 
 def elementwise_backward(reduction_at: int, **operations: int) -> Formula:
-    """The formula of a gradient that costs so much for each element."""
+    """Return the formula of a gradient with a fixed cost for each element."""
     each = Work(**operations)
 
     def formula(call: Call) -> Work:
@@ -123,33 +118,38 @@ def nll_loss_backward(call: Call) -> Work:
     return Work(adds=samples, muls=samples * weighted) + _divided(call.arg(4, "reduction", MEAN))
 
 
-TABLE: Table = {
-    "mse_loss": (LOSS, elementwise(2, adds=1, muls=1)),
+TABLE: Table = table(
+    __name__,
+    entries(Kind.LOSS, elementwise(2, adds=1, muls=1), "mse_loss"),
     # d = |x - t|: d²/2β below β, d - β/2 above
-    "smooth_l1_loss": (LOSS, elementwise(2, adds=2, comparisons=2, muls=2, divs=1)),
+    entries(Kind.LOSS, elementwise(2, adds=2, comparisons=2, muls=2, divs=1), "smooth_l1_loss"),
     # d²/2 below δ, δ·(d - δ/2) above
-    "huber_loss": (LOSS, elementwise(2, adds=2, comparisons=2, muls=3)),
+    entries(Kind.LOSS, elementwise(2, adds=2, comparisons=2, muls=3), "huber_loss"),
     # the log of 1 + exp(-t·x)
-    "soft_margin_loss": (LOSS, elementwise(2, adds=2, muls=1, elementary=2)),
-    "binary_cross_entropy": (LOSS, binary_cross_entropy),
-    "binary_cross_entropy_with_logits": (LOSS, binary_cross_entropy_with_logits),
-    **entries(LOSS, nll_loss, "nll_loss_forward nll_loss2d_forward"),
-    "multi_margin_loss": (LOSS, multi_margin_loss),
-    **entries(LOSS, ctc_loss, "_ctc_loss"),
+    entries(Kind.LOSS, elementwise(2, adds=2, muls=1, elementary=2), "soft_margin_loss"),
+    entries(Kind.LOSS, binary_cross_entropy, "binary_cross_entropy"),
+    entries(Kind.LOSS, binary_cross_entropy_with_logits, "binary_cross_entropy_with_logits"),
+    entries(Kind.LOSS, nll_loss, "nll_loss_forward nll_loss2d_forward"),
+    entries(Kind.LOSS, multi_margin_loss, "multi_margin_loss"),
+    entries(Kind.LOSS, ctc_loss, "_ctc_loss"),
     # twice (x - t)·g
-    "mse_loss_backward": (LOSS, elementwise_backward(3, adds=1, muls=2)),
+    entries(Kind.LOSS, elementwise_backward(3, adds=1, muls=2), "mse_loss_backward"),
     # the difference over β, held between -1 and 1, times g
-    "smooth_l1_loss_backward": (
-        LOSS,
+    entries(
+        Kind.LOSS,
         elementwise_backward(3, adds=1, comparisons=2, muls=1, divs=1),
+        "smooth_l1_loss_backward",
     ),
     # the difference, held between -δ and δ, times g
-    "huber_loss_backward": (LOSS, elementwise_backward(3, adds=1, comparisons=2, muls=1)),
-    # with e = exp(-t·x), the quotient of -g·t·e and 1 + e
-    "soft_margin_loss_backward": (
-        LOSS,
-        elementwise_backward(3, adds=3, muls=3, divs=1, elementary=1),
+    entries(
+        Kind.LOSS, elementwise_backward(3, adds=1, comparisons=2, muls=1), "huber_loss_backward"
     ),
-    "binary_cross_entropy_backward": (LOSS, binary_cross_entropy_backward),
-    **entries(LOSS, nll_loss_backward, "nll_loss_backward nll_loss2d_backward"),
-}
+    # with e = exp(-t·x), the quotient of -g·t·e and 1 + e
+    entries(
+        Kind.LOSS,
+        elementwise_backward(3, adds=3, muls=3, divs=1, elementary=1),
+        "soft_margin_loss_backward",
+    ),
+    entries(Kind.LOSS, binary_cross_entropy_backward, "binary_cross_entropy_backward"),
+    entries(Kind.LOSS, nll_loss_backward, "nll_loss_backward nll_loss2d_backward"),
+)

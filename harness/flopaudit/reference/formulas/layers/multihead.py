@@ -7,26 +7,20 @@ from functools import partial
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ATTENTION,
-    LINEAR,
-    Call,
-    Table,
-    is_nested,
-    shapes,
-)
+from flopaudit.reference.formulas.call import Call, Parts, is_nested, shapes, total
 from flopaudit.reference.formulas.layers.attention import (
-    Parts,
     is_float,
     scores_work,
     visible,
 )
 from flopaudit.reference.formulas.layers.normalisation import normalised
 from flopaudit.reference.formulas.scalar_functions import GELU_ERF, RELU
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _projections(tokens: Sequence[int], widths: Sequence[int], embed: int, *, bias: bool) -> Work:
-    """Queries, keys and values brought to the embedding's width."""
+    """Return the cost of projecting queries, keys and values to the embedding's width."""
     macs = sum(n * width * embed for n, width in zip(tokens, widths, strict=True))
     return Work(macs=macs, bias_adds=sum(tokens) * embed if bias else 0)
 
@@ -48,7 +42,7 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
     averaged: bool = False,
     half: bool = False,
 ) -> Parts:
-    """Projections, attention over heads, projection; work by kind.
+    """Return the work of multi-head attention by kind: projections, attention, projection.
 
     Args:
         batch: sequences.
@@ -56,15 +50,15 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
         keys: length of the keys' and values' sequence.
         embed: width of queries and result.
         heads: among which `embed` is divided.
-        key_width: of the keys given, where it is not `embed`.
-        value_width: of the values given, likewise.
+        key_width: width of the input keys, if it is not `embed`.
+        value_width: width of the input values, if it is not `embed`.
         in_bias: whether the first projections have a bias.
         out_bias: whether the last one has.
-        extra_keys: added after projection (`bias_k`, `add_zero_attn`).
-        masks: how many masks of floats are added.
-        dropout: whether the probabilities are dropped from.
+        extra_keys: number of keys added after projection (`bias_k`, `add_zero_attn`).
+        masks: number of float masks that are added.
+        dropout: whether dropout is applied to the probabilities.
         averaged: whether the probabilities are also returned, averaged over the heads.
-        half: the custom of counting only the scores that a causal query sees.
+        half: count only the scores that a causal query sees, by the alternative convention.
     """
     tokens = (batch * queries, batch * keys, batch * keys)
     widths = (embed, key_width or embed, value_width or embed)
@@ -76,16 +70,11 @@ def multi_head_attention(  # noqa: PLR0913 - as torch's own function
     )
     mean = Work(adds=(heads - 1) * pairs, divs=pairs) if averaged else NOTHING
     masked = Work(adds=masks * heads * pairs)
-    return [(LINEAR, inward + outward), (ATTENTION, attended + masked + mean)]
-
-
-def whole(parts: Parts) -> Work:
-    """All kinds together."""
-    return sum((work for _, work in parts), NOTHING)
+    return [(Kind.LINEAR, inward + outward), (Kind.ATTENTION, attended + masked + mean)]
 
 
 def _lengths(tensor: Any) -> list[tuple[int, int]]:
-    """Batch and length of N, L, E; of a nested tensor each sample for itself."""
+    """Return the batch and length of N, L, E; for a nested tensor, one pair for each sample."""
     if is_nested(tensor):
         return [(1, int(shape[0])) for shape in shapes(tensor)]
     return [(int(tensor.shape[0]), int(tensor.shape[1]))]
@@ -108,7 +97,7 @@ def native_multi_head_attention(call: Call) -> Work:
             _lengths(call.args[0]), _lengths(call.args[1]), strict=True
         )
     )
-    return sum(map(whole, works), NOTHING)
+    return sum(map(total, works), NOTHING)
 
 
 def transformer_encoder_layer(call: Call) -> Work:
@@ -118,7 +107,7 @@ def transformer_encoder_layer(call: Call) -> Work:
     work = NOTHING
     for batch, length in _lengths(call.args[0]):
         tokens = batch * length
-        work += whole(multi_head_attention(batch, length, length, embed=embed, heads=heads))
+        work += total(multi_head_attention(batch, length, length, embed=embed, heads=heads))
         work += Work(macs=2 * tokens * embed * hidden, bias_adds=tokens * (hidden + embed))
         work += (GELU_ERF if gelu else RELU) * (tokens * hidden)
         norm = normalised(tokens * embed, tokens) + Work(muls=1, adds=1) * (tokens * embed)
@@ -180,11 +169,14 @@ def mha_function(call: Call, *, half: bool = False) -> Parts:
     )
 
 
-TABLE: Table = {
-    "_native_multi_head_attention": (ATTENTION, native_multi_head_attention),
-    "_transformer_encoder_layer_fwd": (ATTENTION, transformer_encoder_layer),
+TABLE: Table = table(
+    __name__,
+    entries(Kind.ATTENTION, native_multi_head_attention, "_native_multi_head_attention"),
+    entries(Kind.ATTENTION, transformer_encoder_layer, "_transformer_encoder_layer_fwd"),
+)
+
+FUNCTIONS: FunctionTable = {"torch.nn.functional.multi_head_attention_forward": mha_function}
+
+CAUSAL_HALF_FUNCTIONS: FunctionTable = {
+    "torch.nn.functional.multi_head_attention_forward": partial(mha_function, half=True),
 }
-
-WHOLE = {"torch.nn.functional.multi_head_attention_forward": mha_function}
-
-WHOLE_CAUSAL_HALF = {name: partial(function, half=True) for name, function in WHOLE.items()}

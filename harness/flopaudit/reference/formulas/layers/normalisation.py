@@ -9,21 +9,16 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    NORM,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel, over_complex
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 Mask = tuple[bool, bool, bool]
 _ALL: Mask = (True, True, True)
 
 
 def affine(weight: Any, bias: Any, elements: int) -> Work:
-    """A multiplication where there is a weight, an addition where there is a bias."""
+    """Return a multiplication if there is a weight, and an addition if there is a bias."""
     return Work(
         muls=elements if weight is not None else 0,
         adds=elements if bias is not None else 0,
@@ -31,7 +26,7 @@ def affine(weight: Any, bias: Any, elements: int) -> Work:
 
 
 def normalised(elements: int, rows: int) -> Work:
-    """Mean, centred values, their mean square, + eps, root, and the division, over rows."""
+    """Return the cost of normalising rows: mean, centring, mean square, + eps, root, division."""
     return Work(
         adds=2 * (elements - rows) + elements + rows,
         muls=elements,
@@ -56,11 +51,11 @@ _UPDATE = Work(adds=2, muls=5)
 
 
 def batch_norm(call: Call) -> Work:
-    """By the running statistics; in training by the batch's, and the running ones are updated.
+    """By the running statistics; in training by the batch's, with an update of the running ones.
 
     (Ioffe & Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.)
     """
-    # The overload without statistics has the flag where the others have a tensor.
+    # The overload without statistics has the flag at the position of a tensor in the others.
     training = any(arg is True for arg in call.args[3:6])
     return _batch_norm(call, training=training or call.kwargs.get("training", False))
 
@@ -130,7 +125,7 @@ def normalised_backward(elements: int, rows: int, parameters: int, gain: Any, ma
 
 
 def batch_norm_backward(call: Call) -> Work:
-    """Over each channel; where the running statistics were used, dx is g·weight·rstd."""
+    """Over each channel; if the running statistics were used, dx is g·weight·rstd."""
     image, weight = call.args[1:3]
     mask, elements, channels = call.arg(9, "output_mask", _ALL), numel(image), int(image.shape[1])
     if call.arg(7, "train", default=False):
@@ -178,35 +173,37 @@ def weight_norm_backward(call: Call) -> Work:
     return Work(muls=3 * elements, adds=elements - rows + elements, divs=3 * rows)
 
 
-def by(formula: Formula, names: str) -> Table:
-    """Entries of this room."""
-    return entries(NORM, formula, names)
-
-
-TABLE: Table = {
-    **by(
+TABLE: Table = table(
+    __name__,
+    entries(
+        Kind.NORM,
         batch_norm,
         "native_batch_norm _native_batch_norm_legit cudnn_batch_norm miopen_batch_norm"
         " _native_batch_norm_legit_functional",
     ),
-    **by(
+    entries(
+        Kind.NORM,
         batch_norm_eval,
         "_native_batch_norm_legit_no_training _batch_norm_no_update quantized_batch_norm",
     ),
-    **by(batch_norm_train, "_batch_norm_with_update _batch_norm_with_update_functional"),
-    "native_layer_norm": (NORM, layer_norm),
-    "native_group_norm": (NORM, group_norm),
-    **by(rms_norm, "_fused_rms_norm rms_norm"),
-    "_weight_norm_interface": (NORM, weight_norm),
-    "native_batch_norm_backward": (NORM, batch_norm_backward),
-    "native_layer_norm_backward": (NORM, layer_norm_backward),
-    "native_group_norm_backward": (NORM, group_norm_backward),
-    "_fused_rms_norm_backward": (NORM, rms_norm_backward),
-    "_weight_norm_interface_backward": (NORM, weight_norm_backward),
-}
+    entries(
+        Kind.NORM, batch_norm_train, "_batch_norm_with_update _batch_norm_with_update_functional"
+    ),
+    entries(Kind.NORM, layer_norm, "native_layer_norm"),
+    entries(Kind.NORM, group_norm, "native_group_norm"),
+    entries(Kind.NORM, rms_norm, "_fused_rms_norm rms_norm"),
+    entries(Kind.NORM, weight_norm, "_weight_norm_interface"),
+    entries(Kind.NORM, batch_norm_backward, "native_batch_norm_backward"),
+    entries(Kind.NORM, layer_norm_backward, "native_layer_norm_backward"),
+    entries(Kind.NORM, group_norm_backward, "native_group_norm_backward"),
+    entries(Kind.NORM, rms_norm_backward, "_fused_rms_norm_backward"),
+    entries(Kind.NORM, weight_norm_backward, "_weight_norm_interface_backward"),
+)
 
-AS_EVAL: dict[str, Formula] = {
-    name: batch_norm_eval
-    for name, (_, formula) in TABLE.items()
-    if formula in (batch_norm, batch_norm_train)
+ALTERNATIVES: dict[str, dict[str, Formula]] = {
+    "batch-norm-as-eval": {
+        name: over_complex(batch_norm_eval)
+        for name, (_, formula) in TABLE.items()
+        if formula in (batch_norm, batch_norm_train)
+    }
 }

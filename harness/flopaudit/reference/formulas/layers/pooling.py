@@ -1,6 +1,6 @@
 """Pooling by maximum and by mean, over fixed and adaptive windows; backward too.
 
-Windows that reach over the border are counted as the dense algorithm computes them: in full.
+Windows that reach beyond the border are counted in full, as the dense algorithm computes them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,9 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import Work
-from flopaudit.reference.formulas.call import (
-    POOLING,
-    Call,
-    Formula,
-    Table,
-    entries,
-    nothing,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, nothing, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _window(kernel: Any, dims: int) -> int:
@@ -26,7 +20,7 @@ def _window(kernel: Any, dims: int) -> int:
 
 
 def max_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: kernel - 1 comparisons an output."""
+    """Return the formula for `dims` dimensions: kernel - 1 comparisons an output."""
 
     def formula(call: Call) -> Work:
         window = _window(call.args[1], dims)
@@ -36,7 +30,7 @@ def max_pool(dims: int) -> Formula:
 
 
 def avg_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: kernel - 1 additions and a division an output."""
+    """Return the formula for `dims` dimensions: kernel - 1 additions and a division an output."""
 
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
@@ -55,7 +49,7 @@ def _adaptive_windows(image: Any, out: Any, dims: int) -> int:
 
 
 def adaptive_avg_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: the additions of each window, and a division."""
+    """Return the formula for `dims` dimensions: the additions of each window, and a division."""
 
     def formula(call: Call) -> Work:
         out = numel(call.first_out)
@@ -65,7 +59,7 @@ def adaptive_avg_pool(dims: int) -> Formula:
 
 
 def adaptive_max_pool(dims: int) -> Formula:
-    """The formula for so many dimensions: the comparisons of each window."""
+    """Return the formula for `dims` dimensions: the comparisons of each window."""
 
     def formula(call: Call) -> Work:
         read = _adaptive_windows(call.args[0], call.first_out, dims)
@@ -83,7 +77,7 @@ def max_pool_backward(call: Call) -> Work:
 
 
 def avg_pool_backward(dims: int) -> Formula:
-    """The formula for so many dimensions: a division an output, an addition for each place."""
+    """Return the formula for `dims` dimensions: a division an output, additions to each place."""
 
     def formula(call: Call) -> Work:
         out = numel(call.args[0])
@@ -93,7 +87,7 @@ def avg_pool_backward(dims: int) -> Formula:
 
 
 def adaptive_avg_pool_backward(dims: int) -> Formula:
-    """The formula for so many dimensions: the same over adaptive windows."""
+    """Return the formula for `dims` dimensions: the same over adaptive windows."""
 
     def formula(call: Call) -> Work:
         grad, image = call.args[:2]
@@ -102,50 +96,51 @@ def adaptive_avg_pool_backward(dims: int) -> Formula:
     return formula
 
 
-TABLE: Table = {
-    **entries(POOLING, max_pool(1), "quantized_max_pool1d"),
-    **entries(
-        POOLING,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.POOLING, max_pool(1), "quantized_max_pool1d"),
+    entries(
+        Kind.POOLING,
         max_pool(2),
         """max_pool2d max_pool2d_with_indices mkldnn_max_pool2d quantized_max_pool2d
         fractional_max_pool2d""",
     ),
-    **entries(
-        POOLING,
+    entries(
+        Kind.POOLING,
         max_pool(3),
         """max_pool3d max_pool3d_with_indices mkldnn_max_pool3d quantized_max_pool3d
         fractional_max_pool3d""",
     ),
-    "avg_pool1d": (POOLING, avg_pool(1)),
-    "avg_pool2d": (POOLING, avg_pool(2)),
-    "avg_pool3d": (POOLING, avg_pool(3)),
-    "adaptive_avg_pool1d": (POOLING, adaptive_avg_pool(1)),
-    **entries(
-        POOLING,
+    entries(Kind.POOLING, avg_pool(1), "avg_pool1d"),
+    entries(Kind.POOLING, avg_pool(2), "avg_pool2d"),
+    entries(Kind.POOLING, avg_pool(3), "avg_pool3d"),
+    entries(Kind.POOLING, adaptive_avg_pool(1), "adaptive_avg_pool1d"),
+    entries(
+        Kind.POOLING,
         adaptive_avg_pool(2),
         "_adaptive_avg_pool2d adaptive_avg_pool2d mkldnn_adaptive_avg_pool2d",
     ),
-    **entries(POOLING, adaptive_avg_pool(3), "_adaptive_avg_pool3d adaptive_avg_pool3d"),
-    "adaptive_max_pool2d": (POOLING, adaptive_max_pool(2)),
-    "adaptive_max_pool3d": (POOLING, adaptive_max_pool(3)),
-    **entries(POOLING, nothing, "max_unpool2d max_unpool3d"),
-    **entries(
-        POOLING,
+    entries(Kind.POOLING, adaptive_avg_pool(3), "_adaptive_avg_pool3d adaptive_avg_pool3d"),
+    entries(Kind.POOLING, adaptive_max_pool(2), "adaptive_max_pool2d"),
+    entries(Kind.POOLING, adaptive_max_pool(3), "adaptive_max_pool3d"),
+    entries(Kind.POOLING, nothing, "max_unpool2d max_unpool3d"),
+    entries(
+        Kind.POOLING,
         max_pool_backward,
         """max_pool2d_with_indices_backward max_pool3d_with_indices_backward
         adaptive_max_pool2d_backward adaptive_max_pool3d_backward
         fractional_max_pool2d_backward fractional_max_pool3d_backward""",
     ),
-    "avg_pool2d_backward": (POOLING, avg_pool_backward(2)),
-    "avg_pool3d_backward": (POOLING, avg_pool_backward(3)),
-    **entries(
-        POOLING,
+    entries(Kind.POOLING, avg_pool_backward(2), "avg_pool2d_backward"),
+    entries(Kind.POOLING, avg_pool_backward(3), "avg_pool3d_backward"),
+    entries(
+        Kind.POOLING,
         adaptive_avg_pool_backward(2),
         "_adaptive_avg_pool2d_backward mkldnn_adaptive_avg_pool2d_backward",
     ),
-    **entries(
-        POOLING,
+    entries(
+        Kind.POOLING,
         adaptive_avg_pool_backward(3),
         "_adaptive_avg_pool3d_backward adaptive_avg_pool3d_backward",
     ),
-}
+)

@@ -10,20 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    ACTIVATION,
-    LINEAR,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, Parts, numel, total
 from flopaudit.reference.formulas.scalar_functions import RELU, SIGMOID, TANH
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
-Parts = list[tuple[str, Work]]
-
-# For each hidden value of a step: how many gates it has, and what is done with their products.
+# For each hidden value of a step: its number of gates, and the work on their products.
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 EACH = {
     # c = s(f)·c + s(i)·tanh(g) and h = s(o)·tanh(c), s the sigmoid; W·x + U·h of four gates
@@ -39,11 +31,11 @@ _MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")  # as cuDNN numbers them
 def direction(  # noqa: PLR0913 - each is an option of the layer
     cell: str, steps: int, inputs: int, hidden: int, *, bias: bool = True, projection: int = 0
 ) -> Parts:
-    """One direction of one layer over so many steps of all samples together, work by kind."""
+    """Return the work by kind of one direction of one layer over the steps of all samples."""
     wide, fed_back = GATES[cell] * hidden, projection or hidden
     macs = steps * (wide * (inputs + fed_back) + projection * hidden)
     product = Work(macs=macs, bias_adds=2 * steps * wide if bias else 0)
-    return [(LINEAR, product), (ACTIVATION, EACH[cell] * (steps * hidden))]
+    return [(Kind.LINEAR, product), (Kind.ACTIVATION, EACH[cell] * (steps * hidden))]
 
 
 def recurrent(  # noqa: PLR0913 - each is an option of the layer
@@ -58,18 +50,20 @@ def recurrent(  # noqa: PLR0913 - each is an option of the layer
     projection: int = 0,
     dropout: bool = False,
 ) -> Parts:
-    """A stack of layers: from the second on, each gets the results of both directions.
+    """Return the work by kind of a stack of layers.
+
+    From the second layer on, each one takes the results of both directions.
 
     Args:
         cell: lstm, gru, rnn_tanh or rnn_relu.
         steps: tokens of all samples, padding counted where it is computed.
         inputs: width of a token.
         hidden: width of the state.
-        layers: one above the other.
-        directions: 2 where it also runs backwards.
-        bias: whether both products have one.
-        projection: width that the LSTM's state is brought to, 0 where it is not.
-        dropout: whether values are dropped between layers, as in training.
+        layers: number of stacked layers.
+        directions: 2 if it also runs backwards.
+        bias: whether both products have a bias.
+        projection: width to which the LSTM's state is projected, 0 if it is not.
+        dropout: whether dropout is applied between layers, as in training.
     """
     passed = directions * (projection or hidden)
     parts: Parts = []
@@ -78,12 +72,12 @@ def recurrent(  # noqa: PLR0913 - each is an option of the layer
         one = direction(cell, steps, width, hidden, bias=bias, projection=projection)
         parts += one * directions
     between = (layers - 1) * steps * passed if dropout else 0
-    return merged([*parts, (ACTIVATION, Work(muls=between, divs=between))])
+    return by_kind([*parts, (Kind.ACTIVATION, Work(muls=between, divs=between))])
 
 
-def merged(parts: Parts) -> Parts:
-    """Work added up by kind."""
-    kinds: dict[str, Work] = {}
+def by_kind(parts: Parts) -> Parts:
+    """Add up work by kind."""
+    kinds: dict[Kind, Work] = {}
     for kind, work in parts:
         kinds[kind] = kinds.get(kind, NOTHING) + work
     return list(kinds.items())
@@ -105,7 +99,7 @@ rnn_tanh, rnn_relu = _of_cell("rnn_tanh"), _of_cell("rnn_relu")
 
 
 def _function(cell: str) -> Callable[[Call], Parts]:
-    """The formula of torch._VF.lstm and its like, which take weights in one flat list.
+    """Return the formula of torch._VF.lstm and the like, which take weights in one flat list.
 
     (input, states, weights, bias, layers, dropout, training, bidirectional, batch_first), or for
     packed sequences (data, batch_sizes, states, weights, …).
@@ -134,7 +128,7 @@ def _function(cell: str) -> Callable[[Call], Parts]:
 
 
 def _projected(weights: Sequence[Any], hidden: int, *, bias: bool) -> int:
-    """A projection of an LSTM to the same width shows only as one more matrix of each direction."""
+    """Return the width of an LSTM's projection to its own width: one more matrix per direction."""
     matrices = 4 if bias else 2
     square = len(weights) > matrices and tuple(weights[matrices].shape) == (hidden, hidden)
     return hidden if square and len(weights) % (matrices + 1) == 0 else 0
@@ -143,19 +137,15 @@ def _projected(weights: Sequence[Any], hidden: int, *, bias: bool) -> int:
 # -- operators -------------------------------------------------------------------------------------
 
 
-def _whole(parts: Parts) -> Work:
-    return sum((work for _, work in parts), NOTHING)
-
-
 def mkldnn_rnn_layer(call: Call) -> Work:
     """One direction of one layer."""
     data, cell, hidden = call.args[0], _MODES[call.args[9]], int(call.args[10])
     steps = numel(data) // data.shape[-1]
-    return _whole(direction(cell, steps, data.shape[-1], hidden, bias=bool(call.args[12])))
+    return total(direction(cell, steps, data.shape[-1], hidden, bias=bool(call.args[12])))
 
 
 def _stacked(call: Call, mode: int, place: int) -> Work:
-    """From the place of the mode and of the hidden width, and then the layers, of cuDNN's order."""
+    """Return the work of a stack from the positions of its mode and options, in cuDNN's order."""
     data, cell = call.args[0], _MODES[call.args[mode]]
     projected = place - mode - 2  # cuDNN has the projection's width between hidden and layers
     layers, _, dropout, train, both = call.args[place : place + 5]
@@ -171,7 +161,7 @@ def _stacked(call: Call, mode: int, place: int) -> Work:
         projection=int(call.args[mode + 2]) if projected else 0,
         dropout=bool(train) and dropout > 0,
     )
-    return _whole(parts)
+    return total(parts)
 
 
 def cudnn_rnn(call: Call) -> Work:
@@ -185,12 +175,12 @@ def miopen_rnn(call: Call) -> Work:
 
 
 def lstm_mps(call: Call) -> Work:
-    """The whole stack, its arguments as torch._VF.lstm's."""
-    return _whole(_function("lstm")(call))
+    """The whole stack, with the arguments of torch._VF.lstm."""
+    return total(_function("lstm")(call))
 
 
 def fused_cell(cell: str) -> Formula:
-    """The formula of what a cell does with its products, which come in computed."""
+    """Return the formula of a cell whose products are already computed."""
 
     def formula(call: Call) -> Work:
         gates = numel(call.args[0])
@@ -229,16 +219,19 @@ def gru_cell_backward(call: Call) -> Work:
     return gates * hidden + Work(adds=sums)
 
 
-TABLE: Table = {
-    "mkldnn_rnn_layer": (LINEAR, mkldnn_rnn_layer),
-    "_cudnn_rnn": (LINEAR, cudnn_rnn),
-    "miopen_rnn": (LINEAR, miopen_rnn),
-    "_lstm_mps": (LINEAR, lstm_mps),
-    "_thnn_fused_lstm_cell": (ACTIVATION, fused_cell("lstm")),
-    "_thnn_fused_gru_cell": (ACTIVATION, fused_cell("gru")),
-    **entries(ACTIVATION, lstm_cell_backward, "_thnn_fused_lstm_cell_backward_impl"),
-    "_thnn_fused_gru_cell_backward": (ACTIVATION, gru_cell_backward),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.LINEAR, mkldnn_rnn_layer, "mkldnn_rnn_layer"),
+    entries(Kind.LINEAR, cudnn_rnn, "_cudnn_rnn"),
+    entries(Kind.LINEAR, miopen_rnn, "miopen_rnn"),
+    entries(Kind.LINEAR, lstm_mps, "_lstm_mps"),
+    entries(Kind.ACTIVATION, fused_cell("lstm"), "_thnn_fused_lstm_cell"),
+    entries(Kind.ACTIVATION, fused_cell("gru"), "_thnn_fused_gru_cell"),
+    entries(Kind.ACTIVATION, lstm_cell_backward, "_thnn_fused_lstm_cell_backward_impl"),
+    entries(Kind.ACTIVATION, gru_cell_backward, "_thnn_fused_gru_cell_backward"),
+)
 
-# torch tells of torch._VF.gru, which nn.GRU calls, as of torch.gru.
-WHOLE = {f"{home}.{cell}": _function(cell) for cell in GATES for home in ("torch", "torch._VF")}
+# torch reports torch._VF.gru, which nn.GRU calls, as torch.gru.
+FUNCTIONS: FunctionTable = {
+    f"{home}.{cell}": _function(cell) for cell in GATES for home in ("torch", "torch._VF")
+}

@@ -10,30 +10,22 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    CONV,
-    INTERPOLATION,
-    MATMUL,
-    SAMPLING,
-    Call,
-    Formula,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, numel
 from flopaudit.reference.formulas.layers.convolution import dense
+from flopaudit.reference.formulas.tables import Table, entries, table
 from flopaudit.reference.formulas.tensor_math.accumulation import accumulated
+from flopaudit.reference.kinds import Kind
 
 # -- resized images --------------------------------------------------------------------------------
 
 
 def weighted_sums(points: int, values: int) -> Work:
-    """So many sums of so many weighted neighbours."""
+    """Return the cost of `values` sums of `points` weighted neighbours each."""
     return Work(muls=points * values, adds=max(points - 1, 0) * values)
 
 
 def interpolate(points: int) -> Formula:
-    """The formula for so many neighbours: their weighted sum for each output."""
+    """Return the formula for `points` neighbours: their weighted sum for each output."""
 
     def formula(call: Call) -> Work:
         return weighted_sums(points, numel(call.first_out))
@@ -42,7 +34,7 @@ def interpolate(points: int) -> Formula:
 
 
 def interpolate_backward(points: int) -> Formula:
-    """The formula for so many neighbours: each gets its weighted share added."""
+    """Return the formula for `points` neighbours: each gets its weighted share added."""
 
     def formula(call: Call) -> Work:
         shares = points * numel(call.args[0])
@@ -52,7 +44,7 @@ def interpolate_backward(points: int) -> Formula:
 
 
 def _taps(size: int, out: int, reach: int, scale: float) -> int:
-    """Pixels read along one dimension over all outputs, when what lies closer than reach counts.
+    """Return the pixels read along one dimension over all outputs, within reach of the filter.
 
     As torch's antialiased kernels place them (ATen/native/cpu/UpSampleKernel.cpp): around the
     centre scale·(i + 1/2), as far as reach/2 times the scale where the image shrinks.
@@ -72,7 +64,7 @@ def _scale(size: int, out: int, *, corners: bool, factor: float | None) -> float
 
 
 def _antialiased_reads(call: Call, image: Any, out: Any, reach: int, options: int) -> int:
-    """Pixels read over all outputs; the options are the corners and the two scale factors."""
+    """Return the pixels read over all outputs; `options` is the position of the corners' flag."""
     corners = bool(call.arg(options, "align_corners", default=False))
     factors = [call.arg(options + 1, "scales_h"), call.arg(options + 2, "scales_w")]
     sizes = zip(image[-2:], out[-2:], factors, strict=True)
@@ -81,7 +73,7 @@ def _antialiased_reads(call: Call, image: Any, out: Any, reach: int, options: in
 
 
 def antialiased(reach: int) -> Formula:
-    """The formula for a filter of that reach: all pixels under it weighted and added."""
+    """Return the formula for a filter of that reach: all pixels under it, weighted and added."""
 
     def formula(call: Call) -> Work:
         out = call.first_out.shape
@@ -92,7 +84,7 @@ def antialiased(reach: int) -> Formula:
 
 
 def antialiased_backward(reach: int) -> Formula:
-    """The formula for a filter of that reach: each pixel under it gets its share added."""
+    """Return the formula for a filter of that reach: each pixel under it gets its share added."""
 
     def formula(call: Call) -> Work:
         image, grad = call.args[2], call.args[0].shape
@@ -168,7 +160,7 @@ def ps_roi_align(call: Call) -> Work:
 
 
 def _regions(call: Call, place: Work) -> Work:
-    """The place of each region, of the samples along both sides, their weights and means.
+    """Return the cost of placing each region and its samples, and of their weights and means.
 
     A sample lies at start + bin·p + bin·(i + 1/2)/ratio; it is held inside, cut into whole and
     fraction, and 1 less the fraction is taken.
@@ -205,7 +197,7 @@ def deform_conv2d(call: Call) -> Work:
 
 
 def nms(call: Call) -> Work:
-    """The overlap of each pair of boxes compared with a threshold, as if none were left out.
+    """The overlap of each pair of boxes, compared with a threshold, as if none were skipped.
 
     Areas; for each pair 4 maxima and minima, 2 sides held at 0, their product, the union, the
     quotient and its comparison. Which pairs an implementation skips depends on the boxes.
@@ -215,36 +207,37 @@ def nms(call: Call) -> Work:
     return Work(adds=2, muls=1) * boxes + Work(adds=4, muls=1, divs=1, comparisons=7) * pairs
 
 
-TABLE: Table = {
-    "upsample_linear1d": (INTERPOLATION, interpolate(2)),
-    "upsample_bilinear2d": (INTERPOLATION, interpolate(4)),
-    "upsample_trilinear3d": (INTERPOLATION, interpolate(8)),
-    "upsample_bicubic2d": (INTERPOLATION, interpolate(16)),
-    "_upsample_bilinear2d_aa": (INTERPOLATION, antialiased(2)),
-    "_upsample_bicubic2d_aa": (INTERPOLATION, antialiased(4)),
-    "_upsample_lanczos2d_aa": (INTERPOLATION, antialiased(6)),
-    "upsample_linear1d_backward": (INTERPOLATION, interpolate_backward(2)),
-    "upsample_bilinear2d_backward": (INTERPOLATION, interpolate_backward(4)),
-    "upsample_trilinear3d_backward": (INTERPOLATION, interpolate_backward(8)),
-    "upsample_bicubic2d_backward": (INTERPOLATION, interpolate_backward(16)),
-    "_upsample_bilinear2d_aa_backward": (INTERPOLATION, antialiased_backward(2)),
-    "_upsample_bicubic2d_aa_backward": (INTERPOLATION, antialiased_backward(4)),
-    "_upsample_lanczos2d_aa_backward": (INTERPOLATION, antialiased_backward(6)),
-    **entries(
-        INTERPOLATION,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.INTERPOLATION, interpolate(2), "upsample_linear1d"),
+    entries(Kind.INTERPOLATION, interpolate(4), "upsample_bilinear2d"),
+    entries(Kind.INTERPOLATION, interpolate(8), "upsample_trilinear3d"),
+    entries(Kind.INTERPOLATION, interpolate(16), "upsample_bicubic2d"),
+    entries(Kind.INTERPOLATION, antialiased(2), "_upsample_bilinear2d_aa"),
+    entries(Kind.INTERPOLATION, antialiased(4), "_upsample_bicubic2d_aa"),
+    entries(Kind.INTERPOLATION, antialiased(6), "_upsample_lanczos2d_aa"),
+    entries(Kind.INTERPOLATION, interpolate_backward(2), "upsample_linear1d_backward"),
+    entries(Kind.INTERPOLATION, interpolate_backward(4), "upsample_bilinear2d_backward"),
+    entries(Kind.INTERPOLATION, interpolate_backward(8), "upsample_trilinear3d_backward"),
+    entries(Kind.INTERPOLATION, interpolate_backward(16), "upsample_bicubic2d_backward"),
+    entries(Kind.INTERPOLATION, antialiased_backward(2), "_upsample_bilinear2d_aa_backward"),
+    entries(Kind.INTERPOLATION, antialiased_backward(4), "_upsample_bicubic2d_aa_backward"),
+    entries(Kind.INTERPOLATION, antialiased_backward(6), "_upsample_lanczos2d_aa_backward"),
+    entries(
+        Kind.INTERPOLATION,
         accumulated,
         """upsample_nearest1d_backward upsample_nearest2d_backward upsample_nearest3d_backward
         _upsample_nearest_exact1d_backward _upsample_nearest_exact2d_backward
         _upsample_nearest_exact3d_backward""",
     ),
-    **entries(
-        SAMPLING,
+    entries(
+        Kind.SAMPLING,
         grid_sampler,
         "grid_sampler_2d grid_sampler_3d cudnn_grid_sampler _grid_sampler_2d_cpu_fallback",
     ),
-    "affine_grid_generator": (MATMUL, affine_grid),
-    "roi_align": (SAMPLING, roi_align),
-    "ps_roi_align": (SAMPLING, ps_roi_align),
-    "deform_conv2d": (CONV, deform_conv2d),
-    "nms": (SAMPLING, nms),
-}
+    entries(Kind.MATMUL, affine_grid, "affine_grid_generator"),
+    entries(Kind.SAMPLING, roi_align, "roi_align"),
+    entries(Kind.SAMPLING, ps_roi_align, "ps_roi_align"),
+    entries(Kind.CONV, deform_conv2d, "deform_conv2d"),
+    entries(Kind.SAMPLING, nms, "nms"),
+)

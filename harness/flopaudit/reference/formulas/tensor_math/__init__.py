@@ -1,4 +1,5 @@
 """Formulas of tensor arithmetic: elementwise, products, reductions, transforms, solvers.
 
-In: a `Call`, shapes and flags. Out: `Work`, exact integers for each kind of scalar operation.
+In: a `Call` with shapes and flags. Out: its `Work`, exact numbers of each type of scalar operation,
+in one table for each module.
 """

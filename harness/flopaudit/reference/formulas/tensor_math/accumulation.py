@@ -1,6 +1,6 @@
-"""Values added to memory that is there already: scatters, bags of embeddings, and gradients.
+"""Values added to existing memory: scatters, bags of embeddings, and gradients.
 
-What is added is an addition for each term, since the memory holds something before.
+Each term is an addition, because the memory already holds a value.
 """
 
 from __future__ import annotations
@@ -9,14 +9,10 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    REDUCTION,
-    Call,
-    Table,
-    entries,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
 from flopaudit.reference.formulas.tensor_math.reduction import broadcast
+from flopaudit.reference.kinds import Kind
 
 _REDUCERS = {
     "sum": Work(adds=1),
@@ -48,7 +44,7 @@ def index_put(call: Call) -> Work:
 
 
 def _indexed(target: Any, indices: Any) -> int:
-    """Elements that an advanced index reaches; a boolean one as many as it has places that hold."""
+    """Return the elements that an advanced index reaches; a boolean one reaches its True values."""
     places = [index for index in indices if index is not None]
     masks = [index for index in places if "bool" in str(index.dtype)]
     shapes = [
@@ -92,7 +88,7 @@ _SUM, _MEAN, _MAX = range(3)
 
 
 def embedding_bag(call: Call) -> Work:
-    """The rows of each bag reduced to one: sum, of weighted rows if so asked, mean or maximum.
+    """The rows of each bag reduced to one: sum, optionally of weighted rows, mean or maximum.
 
     Counted as if no bag were empty.
     """
@@ -140,30 +136,33 @@ def accumulated(call: Call) -> Work:
 
 
 def embedding_dense_backward(call: Call) -> Work:
-    """Each row of the gradient is added to the row it came from, divided by how often that came."""
+    """Each row of the gradient is added to its row, optionally divided by that row's frequency."""
     elements = numel(call.args[0])
     by_frequency = call.arg(4, "scale_grad_by_freq", default=False)
     return Work(adds=elements, divs=elements if by_frequency else 0)
 
 
-TABLE: Table = {
-    "scatter_add": (REDUCTION, scatter_add),
-    "index_add": (REDUCTION, index_add),
-    **entries(REDUCTION, index_put, "index_put _unsafe_index_put _index_put_impl"),
-    "put": (REDUCTION, put),
-    "scatter": (REDUCTION, scatter),
-    "scatter_reduce": (REDUCTION, scatter_reduce),
-    "index_reduce": (REDUCTION, index_reduce),
-    **entries(REDUCTION, embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
-    "_embedding_bag_backward": (REDUCTION, embedding_bag_backward),
-    "_embedding_bag_dense_backward": (REDUCTION, embedding_bag_dense_backward),
-    "_embedding_bag_per_sample_weights_backward": (REDUCTION, per_sample_weights_backward),
-    "embedding_dense_backward": (REDUCTION, embedding_dense_backward),
-    **entries(
-        REDUCTION,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.REDUCTION, scatter_add, "scatter_add"),
+    entries(Kind.REDUCTION, index_add, "index_add"),
+    entries(Kind.REDUCTION, index_put, "index_put _unsafe_index_put _index_put_impl"),
+    entries(Kind.REDUCTION, put, "put"),
+    entries(Kind.REDUCTION, scatter, "scatter"),
+    entries(Kind.REDUCTION, scatter_reduce, "scatter_reduce"),
+    entries(Kind.REDUCTION, index_reduce, "index_reduce"),
+    entries(Kind.REDUCTION, embedding_bag, "_embedding_bag _embedding_bag_forward_only"),
+    entries(Kind.REDUCTION, embedding_bag_backward, "_embedding_bag_backward"),
+    entries(Kind.REDUCTION, embedding_bag_dense_backward, "_embedding_bag_dense_backward"),
+    entries(
+        Kind.REDUCTION, per_sample_weights_backward, "_embedding_bag_per_sample_weights_backward"
+    ),
+    entries(Kind.REDUCTION, embedding_dense_backward, "embedding_dense_backward"),
+    entries(
+        Kind.REDUCTION,
         accumulated,
         """reflection_pad1d_backward reflection_pad2d_backward reflection_pad3d_backward
         replication_pad1d_backward replication_pad2d_backward replication_pad3d_backward
         unfold_backward col2im""",
     ),
-}
+)

@@ -6,17 +6,16 @@ from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
 from flopaudit.reference.formulas.call import (
-    ELEMENTWISE,
     Call,
     Formula,
-    Table,
     complex_work,
-    entries,
     is_complex,
     nothing,
     numel,
     per_output,
 )
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _complex_operands(call: Call) -> int:
@@ -106,7 +105,7 @@ def clamp(call: Call) -> Work:
 
 
 def rounding(call: Call) -> Work:
-    """One elementary operation; to so many decimals also a multiplication and a division."""
+    """One elementary operation; to a number of decimals also a multiplication and a division."""
     decimals = call.kwargs.get("decimals", 0)
     each = Work(elementary=1, muls=1, divs=1) if decimals else Work(elementary=1)
     return each * numel(call.first_out)
@@ -145,7 +144,7 @@ def dequantized(call: Call) -> Work:
 
 
 def between_quantized(work: Work) -> Formula:
-    """The formula of an operator whose operands are dequantized and whose result is quantized."""
+    """Return the formula of an operator on dequantized operands whose result is quantized."""
     return per_output(muls=2 + work.muls, adds=work.adds, divs=1, elementary=1)
 
 
@@ -155,82 +154,91 @@ FUNCTIONS = """
     special_i1e special_log_ndtr special_ndtri special_zeta tan ceil floor trunc
 """
 
-OPERATORS: Table = {
-    **entries(ELEMENTWISE, per_output(elementary=1), FUNCTIONS),
-    **entries(
-        ELEMENTWISE,
+_OPERATORS: Table = table(
+    __name__,
+    entries(Kind.ELEMENTWISE, per_output(elementary=1), FUNCTIONS),
+    entries(
+        Kind.ELEMENTWISE,
         per_output(comparisons=1),
         """eq ne lt le gt ge isnan isinf isposinf isneginf clamp_min clamp_max maximum minimum
         fmax fmin signbit""",
     ),
     # (x > 0) - (x < 0), in integers; heaviside likewise; the nearest of NaN, +∞, -∞
-    **entries(ELEMENTWISE, per_output(comparisons=2), "sign heaviside"),
-    "nan_to_num": (ELEMENTWISE, per_output(comparisons=3)),
-    "neg": (ELEMENTWISE, per_output(adds=1)),
-    "reciprocal": (ELEMENTWISE, per_output(divs=1)),
-    "rsqrt": (ELEMENTWISE, per_output(elementary=1, divs=1)),
-    **entries(ELEMENTWISE, per_output(muls=1), "deg2rad rad2deg"),
-    "ldexp": (ELEMENTWISE, per_output(muls=1, elementary=1)),
-    "addcmul": (ELEMENTWISE, addcmul),
-    "addcdiv": (ELEMENTWISE, addcdiv),
-    "lerp": (ELEMENTWISE, per_output(adds=2, muls=1)),
-    "round": (ELEMENTWISE, rounding),
-    "frac": (ELEMENTWISE, per_output(elementary=1, adds=1)),
-    "floor_divide": (ELEMENTWISE, per_output(divs=1, elementary=1)),
+    entries(Kind.ELEMENTWISE, per_output(comparisons=2), "sign heaviside"),
+    entries(Kind.ELEMENTWISE, per_output(comparisons=3), "nan_to_num"),
+    entries(Kind.ELEMENTWISE, per_output(adds=1), "neg"),
+    entries(Kind.ELEMENTWISE, per_output(divs=1), "reciprocal"),
+    entries(Kind.ELEMENTWISE, per_output(elementary=1, divs=1), "rsqrt"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1), "deg2rad rad2deg"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1, elementary=1), "ldexp"),
+    entries(Kind.ELEMENTWISE, addcmul, "addcmul"),
+    entries(Kind.ELEMENTWISE, addcdiv, "addcdiv"),
+    entries(Kind.ELEMENTWISE, per_output(adds=2, muls=1), "lerp"),
+    entries(Kind.ELEMENTWISE, rounding, "round"),
+    entries(Kind.ELEMENTWISE, per_output(elementary=1, adds=1), "frac"),
+    entries(Kind.ELEMENTWISE, per_output(divs=1, elementary=1), "floor_divide"),
     # a - b·⌊a/b⌋, or with truncation
-    **entries(ELEMENTWISE, per_output(divs=1, elementary=1, muls=1, adds=1), "remainder fmod"),
-    "hypot": (ELEMENTWISE, per_output(muls=2, adds=1, elementary=1)),
-    "sinc": (ELEMENTWISE, per_output(muls=1, elementary=1, divs=1)),
-    "xlogy": (ELEMENTWISE, per_output(muls=1, elementary=1)),
-    "special_xlog1py": (ELEMENTWISE, per_output(muls=1, elementary=1)),
-    "special_entr": (ELEMENTWISE, per_output(muls=1, elementary=1, adds=1)),
+    entries(Kind.ELEMENTWISE, per_output(divs=1, elementary=1, muls=1, adds=1), "remainder fmod"),
+    entries(Kind.ELEMENTWISE, per_output(muls=2, adds=1, elementary=1), "hypot"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1, elementary=1, divs=1), "sinc"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1, elementary=1), "xlogy"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1, elementary=1), "special_xlog1py"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1, elementary=1, adds=1), "special_entr"),
     # max(a, b) + log1p(exp(-|a - b|)), in base 2 likewise
-    "logaddexp": (ELEMENTWISE, per_output(comparisons=2, adds=3, elementary=2)),
-    "logaddexp2": (ELEMENTWISE, per_output(comparisons=2, adds=3, elementary=2)),
-    "_add_relu": (ELEMENTWISE, per_output(adds=1, comparisons=1)),
-    "pow": (ELEMENTWISE, power),
-    "clamp": (ELEMENTWISE, clamp),
-    "linalg_cross": (ELEMENTWISE, cross),
-    "native_dropout": (ELEMENTWISE, dropout),
-    "_fused_dropout": (ELEMENTWISE, per_output(muls=1, divs=1)),
-    "native_dropout_backward": (ELEMENTWISE, per_output(muls=1)),
-    "_masked_scale": (ELEMENTWISE, per_output(muls=1)),
-}
+    entries(Kind.ELEMENTWISE, per_output(comparisons=2, adds=3, elementary=2), "logaddexp"),
+    entries(Kind.ELEMENTWISE, per_output(comparisons=2, adds=3, elementary=2), "logaddexp2"),
+    entries(Kind.ELEMENTWISE, per_output(adds=1, comparisons=1), "_add_relu"),
+    entries(Kind.ELEMENTWISE, power, "pow"),
+    entries(Kind.ELEMENTWISE, clamp, "clamp"),
+    entries(Kind.ELEMENTWISE, cross, "linalg_cross"),
+    entries(Kind.ELEMENTWISE, dropout, "native_dropout"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1, divs=1), "_fused_dropout"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1), "native_dropout_backward"),
+    entries(Kind.ELEMENTWISE, per_output(muls=1), "_masked_scale"),
+)
 
-# They tell complex operands from real ones themselves.
-OWN_COMPLEX: Table = {
-    **entries(ELEMENTWISE, add, "add sub"),
-    "rsub": (ELEMENTWISE, rsub),
-    "mul": (ELEMENTWISE, mul),
-    "div": (ELEMENTWISE, div),
-    "abs": (ELEMENTWISE, absolute),
-    "sgn": (ELEMENTWISE, sgn),
-    "_conj_physical": (ELEMENTWISE, conjugate),
-    "conj_physical": (ELEMENTWISE, conjugate),
-    "angle": (ELEMENTWISE, angle),
-    "polar": (ELEMENTWISE, per_output(elementary=2, muls=2)),
-    "complex": (ELEMENTWISE, nothing),
-}
+# These formulas tell complex operands from real ones themselves.
+OWN_COMPLEX: Table = table(
+    __name__,
+    entries(Kind.ELEMENTWISE, add, "add sub"),
+    entries(Kind.ELEMENTWISE, rsub, "rsub"),
+    entries(Kind.ELEMENTWISE, mul, "mul"),
+    entries(Kind.ELEMENTWISE, div, "div"),
+    entries(Kind.ELEMENTWISE, absolute, "abs"),
+    entries(Kind.ELEMENTWISE, sgn, "sgn"),
+    entries(Kind.ELEMENTWISE, conjugate, "_conj_physical"),
+    entries(Kind.ELEMENTWISE, conjugate, "conj_physical"),
+    entries(Kind.ELEMENTWISE, angle, "angle"),
+    entries(Kind.ELEMENTWISE, per_output(elementary=2, muls=2), "polar"),
+    entries(Kind.ELEMENTWISE, nothing, "complex"),
+)
 
 
 _TO_INTEGER = per_output(divs=1, elementary=1)
 _FAKE_QUANTIZED = per_output(divs=1, elementary=1, adds=2, comparisons=2, muls=1)
 
-QUANTIZED: Table = {
+_QUANTIZED: Table = table(
+    __name__,
     # x / scale, rounded; the zero point is added in integers
-    **entries(
-        ELEMENTWISE,
+    entries(
+        Kind.ELEMENTWISE,
         _TO_INTEGER,
         "quantize_per_tensor quantize_per_channel",
     ),
-    "dequantize": (ELEMENTWISE, dequantized),
+    entries(Kind.ELEMENTWISE, dequantized, "dequantize"),
     # clamp(round(x / scale) + zero) - zero, times scale
-    **entries(
-        ELEMENTWISE,
+    entries(
+        Kind.ELEMENTWISE,
         _FAKE_QUANTIZED,
         """fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
         _fake_quantize_per_tensor_affine_cachemask_tensor_qparams""",
     ),
-    **entries(ELEMENTWISE, between_quantized(Work(adds=1)), "quantized::add quantized::add_relu"),
-    **entries(ELEMENTWISE, between_quantized(Work(muls=1)), "quantized::mul quantized::mul_relu"),
-}
+    entries(
+        Kind.ELEMENTWISE, between_quantized(Work(adds=1)), "quantized::add quantized::add_relu"
+    ),
+    entries(
+        Kind.ELEMENTWISE, between_quantized(Work(muls=1)), "quantized::mul quantized::mul_relu"
+    ),
+)
+
+TABLE: Table = table(__name__, _OPERATORS, _QUANTIZED)

@@ -5,7 +5,7 @@ and a p-point transform done directly, of p·(p - 1) additions and, since a fact
 (p - 1)² multiplications for p > 2. All are complex: a product is 4 multiplications and 2
 additions. For N = 2ᵏ that is the customary 5·N·log₂(N) operations (Cooley & Tukey 1965; FFTW's
 benchmark, fftw.org/speed/method.html). Real input or output takes half, as the other half follows
-by symmetry, which is that benchmark's custom too.
+by symmetry; the benchmark counts so too.
 """
 
 from __future__ import annotations
@@ -14,17 +14,13 @@ from collections.abc import Iterator, Sequence
 from math import prod
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    FOURIER,
-    Call,
-    Table,
-    complex_work,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, complex_work, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def prime_factors(number: int) -> Iterator[int]:
-    """With multiplicity, smallest first."""
+    """Yield the prime factors with multiplicity, smallest first."""
     factor = 2
     while factor * factor <= number:
         while number % factor == 0:
@@ -36,7 +32,7 @@ def prime_factors(number: int) -> Iterator[int]:
 
 
 def transform(points: int) -> Work:
-    """One complex transform of so many points, in real operations."""
+    """Return the cost of one complex transform of `points` points, in real operations."""
     work = NOTHING
     for factor in prime_factors(points):
         direct = (factor - 1) ** 2 if factor > 2 else 0  # noqa: PLR2004 - radix 2 only changes signs
@@ -46,12 +42,12 @@ def transform(points: int) -> Work:
 
 
 def half(work: Work) -> Work:
-    """Of a transform: always whole, since what a radix is counted with is even."""
+    """Return half of a transform's cost, which is whole because each radix costs an even number."""
     return Work(adds=work.adds // 2, muls=work.muls // 2)
 
 
 def _along(shape: Sequence[int], dims: Sequence[int]) -> Work:
-    """Complex transforms along several dimensions of a tensor of that shape."""
+    """Return the cost of complex transforms along several dimensions of a tensor."""
     elements = prod(shape)
     if not elements:
         return NOTHING
@@ -59,12 +55,12 @@ def _along(shape: Sequence[int], dims: Sequence[int]) -> Work:
 
 
 def _real(shape: Sequence[int], dim: int) -> Work:
-    """Transforms of real numbers along one dimension of a tensor of that shape."""
+    """Return the cost of transforms of real numbers along one dimension of a tensor."""
     return half(_along(shape, [dim]))
 
 
 def _normalised(call: Call, parts: int) -> Work:
-    """A multiplication of each part of each result, where it is divided by N or by √N."""
+    """Return a multiplication for each part of each result, if it is scaled by 1/N or 1/√N."""
     return Work(muls=parts * numel(call.first_out)) if call.args[2] else NOTHING
 
 
@@ -81,7 +77,7 @@ def real_to_complex(call: Call) -> Work:
 
 
 def _kept(shape: Sequence[int], dim: int) -> list[int]:
-    """The half with the middle, from which symmetry gives the rest."""
+    """Return the shape of the half, with the middle, from which symmetry gives the rest."""
     kept = list(shape)
     kept[dim] = kept[dim] // 2 + 1
     return kept
@@ -94,8 +90,9 @@ def complex_to_real(call: Call) -> Work:
     return _along(call.args[0].shape, others) + _real(out, last) + _normalised(call, 1)
 
 
-TABLE: Table = {
-    "_fft_c2c": (FOURIER, complex_to_complex),
-    "_fft_r2c": (FOURIER, real_to_complex),
-    "_fft_c2r": (FOURIER, complex_to_real),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.FOURIER, complex_to_complex, "_fft_c2c"),
+    entries(Kind.FOURIER, real_to_complex, "_fft_r2c"),
+    entries(Kind.FOURIER, complex_to_real, "_fft_c2r"),
+)

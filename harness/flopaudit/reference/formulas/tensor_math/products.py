@@ -6,22 +6,16 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    LINEAR,
-    MATMUL,
-    Call,
-    Table,
-    entries,
-    numel,
-    shapes,
-)
+from flopaudit.reference.formulas.call import Call, Parts, numel, shapes
 from flopaudit.reference.formulas.scalar_functions import GELU_ERF
+from flopaudit.reference.formulas.tables import FunctionTable, Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 REQUANTIZE = Work(muls=1, elementary=1)  # a product of integers is rescaled and rounded
 
 
 def stored(tensor: Any) -> int:
-    """Elements that a tensor holds: those of a sparse one are its explicit values."""
+    """Return the elements that a tensor stores; a sparse one stores its explicit values."""
     if "sparse" not in str(getattr(tensor, "layout", "")):
         return numel(tensor)
     coordinates = "coo" in str(tensor.layout)
@@ -29,14 +23,14 @@ def stored(tensor: Any) -> int:
 
 
 def _product(left: Any, right: Any) -> int:
-    """MACs of (…×n×k)·(…×k×m): n·k·m for each; of a sparse factor only what it holds."""
+    """Return the MACs of (…×n×k)·(…×k×m): n·k·m each; only stored values of a sparse factor."""
     if stored(right) != numel(right):
         return stored(right) * int(left.shape[-2])
     return stored(left) * int(right.shape[-1])
 
 
 def scaling(call: Call, out: int) -> Work:
-    """Alpha times the product and beta times what is added, each where it is not 1."""
+    """Return the cost of alpha times the product and beta times the addend, if they are not 1."""
     alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
     return Work(muls=out * ((alpha != 1) + (beta not in (0, 1))))
 
@@ -169,19 +163,19 @@ def dynamic_linear(call: Call) -> Work:
 # -- the same as functions -------------------------------------------------------------------------
 
 
-def linear_function(call: Call) -> list[tuple[str, Work]]:
+def linear_function(call: Call) -> Parts:
     """The function torch.nn.functional.linear, run as addmm, or as mm and add, by the strides."""
     has_bias = call.arg(2, "bias") is not None
     weight, out = call.arg(1, "weight"), numel(call.first_out)
-    return [(LINEAR, Work(macs=out * weight.shape[-1], bias_adds=out if has_bias else 0))]
+    return [(Kind.LINEAR, Work(macs=out * weight.shape[-1], bias_adds=out if has_bias else 0))]
 
 
-def bilinear_function(call: Call) -> list[tuple[str, Work]]:
+def bilinear_function(call: Call) -> Parts:
     """The function torch.nn.functional.bilinear: Σ x_i·W_kij·y_j + b."""
     weight, out = call.arg(2, "weight"), numel(call.first_out)
     terms = out * int(prod(weight.shape[1:]))
     has_bias = call.arg(3, "bias") is not None
-    return [(LINEAR, Work(macs=terms, muls=terms, bias_adds=out if has_bias else 0))]
+    return [(Kind.LINEAR, Work(macs=terms, muls=terms, bias_adds=out if has_bias else 0))]
 
 
 # -- backward --------------------------------------------------------------------------------------
@@ -216,35 +210,36 @@ def matmul_backward(call: Call) -> Work:
     return Work(macs=each * (bool(mask[0]) + bool(mask[1])))
 
 
-WHOLE = {
+FUNCTIONS: FunctionTable = {
     "torch.nn.functional.linear": linear_function,
     "torch.nn.functional.bilinear": bilinear_function,
 }
 
-TABLE: Table = {
-    "linear": (LINEAR, linear),
-    "mkldnn_linear": (LINEAR, linear),
-    "addmm": (LINEAR, addmm),
-    "_sparse_addmm": (LINEAR, addmm),
-    "_addmm_activation": (LINEAR, addmm_activation),
-    "addmv": (LINEAR, addmv),
-    "_trilinear": (LINEAR, trilinear),
-    "_weight_int8pack_mm": (LINEAR, weight_int8pack_mm),
-    **entries(LINEAR, weight_int4pack_mm, "_weight_int4pack_mm _weight_int4pack_mm_for_cpu"),
-    "quantized::linear_dynamic": (LINEAR, dynamic_linear),
-    **entries(LINEAR, quantized_linear, "quantized::linear quantized::linear_relu"),
-    **entries(MATMUL, mm, "mm bmm _sparse_mm"),
-    "matmul": (MATMUL, matmul),
-    "baddbmm": (MATMUL, addmm),
-    "addbmm": (MATMUL, addbmm),
-    "mv": (MATMUL, mv),
-    "addr": (MATMUL, addr),
-    **entries(MATMUL, dot, "dot vdot"),
-    "_int_mm": (MATMUL, integer_mm),
-    "_scaled_mm": (MATMUL, scaled_mm),
-    "_grouped_mm": (MATMUL, grouped_mm),
-    "linear_backward": (LINEAR, linear_backward),
-    "mkldnn_linear_backward_input": (LINEAR, mkldnn_linear_backward_input),
-    "mkldnn_linear_backward_weights": (LINEAR, mkldnn_linear_backward_weights),
-    "matmul_backward": (MATMUL, matmul_backward),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.LINEAR, linear, "linear"),
+    entries(Kind.LINEAR, linear, "mkldnn_linear"),
+    entries(Kind.LINEAR, addmm, "addmm"),
+    entries(Kind.LINEAR, addmm, "_sparse_addmm"),
+    entries(Kind.LINEAR, addmm_activation, "_addmm_activation"),
+    entries(Kind.LINEAR, addmv, "addmv"),
+    entries(Kind.LINEAR, trilinear, "_trilinear"),
+    entries(Kind.LINEAR, weight_int8pack_mm, "_weight_int8pack_mm"),
+    entries(Kind.LINEAR, weight_int4pack_mm, "_weight_int4pack_mm _weight_int4pack_mm_for_cpu"),
+    entries(Kind.LINEAR, dynamic_linear, "quantized::linear_dynamic"),
+    entries(Kind.LINEAR, quantized_linear, "quantized::linear quantized::linear_relu"),
+    entries(Kind.MATMUL, mm, "mm bmm _sparse_mm"),
+    entries(Kind.MATMUL, matmul, "matmul"),
+    entries(Kind.MATMUL, addmm, "baddbmm"),
+    entries(Kind.MATMUL, addbmm, "addbmm"),
+    entries(Kind.MATMUL, mv, "mv"),
+    entries(Kind.MATMUL, addr, "addr"),
+    entries(Kind.MATMUL, dot, "dot vdot"),
+    entries(Kind.MATMUL, integer_mm, "_int_mm"),
+    entries(Kind.MATMUL, scaled_mm, "_scaled_mm"),
+    entries(Kind.MATMUL, grouped_mm, "_grouped_mm"),
+    entries(Kind.LINEAR, linear_backward, "linear_backward"),
+    entries(Kind.LINEAR, mkldnn_linear_backward_input, "mkldnn_linear_backward_input"),
+    entries(Kind.LINEAR, mkldnn_linear_backward_weights, "mkldnn_linear_backward_weights"),
+    entries(Kind.MATMUL, matmul_backward, "matmul_backward"),
+)

@@ -1,7 +1,7 @@
 """Sums, products, extrema, norms, distances, running sums, and scatters that accumulate.
 
-A sum of n terms is n - 1 additions. What is added to memory that is there already, as `index_add`
-does, is an addition for each term.
+A sum of n terms is n - 1 additions. A sum into existing memory, such as `index_add`, is an addition
+for each term.
 """
 
 from __future__ import annotations
@@ -12,20 +12,13 @@ from math import inf, prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    REDUCTION,
-    Call,
-    Formula,
-    Table,
-    along,
-    entries,
-    is_complex,
-    numel,
-)
+from flopaudit.reference.formulas.call import Call, Formula, along, is_complex, numel
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def terms(call: Call) -> tuple[int, int, int]:
-    """Elements that go in, results, and the steps between them: elements less one for each."""
+    """Return the input elements, the results, and the steps between them: their difference."""
     elements, out = numel(call.args[0]), numel(call.first_out)
     return elements, out, max(elements - out, 0)
 
@@ -89,7 +82,7 @@ def trace(call: Call) -> Work:
 
 
 def cumulative(**step: int) -> Formula:
-    """The formula of a running result: so much for each element after the first of a row."""
+    """Return the formula of a running result: a fixed cost for each element after a row's first."""
     each = Work(**step)
 
     def formula(call: Call) -> Work:
@@ -144,13 +137,13 @@ def distance(call: Call) -> Work:
 
 
 def broadcast(shapes: Iterable[Sequence[int]]) -> list[int]:
-    """The shape that several stretch to: sizes of 1 give way, from the last dimension on."""
+    """Return the shape to which several shapes broadcast, aligned at the last dimension."""
     columns = zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1)
     return [next((size for size in sizes if size != 1), 1) for sizes in columns][::-1]
 
 
 def pairwise(order: Any, pairs: int, width: int) -> Work:
-    """So many distances between points of that width."""
+    """Return the cost of distances between pairs of points of that width."""
     return Work(adds=pairs * width) + norm_work(order, pairs * width, pairs)
 
 
@@ -182,42 +175,46 @@ def renorm(call: Call) -> Work:
 
 
 def embedding_renorm(call: Call) -> Work:
-    """The same for each row that is looked up, those that come again counted again."""
+    """The same for each row that is looked up; repeated rows are counted again."""
     rows, width = numel(call.args[1]), int(call.args[0].shape[-1])
     scale = Work(comparisons=rows, adds=rows, divs=rows, muls=rows * width)
     return norm_work(call.args[3], rows * width, rows) + scale
 
 
-TABLE: Table = {
-    **entries(REDUCTION, total, "sum _sparse_csr_sum"),
-    "prod": (REDUCTION, product),
-    "mean": (REDUCTION, mean),
-    "nansum": (REDUCTION, sum_of_numbers),
-    **entries(REDUCTION, variance, "var var_mean"),
-    **entries(REDUCTION, deviation, "std std_mean"),
-    **entries(REDUCTION, extremum, "max min amax amin argmax argmin"),
-    **entries(REDUCTION, extrema, "aminmax _aminmax"),
-    "logsumexp": (REDUCTION, logsumexp),
-    "trace": (REDUCTION, trace),
-    "cumsum": (REDUCTION, cumulative(adds=1)),
-    "cumprod": (REDUCTION, cumulative(muls=1)),
-    **entries(REDUCTION, cumulative(comparisons=1), "cummax cummin _cummax_helper _cummin_helper"),
-    # max(a, b) + log1p(exp(-|a - b|)) with what has run up
-    **entries(
-        REDUCTION,
+TABLE: Table = table(
+    __name__,
+    entries(Kind.REDUCTION, total, "sum _sparse_csr_sum"),
+    entries(Kind.REDUCTION, product, "prod"),
+    entries(Kind.REDUCTION, mean, "mean"),
+    entries(Kind.REDUCTION, sum_of_numbers, "nansum"),
+    entries(Kind.REDUCTION, variance, "var var_mean"),
+    entries(Kind.REDUCTION, deviation, "std std_mean"),
+    entries(Kind.REDUCTION, extremum, "max min amax amin argmax argmin"),
+    entries(Kind.REDUCTION, extrema, "aminmax _aminmax"),
+    entries(Kind.REDUCTION, logsumexp, "logsumexp"),
+    entries(Kind.REDUCTION, trace, "trace"),
+    entries(Kind.REDUCTION, cumulative(adds=1), "cumsum"),
+    entries(Kind.REDUCTION, cumulative(muls=1), "cumprod"),
+    entries(
+        Kind.REDUCTION, cumulative(comparisons=1), "cummax cummin _cummax_helper _cummin_helper"
+    ),
+    # max(a, b) + log1p(exp(-|a - b|)) with the running result
+    entries(
+        Kind.REDUCTION,
         cumulative(comparisons=2, adds=3, elementary=2),
         "logcumsumexp _logcumsumexp",
     ),
-    "_cdist_forward": (REDUCTION, cdist),
-    "_euclidean_dist": (REDUCTION, euclidean_dist),
-    "_pdist_forward": (REDUCTION, pdist),
-    "dist": (REDUCTION, distance),
-    "renorm": (REDUCTION, renorm),
-    "embedding_renorm": (REDUCTION, embedding_renorm),
-}
+    entries(Kind.REDUCTION, cdist, "_cdist_forward"),
+    entries(Kind.REDUCTION, euclidean_dist, "_euclidean_dist"),
+    entries(Kind.REDUCTION, pdist, "_pdist_forward"),
+    entries(Kind.REDUCTION, distance, "dist"),
+    entries(Kind.REDUCTION, renorm, "renorm"),
+    entries(Kind.REDUCTION, embedding_renorm, "embedding_renorm"),
+)
 
-# They tell complex operands from real ones themselves.
-OWN_COMPLEX: Table = {
-    **entries(REDUCTION, vector_norm, "linalg_vector_norm norm native_norm"),
-    **entries(REDUCTION, power_sum, "linalg__powsum"),
-}
+# These formulas tell complex operands from real ones themselves.
+OWN_COMPLEX: Table = table(
+    __name__,
+    entries(Kind.REDUCTION, vector_norm, "linalg_vector_norm norm native_norm"),
+    entries(Kind.REDUCTION, power_sum, "linalg__powsum"),
+)

@@ -1,4 +1,4 @@
-"""Linear algebra by the classic direct algorithms; what iterates has no count of its own.
+"""Linear algebra by the classic direct algorithms; iterative operators have no formula.
 
 Golub & Van Loan, Matrix Computations, 4th ed.: elimination with partial pivoting (alg. 3.4.1),
 substitution (3.1.1, 3.1.2), Cholesky (4.2.1). A pivot of k candidates takes k - 1 comparisons.
@@ -10,12 +10,9 @@ from math import prod
 from typing import Any
 
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas.call import (
-    SOLVER,
-    Call,
-    Table,
-    entries,
-)
+from flopaudit.reference.formulas.call import Call
+from flopaudit.reference.formulas.tables import Table, entries, table
+from flopaudit.reference.kinds import Kind
 
 
 def _batch(matrix: Any) -> int:
@@ -23,7 +20,7 @@ def _batch(matrix: Any) -> int:
 
 
 def elimination(rows: int, columns: int, *, pivot: bool = True) -> Work:
-    """LU of one matrix: for each pivot its search, the quotients below it, and their products."""
+    """Return the cost of LU: for each pivot its search, the quotients below it, their products."""
     work = NOTHING
     for step in range(min(rows, columns)):
         below, right = rows - step - 1, columns - step - 1
@@ -32,7 +29,7 @@ def elimination(rows: int, columns: int, *, pivot: bool = True) -> Work:
 
 
 def substitution(size: int, *, unit: bool = False) -> Work:
-    """One right-hand side: each unknown less the known ones, divided by the diagonal."""
+    """Return the cost of one right-hand side: each unknown less the known, over the diagonal."""
     pairs = size * (size - 1) // 2
     return Work(muls=pairs, adds=pairs, divs=0 if unit else size)
 
@@ -85,7 +82,7 @@ def solve(call: Call) -> Work:
 
 
 def _systems(result: Any, size: int) -> int:
-    """Vectors of that size in a result."""
+    """Return the number of vectors of that size in a result."""
     return int(prod(result.shape)) // size if size else 0
 
 
@@ -122,16 +119,17 @@ def triangular_solve(call: Call) -> Work:
     return substitution(size, unit=unit) * _systems(call.first_out, size)
 
 
-TABLE: Table = {
-    **entries(SOLVER, lu_factor, "linalg_lu_factor_ex linalg_lu"),
-    "_linalg_det": (SOLVER, determinant),
-    "_linalg_slogdet": (SOLVER, log_determinant),
-    "linalg_cholesky_ex": (SOLVER, cholesky),
-    "linalg_inv_ex": (SOLVER, inverse),
-    "_linalg_solve_ex": (SOLVER, solve),
-    "linalg_lu_solve": (SOLVER, lu_solve),
-    **entries(SOLVER, cholesky_solve, "cholesky_solve _cholesky_solve_helper"),
-    "cholesky_inverse": (SOLVER, cholesky_inverse),
-    "linalg_solve_triangular": (SOLVER, solve_triangular),
-    "triangular_solve": (SOLVER, triangular_solve),
-}
+TABLE: Table = table(
+    __name__,
+    entries(Kind.SOLVER, lu_factor, "linalg_lu_factor_ex linalg_lu"),
+    entries(Kind.SOLVER, determinant, "_linalg_det"),
+    entries(Kind.SOLVER, log_determinant, "_linalg_slogdet"),
+    entries(Kind.SOLVER, cholesky, "linalg_cholesky_ex"),
+    entries(Kind.SOLVER, inverse, "linalg_inv_ex"),
+    entries(Kind.SOLVER, solve, "_linalg_solve_ex"),
+    entries(Kind.SOLVER, lu_solve, "linalg_lu_solve"),
+    entries(Kind.SOLVER, cholesky_solve, "cholesky_solve _cholesky_solve_helper"),
+    entries(Kind.SOLVER, cholesky_inverse, "cholesky_inverse"),
+    entries(Kind.SOLVER, solve_triangular, "linalg_solve_triangular"),
+    entries(Kind.SOLVER, triangular_solve, "triangular_solve"),
+)
