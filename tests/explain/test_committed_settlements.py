@@ -20,7 +20,6 @@ from flopaudit.isolation.scheduler import Limits
 from flopaudit.models.torchvision_zoo import torchvision_models
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
 from flopaudit.pipeline.run import run_all
-from flopaudit.reports import settlement_report
 from flopaudit.tools.registry import tool_variants
 from flopaudit.tools.versions import version
 from flopaudit_adapters import NAMES
@@ -31,7 +30,6 @@ COMMITTED = ROOT / "results"
 TABLE = COMMITTED / "torchvision"
 LIMITS = Limits(timeout_seconds=300, memory_bytes=8 << 30)
 SEED, SIZE, MOST_GMACS = 20, 6, Decimal("0.75")
-WIDTH = 80
 COLUMNS = tool_variants(",".join(NAMES))
 INSTALLED = {(c.tool.name, c.version, c.variant) for c in COLUMNS}
 
@@ -145,13 +143,3 @@ def test_every_committed_number_adds_up_and_is_explained() -> None:
                 left.add(where)
     assert counted > 1000
     assert left == EXCEPTIONS
-
-
-def test_no_committed_settlement_is_printed_wider_than_a_terminal() -> None:
-    wide = {
-        (found["model"], line)
-        for _, found in stored_lines()
-        for line in settlement_report.lines(found, WIDTH)
-        if len(line) > WIDTH
-    }
-    assert wide == set()

@@ -349,7 +349,7 @@ def test_real_old_versions(tmp_path: Path) -> None:
     where = model_request("resnet18")
     asked = tool_variants(",".join(("thop", "ptflops", *OLD)))
     results = run_all([where], asked, tmp_path / "out", 2, LIMITS, lambda *_: None)
-    names = tables.column_names(results.measurements)
+    names = tables.variant_names(results.measurements)
     found = {names[m.tool_key]: (m.status, m.reported) for m in results.measurements}
     thop, ptflops = (next(c for c in asked if c.tool.name == n) for n in ("thop", "ptflops"))
     # 20 batch norms of 2,483,712 elements, ReLUs of 2,308,096, pools that take 802,816 and 25,088.
