@@ -66,50 +66,41 @@ def rows_of(tools: Sequence[Tool], to: Screen) -> Iterator[Text]:
     """Yield a header, a row for each tool, and the legend.
 
     The parts of each difference, or the reason for which a tool did not count, are at the end of
-    its row where all of them fit, and below it elsewhere.
+    its row where all of them fit, and below it elsewhere; rounded where exact amounts do not fit.
     """
-    from rich.text import Text
-
     if not tools:
         return
-    heads, texts = _heads(tools, to), ["", *_texts(tools, to)]
-    used = max(head.cell_len for head in heads)
-    beside = to.width is None or used + 2 + max(map(len, texts)) <= to.width
+    heads = _heads(tools, to)
+    beside = max(head.cell_len for head in heads) + 2
+    places = [(beside, True), (beside, False), (_INDENT, True), (_INDENT, False)]
+    for indent, exact in places:
+        texts = ["", *(_text(tool, to, exact=exact) for tool in tools)]
+        if to.width is None or indent + max(map(len, texts)) <= to.width:
+            break
     for head, text in zip(heads, texts, strict=True):
-        gap = " " * (used - head.cell_len + 2)
-        line = Text.assemble(head, gap, text) if beside else head
-        line.rstrip()
-        yield from wrap(line, to)
-        if text and not beside:
-            yield from wrap(" " * _INDENT + text, to, _INDENT)
+        yield from _row(head, text, indent, to)
     if any(tool["reference"] is not None for tool in tools):
         yield from wrap(marks.LEGEND, to)
 
 
-# -- the parts of a difference ---------------------------------------------------------------------
+def _row(head: Text, text: str, indent: int, to: Screen) -> Iterator[Text]:
+    """A row with a text from a column on: on the same line if that is to its right."""
+    from rich.text import Text
+
+    gap = " " * (indent - head.cell_len)
+    line = Text.assemble(head, gap, text) if gap else head.copy()
+    line.rstrip()
+    yield from wrap(line, to)
+    if text and not gap:
+        yield from wrap(" " * indent + text, to, indent)
 
 
-def _texts(tools: Sequence[Tool], to: Screen) -> list[str]:
-    """Each tool's parts; exactly, or all rounded if one of them has no room for that."""
-    room = None if to.width is None else to.width - _INDENT
-    texts = [_parts_text(tool, exact=True) for tool in tools]
-    if room is not None and max(map(len, texts)) > room:
-        texts = [_parts_text(tool, exact=False) for tool in tools]
-    return [text or _reason(tool, to, room) for tool, text in zip(tools, texts, strict=True)]
-
-
-def _parts_text(tool: Tool, *, exact: bool) -> str:
-    if tool["status"] != "counted":
-        return ""
-    return ", ".join(f"{signed(amount, exact=exact)} {name}" for name, amount in parts(tool))
-
-
-def _reason(tool: Tool, to: Screen, room: int | None) -> str:
-    """Why a tool gave no number, in one line."""
+def _text(tool: Tool, to: Screen, *, exact: bool) -> str:
+    """The parts of a tool's difference, or why it gave no number, cut to a line of its own."""
     if tool["status"] == "counted":
-        return ""
+        return ", ".join(f"{signed(amount, exact=exact)} {name}" for name, amount in parts(tool))
     text = " ".join((tool["error"] or "").split())
-    return text if room is None else shortened(text, to, room)
+    return text if to.width is None else shortened(text, to, to.width - _INDENT)
 
 
 # -- the columns -----------------------------------------------------------------------------------
@@ -163,16 +154,20 @@ def _bars(tools: Sequence[Tool], used: int, to: Screen) -> list[str]:
     half = 0 if to.width is None else min(_HALF_BAR, (to.width - used - 3) // 2)
     if half < _LEAST_HALF_BAR or not largest:
         return [""] * (len(tools) + 1)
-    low, high = (f"{sign}{_limit(largest)} %" for sign in "-+")
+    limit, words = _limit(largest)
+    low, high = f"-{words} %", f"+{words} %"
     scale = f"{low.ljust(half)} {high.rjust(half)}" if len(low) <= half else " " * (2 * half + 1)
-    bars = [_bar(share / largest, half) if share is not None else "" for share in shares]
+    bars = [_bar(share / limit, half) if share is not None else "" for share in shares]
     return [f"  {text}" for text in (scale, *bars)]
 
 
-def _limit(share: Fraction) -> str:
-    """The percent at the ends of a bar, with a decimal if they are few."""
-    tenths = ceil(share * 1000)
-    return f"{ceil(share * 100):,}" if tenths >= 100 else f"{tenths // 10}.{tenths % 10}"  # noqa: PLR2004 - 10 %
+def _limit(largest: Fraction) -> tuple[Fraction, str]:
+    """The share at which a bar ends, and the same in percent: with a decimal below 10 %."""
+    tenths = ceil(largest * 1000)
+    if tenths < 100:  # noqa: PLR2004 - 10 %
+        return Fraction(tenths, 1000), f"{tenths // 10}.{tenths % 10}"
+    percents = ceil(largest * 100)
+    return Fraction(percents, 100), f"{percents:,}"
 
 
 def _bar(share: Fraction, half: int) -> str:
