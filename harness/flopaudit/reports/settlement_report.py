@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flopaudit.explain.settlement import Settlement, is_explained
+from flopaudit.explain.settlement import Settlement
 from flopaudit.reports import marks, settlement_text
 from flopaudit.reports.cause_text import evidence, thread_name
 from flopaudit.reports.settlement_rows import mark_of, parts, percent, rows_of
-from flopaudit.reports.settlement_text import KINDS, Tool, name_of, unit_of
+from flopaudit.reports.settlement_text import KINDS, Rest, Tool, name_of, unit_of
 from flopaudit.reports.terminal import Screen, print_lines, screen, wrap
 
 if TYPE_CHECKING:
@@ -107,25 +107,25 @@ def _waterfall(tool: Tool, to: Screen) -> Iterator[Text]:
         yield from _step("  × 2", f"{tool['reference']:,}", words, to)
     for cause in tool["causes"]:
         yield from _cause(cause, to)
-    if tool["unexplained"] is not None:
-        left = f"{tool['unexplained']:+,}" if tool["unexplained"] else "0"
-        yield from _step("  unexplained", left, tool["unexplained_evidence"] or "", to, _red(tool))
+    count, params = settlement_text.rests(tool)
+    if count.amount is not None:
+        yield from _rest("  unexplained", count, to)
     if tool["params"] is not None:
-        yield from _params(tool, to)
+        yield from _step("  parameters", f"{tool['params']:,}", "", to)
+        for cause in tool["params_causes"]:
+            yield from _cause(cause, to)
+        if params.amount or params.evidence:
+            yield from _rest("    unexplained", params, to)
 
 
-def _params(tool: Tool, to: Screen) -> Iterator[Text]:
-    yield from _step("  parameters", f"{tool['params']:,}", "", to)
-    for cause in tool["params_causes"]:
-        yield from _cause(cause, to)
-    left, evidence = tool["params_unexplained"], tool["params_unexplained_evidence"]
-    if left or evidence:
-        number = f"{left:+,}" if left else "0"
-        yield from _step("    unexplained", number, evidence or "", to, _red(tool))
+def _rest(name: str, rest: Rest, to: Screen) -> Iterator[Text]:
+    """What is unexplained, in red if it is anything."""
+    style = marks.STYLES[marks.UNEXPLAINED] if rest.amount or rest.modules else ""
+    yield from _step(name, _signed(rest.amount), rest.evidence, to, style)
 
 
-def _red(tool: Tool) -> str:
-    return "" if is_explained(tool) else marks.STYLES[marks.UNEXPLAINED]
+def _signed(amount: int | None) -> str:
+    return f"{amount:+,}" if amount else "0"
 
 
 def _cause(cause: Mapping[str, Any], to: Screen) -> Iterator[Text]:
@@ -201,11 +201,11 @@ def _section(tool: Tool) -> Iterator[str]:
     yield f"## {_escaped(name_of(tool))}"
     rows = [(unit_of(tool), *_cause_row(cause)) for cause in tool["causes"]]
     rows += [("parameters", *_cause_row(cause)) for cause in tool["params_causes"]]
-    for of, key in ((unit_of(tool), ""), ("parameters", "params_")):
-        left = tool[f"{key}unexplained"]
-        if left is not None:
-            why = tool[f"{key}unexplained_evidence"] or ""
-            rows.append((of, "unexplained", f"{left:+,}" if left else "0", why, "", "", ""))
+    rows += [
+        (rest.of, "unexplained", _signed(rest.amount), rest.evidence, "", "", "")
+        for rest in settlement_text.rests(tool)
+        if rest.amount is not None
+    ]
     reported = f"{tool['reported']:,} {unit_of(tool)}"
     params = f", {tool['params']:,} parameters" if tool["params"] is not None else ""
     yield f"Reported: {reported}{params}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flopaudit.explain.settlement import Settlement, is_explained
 from flopaudit.reports.amounts import giga, listed
@@ -37,13 +37,20 @@ def counted_tools(settlement: Settlement) -> list[Tool]:
 def name_of(tool: Tool) -> str:
     """Return the tool with its variant and version."""
     version = canonical(tool["version"]) if tool["version"] else None
-    return " ".join(filter(None, (tool["tool"], tool["variant"], version)))
+    return _joined(tool["tool"], tool["variant"], version)
 
 
 def brief_names(tools: Sequence[Tool]) -> list[str]:
     """Return each tool with its variant, and with its version where there are several of it."""
     of = Counter(tool for tool, _ in {(each["tool"], each["version"]) for each in tools})
-    return [name_of(tool if of[tool["tool"]] > 1 else {**tool, "version": None}) for tool in tools]
+    return [
+        name_of(tool) if of[tool["tool"]] > 1 else _joined(tool["tool"], tool["variant"])
+        for tool in tools
+    ]
+
+
+def _joined(*words: str | None) -> str:
+    return " ".join(filter(None, words))
 
 
 def unit_of(tool: Tool) -> str:
@@ -54,15 +61,47 @@ def unit_of(tool: Tool) -> str:
 # -- what is unexplained ---------------------------------------------------------------------------
 
 
+class Rest(NamedTuple):
+    """What no known cause accounts for, of one quantity that a tool reported.
+
+    Attributes:
+        of: MACs, FLOPs or parameters.
+        amount: exact; None where the tool did not report the quantity.
+        modules: for how many modules alone the tool differs from its profile.
+        evidence: where to look.
+    """
+
+    of: str
+    amount: int | None
+    modules: int
+    evidence: str
+
+
+def rests(tool: Tool) -> tuple[Rest, Rest]:
+    """Return what is unexplained of a tool's count and of its parameters."""
+    return (
+        Rest(
+            unit_of(tool),
+            tool["unexplained"],
+            tool["rows_that_differ"],
+            tool["unexplained_evidence"] or "",
+        ),
+        Rest(
+            "parameters",
+            tool["params_unexplained"],
+            tool["params_rows_that_differ"],
+            tool["params_unexplained_evidence"] or "",
+        ),
+    )
+
+
 def unexplained(settlement: Settlement) -> Iterator[str]:
     """Yield a sentence for each count of a tool that no known cause accounts for."""
     for tool in counted_tools(settlement):
-        for of, key in ((unit_of(tool), ""), ("parameters", "params_")):
-            amount = tool[f"{key}unexplained"]
-            if amount or tool[f"{key}rows_that_differ"]:
-                what = f"{amount:+,} {of}" if amount else f"how {of} add up"
-                why = tool[f"{key}unexplained_evidence"]
-                yield f"UNEXPLAINED: {what} of {name_of(tool)}: {why}."
+        for rest in rests(tool):
+            if rest.amount or rest.modules:
+                what = f"{rest.amount:+,} {rest.of}" if rest.amount else f"how {rest.of} add up"
+                yield f"UNEXPLAINED: {what} of {name_of(tool)}: {rest.evidence}."
 
 
 def verdict(settlement: Settlement) -> str:
