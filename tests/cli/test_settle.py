@@ -151,7 +151,7 @@ def test_piped_is_plain(found: dict[str, Any], home: Path) -> None:
             assert re.search(rf"{re.escape(f'{total:+,}')} (products \()?{cause}", row)
 
 
-def test_details_name_every_cause_with_its_evidence(found: dict[str, Any]) -> None:
+def test_details_name_every_cause_with_its_evidence(found: Any) -> None:
     lines = [line.plain for line in settlement_report.lines(found, details=True)]
     for tool in found["tools"]:
         numbers = [f"{tool['reported']:,}", *(f"{abs(c['delta']):,}" for c in tool["causes"])]

@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
-from flopaudit.explain.settlement import FILE, Settlement
+from flopaudit.explain.settlement import FILE
 
 from tests.support.paths import ROOT
 
@@ -15,21 +16,21 @@ _AMOUNT = re.compile(r"(?<![\w,.])[+-]\d[\d,]*(?![\d,]*[.\d]* [%GM])")
 
 
 @cache
-def committed_settlements() -> tuple[Settlement, ...]:
+def committed_settlements() -> tuple[Any, ...]:
     """Every committed settlement."""
     return tuple(_read())
 
 
-def _read() -> Iterator[Settlement]:
+def _read() -> Iterator[Any]:
     for path in sorted((ROOT / "results").glob(f"*/{FILE}")):
         for line in path.read_text(encoding="utf-8").splitlines():
             yield json.loads(line)
 
 
-def settlement_of(model: str) -> Settlement:
+def settlement_of(model: str) -> Any:
     """The committed settlement of one of torchvision's models in the quick results."""
     for line in (ROOT / "results" / "quick" / FILE).read_text(encoding="utf-8").splitlines():
-        found: Settlement = json.loads(line)
+        found = json.loads(line)
         if found["model"] == f"torchvision:{model}":
             return found
     raise KeyError(model)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from flopaudit.reports.terminal import Screen
 
 MISSED, MISCOUNTED, OPERATIONS = "missed products", "miscounted products", "other operations"
-COUNTING = "way of counting"
 
 _CATEGORIES = {
     "unit": ("unit",),
@@ -30,7 +29,7 @@ _CATEGORIES = {
         "parameters of modules that did not run", "parameters unseen",
         "frozen parameters unseen", "parameters counted again",
     ),
-    COUNTING: (
+    "way of counting": (
         "per sample", "shared module counted again", "reused module counted once",
         "fraction dropped",
     ),

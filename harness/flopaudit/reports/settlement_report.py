@@ -12,7 +12,7 @@ from flopaudit.explain.settlement import Settlement
 from flopaudit.reports import marks, settlement_text
 from flopaudit.reports.cause_text import evidence, thread_name
 from flopaudit.reports.settlement_rows import mark_of, parts, percent, rows_of
-from flopaudit.reports.settlement_text import KINDS, Rest, Tool, name_of, unit_of
+from flopaudit.reports.settlement_text import KINDS, Rest, Tool, name_of, status_of, unit_of
 from flopaudit.reports.terminal import Screen, print_lines, screen, wrap
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _details(settlement: Settlement, to: Screen) -> Iterator[Text]:
         if tool["status"] == "counted":
             yield from _waterfall(tool, to)
         else:
-            yield from wrap(f"{name_of(tool)}: {_status(tool)}: {tool['error']}", to)
+            yield from wrap(f"{name_of(tool)}: {status_of(tool)}: {tool['error']}", to)
     sentences = list(settlement_text.advice(settlement))
     for sentence in ["", *sentences] if sentences else []:
         yield from wrap(sentence, to)
@@ -149,10 +149,6 @@ def _step(name: str, number: str, text: Text | str, to: Screen, style: str = "")
     yield from wrap(Text.assemble(" " * _BELOW, text), to, _BELOW)
 
 
-def _status(tool: Tool) -> str:
-    return str(tool["status"]).replace("_", " ")
-
-
 # -- Markdown --------------------------------------------------------------------------------------
 
 
@@ -187,7 +183,7 @@ def markdown(settlement: Settlement) -> str:
 def _summary(settlement: Settlement) -> Iterator[Sequence[str]]:
     for tool in settlement["tools"]:
         if tool["status"] != "counted":
-            yield ("", name_of(tool), _status(tool), "", "", tool["error"] or "")
+            yield ("", name_of(tool), status_of(tool), "", "", tool["error"] or "")
             continue
         amounts = ", ".join(f"{amount:+,} {name}" for name, amount in parts(tool))
         mark = mark_of(tool)

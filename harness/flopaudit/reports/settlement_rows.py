@@ -11,7 +11,7 @@ from flopaudit.explain.settlement import is_explained
 from flopaudit.reports import marks
 from flopaudit.reports.amounts import giga, signed
 from flopaudit.reports.cause_text import label
-from flopaudit.reports.settlement_text import Tool, name_of, unit_of
+from flopaudit.reports.settlement_text import Tool, name_of, status_of, unit_of
 from flopaudit.reports.terminal import Screen, shortened, wrap
 
 if TYPE_CHECKING:
@@ -39,9 +39,10 @@ def parts(tool: Tool) -> list[tuple[str, int]]:
 
 def mark_of(tool: Tool) -> str:
     """Return a tool's mark; a blank where there is nothing to compare."""
-    if tool["status"] != "counted" or tool["reference"] is None:
+    reported, reference = tool["reported"], tool["reference"]
+    if reported is None or reference is None:
         return " "
-    return marks.mark(tool["reported"], tool["reference"], explained=is_explained(tool))
+    return marks.mark(reported, reference, explained=is_explained(tool))
 
 
 def percent(tool: Tool) -> str:
@@ -57,9 +58,10 @@ def percent(tool: Tool) -> str:
 
 def _share(tool: Tool) -> Fraction | None:
     """The difference as a share of the reference; None if they cannot be compared."""
-    if tool["status"] != "counted" or not tool["reference"]:
+    reported, reference = tool["reported"], tool["reference"]
+    if reported is None or not reference:
         return None
-    return Fraction(tool["reported"] - tool["reference"], tool["reference"])
+    return Fraction(reported - reference, reference)
 
 
 def rows_of(tools: Sequence[Tool], to: Screen) -> Iterator[Text]:
@@ -138,10 +140,11 @@ def _column(header: str, cells: Sequence[str], justified: Callable[[str, int], s
 
 def _number(tool: Tool, *, exact: bool = True) -> str:
     """A tool's number with its unit, or how the tool ended."""
-    if tool["status"] != "counted":
-        return str(tool["status"]).replace("_", " ")
+    reported = tool["reported"]
+    if reported is None:
+        return status_of(tool)
     unit = unit_of(tool).ljust(len("FLOPs"))
-    return f"{tool['reported']:,} {unit}" if exact else giga(tool["reported"], unit)
+    return f"{reported:,} {unit}" if exact else giga(reported, unit)
 
 
 def _bars(tools: Sequence[Tool], used: int, to: Screen) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from flopaudit.explain.settlement import Settlement, is_explained
 from flopaudit.reports.amounts import giga, listed
-from flopaudit.reports.cause_text import COUNTING, MISCOUNTED, MISSED, category_of
+from flopaudit.reports.cause_text import MISCOUNTED, MISSED, OPERATIONS, category_of
 from flopaudit.tools.versions import canonical
 
 Tool = Mapping[str, Any]
@@ -51,6 +51,11 @@ def brief_names(tools: Sequence[Tool]) -> list[str]:
 
 def _joined(*words: str | None) -> str:
     return " ".join(filter(None, words))
+
+
+def status_of(tool: Tool) -> str:
+    """Return how a tool ended, in words."""
+    return str(tool["status"]).replace("_", " ")
 
 
 def unit_of(tool: Tool) -> str:
@@ -154,7 +159,7 @@ def advice(settlement: Settlement) -> Iterator[str]:
     groups: dict[str, list[str]] = {}
     for tool in counted_tools(settlement):
         if tool["causes"]:
-            groups.setdefault(_worst(tool), []).append(name_of(tool))
+            groups.setdefault(_use(tool), []).append(name_of(tool))
     for words, names in ((words, groups.get(words)) for words in _ADVICE):
         if names:
             yield f"{words}: {listed(names)}."
@@ -167,11 +172,11 @@ _OTHER, _WAY, _WRONG = _ADVICE = (
 )
 
 
-def _worst(tool: Tool) -> str:
+def _use(tool: Tool) -> str:
     categories = {category_of(cause["cause"]) for cause in tool["causes"]}
     if categories & {MISSED, MISCOUNTED}:
         return _WRONG
-    return _WAY if COUNTING in categories else _OTHER
+    return _OTHER if categories <= {OPERATIONS} else _WAY
 
 
 def citation(settlement: Settlement) -> str:
