@@ -7,6 +7,7 @@ text: `rich` writes them on a terminal that has them, and a pipe gets the plain 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,9 @@ _ASCII = str.maketrans(
 """What is written in place of characters that an output cannot encode."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 @dataclass(frozen=True)
 class Screen:
     """What a report is composed for.
@@ -42,13 +46,18 @@ class Screen:
     links: bool = False
 
     def fit(self, text: str) -> str:
-        """Return the text in characters that the encoding has, such as x for ×."""
-        try:
-            text.encode(self.encoding)
-        except UnicodeEncodeError:
-            plain = text.translate(_ASCII)
-            return plain.encode(self.encoding, "backslashreplace").decode(self.encoding)
-        return text
+        """Return the text as the output can show it: in its encoding, no control characters."""
+        return encodable(_CONTROL.sub(" ", text), self.encoding)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return the text in characters of an encoding, such as x for ×."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate(_ASCII)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 def screen() -> Screen:
@@ -135,7 +144,7 @@ def print_lines(lines: Iterable[Text]) -> None:
 def print_line(text: str = "") -> None:
     """Print text as it is; when the reader has left, as `head` does, end quietly."""
     try:
-        sys.stdout.write(Screen(encoding=sys.stdout.encoding or "utf-8").fit(text) + "\n")
+        sys.stdout.write(encodable(text, sys.stdout.encoding or "utf-8") + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
