@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flopaudit.explain.settlement import FILE
+from flopaudit.reports import settlement_report
 
 from tests.support.command_line import Done, flopaudit
 from tests.support.paths import SMALL_MODELS
@@ -141,7 +142,17 @@ def test_piped_is_plain(found: dict[str, Any], home: Path) -> None:
     text = flopaudit("settle", *MODEL, cwd=home).stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
     lines = text.splitlines()
-    assert "Every difference is explained to the last operation, in 6 counts." in lines
+    assert any(line.startswith("Every difference is explained exactly, in 6") for line in lines)
+    for tool in found["tools"]:
+        (row,) = (line for line in lines if f"{tool['reported']:,} {tool['unit']}s" in line and
+                  f" {tool['tool']} {tool['variant'] or ''}".rstrip() in line)  # fmt: skip
+        for cause in {cause["cause"] for cause in tool["causes"]}:
+            total = sum(c["delta"] for c in tool["causes"] if c["cause"] == cause)
+            assert re.search(rf"{re.escape(f'{total:+,}')} (products \()?{cause}", row)
+
+
+def test_details_name_every_cause_with_its_evidence(found: Any) -> None:
+    lines = [line.plain for line in settlement_report.lines(found, details=True)]
     for tool in found["tools"]:
         numbers = [f"{tool['reported']:,}", *(f"{abs(c['delta']):,}" for c in tool["causes"])]
         assert all(any(number in line for line in lines) for number in numbers)

@@ -22,7 +22,6 @@ from flopaudit.models.torchvision_zoo import torchvision_models
 from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
 from flopaudit.pipeline.run import run_all
-from flopaudit.reports import settlement_report
 from flopaudit.tools.registry import tool_variants
 from flopaudit.tools.versions import version
 from flopaudit_adapters import NAMES
@@ -33,7 +32,6 @@ COMMITTED = ROOT / "results"
 TABLE = COMMITTED / "torchvision"
 LIMITS = Limits(timeout_seconds=300, memory_bytes=8 << 30)
 SEED, SIZE, MOST_GMACS = 24, 4, Decimal("0.75")
-WIDTH = 80
 VARIANTS = tool_variants(",".join(NAMES))
 INSTALLED = {(each.tool.name, each.version, each.variant) for each in VARIANTS}
 
@@ -156,13 +154,3 @@ def test_every_committed_number_adds_up_and_is_explained() -> None:
                 unexplained.add(cell)
     assert counted > 1000
     assert unexplained == EXCEPTIONS
-
-
-def test_no_committed_settlement_is_printed_wider_than_a_terminal() -> None:
-    wide = {
-        (found["model"], line)
-        for _, found in stored_lines()
-        for line in settlement_report.lines(found, WIDTH)
-        if len(line) > WIDTH
-    }
-    assert wide == set()

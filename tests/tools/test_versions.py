@@ -354,7 +354,7 @@ def test_real_old_versions(tmp_path: Path) -> None:
     request = model_request("resnet18")
     variants = tool_variants(",".join(("thop", "ptflops", *OLD)))
     results = run_all([request], variants, tmp_path / "out", RunOptions(2, LIMITS))
-    names = tables.column_names(results.measurements)
+    names = tables.variant_names(results.measurements)
     found = {names[m.tool_key]: (m.status, m.reported) for m in results.measurements}
     thop, ptflops = (
         next(each for each in variants if each.tool.name == n) for n in ("thop", "ptflops")

@@ -1,9 +1,9 @@
-"""A model's count as a person reads it: totals by convention, and a listing by module or kind."""
+"""The count of one model: totals by convention, and a listing by module, operator or kind."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +13,29 @@ from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
 from flopaudit.reports.terminal import print_table, print_wrapped
 
 GROUPS = ("module", "op", "kind")
-
+"""What a count can be listed by."""
 
 CONVENTIONS = ("macs", "macs-layers", "flops", "flops-all")
-"""Those that are shown when none is asked for."""
+"""The conventions that are shown by default."""
 
 SIZES = {"fp32": 4, "fp16": 2, "int8": 1}
-"""Bytes of a value in the number formats that a model's size is told for."""
+"""Bytes of a value in the number formats for which a model's size is shown."""
 
 
 @dataclass(frozen=True)
 class ModelCount:
-    """A ledger, what it is of, and how it was asked for."""
+    """The ledger of one model, with the options of the count.
+
+    Attributes:
+        model: its spec.
+        inputs: shapes, as a user writes them.
+        conventions: names of those to be shown.
+        backward: whether the backward pass is included.
+        static: whether it was counted from an exported graph.
+        ledger: the reference's result.
+        peak_activation_bytes: of the forward pass; None if it was not measured.
+        torch: the version.
+    """
 
     model: str
     inputs: tuple[str, ...]
@@ -36,7 +47,7 @@ class ModelCount:
     torch: str
 
     def to_json(self) -> dict[str, Any]:
-        """One object with stable keys; counts are integers, only the intensity is not."""
+        """Return one object with stable keys; all counts are integers."""
         ledger = self.ledger
         return {
             "model": self.model,
@@ -53,7 +64,7 @@ class ModelCount:
             "flops": ledger.flops,
             "flops_all": ledger.flops_all,
             "bias_adds": ledger.work.bias_adds,
-            "conventions": self.readings(),
+            "conventions": self.totals(),
             "components": ledger.components(),
             "elements_accessed": ledger.elements_accessed,
             "bytes_accessed": ledger.bytes_accessed,
@@ -65,15 +76,15 @@ class ModelCount:
             "torch": self.torch,
         }
 
-    def readings(self) -> dict[str, int]:
-        """The total under each convention that was asked for."""
+    def totals(self) -> dict[str, int]:
+        """Return the total by each of the conventions."""
         return {name: self.ledger.read(name) for name in self.conventions}
 
     def _sizes(self) -> dict[str, int]:
         return {name: size * self.ledger.params for name, size in SIZES.items()}
 
     def lines(self) -> Iterator[str]:
-        """The totals, for a person."""
+        """Yield the totals as lines of text."""
         ledger = self.ledger
         inputs = re.sub(r"(?<=\d)x(?=\d)", "×", " + ".join(self.inputs))
         how = "train, forward and backward" if self.backward else "eval"
@@ -81,11 +92,11 @@ class ModelCount:
         yield f"{self.model} · {inputs} · {how}{way} · torch {self.torch}"
         if ledger.uncounted_ops:
             names = ", ".join(f"{op} ({n})" for op, n in sorted(ledger.uncounted_ops.items()))
-            yield f"Not counted, for want of a formula: {names}"
+            yield f"Not counted, because there is no formula: {names}"
         if ledger.fallback and not self.static:
-            yield f"Run on {ledger.device}, since meta tensors would not do: {ledger.fallback}"
+            yield f"Run on {ledger.device}, because it does not run on meta: {ledger.fallback}"
         yield ""
-        for name, number in self.readings().items():
+        for name, number in self.totals().items():
             yield f"{name:<24}{number:>22,}   {convention(name).meaning}"
         yield ""
         for name, number in ledger.components().items():
@@ -100,34 +111,70 @@ class ModelCount:
             yield f"{'peak activation bytes':<24}{self.peak_activation_bytes:>22,}"
 
 
-def show(found: ModelCount, by: str = "", depth: int = 0) -> None:
-    """Print a count to standard output, and below it what it consists of.
+def show(count: ModelCount, by: str = "", depth: int = 0) -> None:
+    """Print a count to standard output, with a listing of what it consists of if asked for.
 
     Args:
-        found: the count.
+        count: of one model.
         by: one of `GROUPS`; no listing if empty.
         depth: by module, how many levels to list; all if 0.
     """
-    for line in found.lines():
+    for line in count.lines():
         print_wrapped(line)
     if by:
         print_wrapped()
-        print_table([by, "MACs", "bias adds", "all FLOPs"], listing(found.ledger, by, depth))
+        print_table([by, *COLUMNS], listing(count.ledger, by, depth))
+
+
+COLUMNS = ("MACs", "% of MACs", "bias adds", "all FLOPs")
+"""Columns of a listing, after that of the names."""
 
 
 def listing(ledger: Ledger, by: str, depth: int = 0) -> list[list[str]]:
-    """Rows of text: what it is, MACs, bias adds, all FLOPs.
+    """Return rows of text: a name, and the numbers of `COLUMNS`.
 
-    By module, a row holds what is inside the module too, and modules stand in their order.
+    By module, the rows are a tree in the order of the modules, and each includes the modules inside
+    it. By operator or kind, the largest comes first.
     """
     if by == "module":
-        return list(_by_module(ledger, depth))
+        return [_row(name, work, ledger.macs) for name, work in _tree(ledger, depth)]
     works = ledger.by("operator" if by == "op" else "kind")
     ordered = sorted(works.items(), key=lambda item: (-item[1].macs, -item[1].flops_all))
-    return [_texts(name, work) for name, work in ordered]
+    return [_row(name, work, ledger.macs) for name, work in ordered]
 
 
-def _by_module(ledger: Ledger, depth: int) -> Iterator[list[str]]:
+def _tree(ledger: Ledger, depth: int) -> Iterator[tuple[str, Work]]:
+    """The modules that did some work, each under the nearest listed one that contains it."""
+    works = _work_by_module(ledger)
+    types = {module.path: module.type for module in ledger.modules if module.path in works}
+    children: dict[str | None, list[str]] = {}
+    for path in types:
+        children.setdefault(_parent(path, types), []).append(path)
+
+    def under(path: str | None, lines: str, level: int) -> Iterator[tuple[str, Work]]:
+        inside = children.get(path, []) if not depth or level <= depth else []
+        for child in inside:
+            last = child == inside[-1]
+            branch = "" if path is None else "└─ " if last else "├─ "
+            name = child[len(path) :].lstrip(".") if path else child
+            yield f"{lines}{branch}{f'{name} {types[child]}'.strip()}", works[child]
+            gap = "" if path is None else "   " if last else "│  "
+            yield from under(child, lines + gap, level + 1)
+
+    yield from under(None, "", 0)
+
+
+def _parent(path: str, listed: Container[str]) -> str | None:
+    """The nearest of the listed modules that contains one; None for the root."""
+    while path:
+        path = path.rpartition(".")[0]
+        if path in listed:
+            return path
+    return None
+
+
+def _work_by_module(ledger: Ledger) -> dict[str, Work]:
+    """The work of each module with all that is inside it; the root's path is empty."""
     inside: dict[str, list[OperatorRow]] = {}
     for row in ledger.rows:
         path = row.path
@@ -135,12 +182,11 @@ def _by_module(ledger: Ledger, depth: int) -> Iterator[list[str]]:
             inside.setdefault(path, []).append(row)
             path = path.rpartition(".")[0]
         inside.setdefault("", []).append(row)
-    for module in ledger.modules:
-        level = module.path.count(".") + 1 if module.path else 0
-        if module.path in inside and (not depth or level <= depth):
-            name = "  " * level + f"{module.path.rpartition('.')[2]} {module.type}".strip()
-            yield _texts(name, sum_work(inside[module.path]))
+    return {path: sum_work(rows) for path, rows in inside.items()}
 
 
-def _texts(name: str, work: Work) -> list[str]:
-    return [name, f"{work.macs:,}", f"{work.bias_adds:,}", f"{work.flops_all:,}"]
+def _row(name: str, work: Work, total: int) -> list[str]:
+    """The texts of one row; the share is rounded half up to a decimal."""
+    tenths = (work.macs * 2000 + total) // (2 * total) if total else 0
+    share = f"{tenths // 10}.{tenths % 10} %" if total else "-"
+    return [name, f"{work.macs:,}", share, f"{work.bias_adds:,}", f"{work.flops_all:,}"]

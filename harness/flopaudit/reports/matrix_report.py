@@ -1,4 +1,4 @@
-"""A matrix comes in; matrix.md, matrix.csv, JSON and tables that fit the terminal go out."""
+"""The matrix of what tools count, probe by probe: for the terminal, as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -31,30 +31,34 @@ from flopaudit.records import store
 MARKDOWN, CSV = "matrix.md", "matrix.csv"
 
 LABEL, FORMULA = 28, 14
-"""Columns of a terminal for the name of a probe, and for what a tool counts."""
+"""Widths in a terminal, in columns: of the name of a probe, and of what a tool counts."""
 
 NAMED = 80
-"""Most characters of an error among those listed."""
+"""The most characters that are shown of an error."""
 
 
 def stored(tools: Sequence[str] = (), pattern: str = "") -> Matrix:
-    """The matrix of the profiles that are kept, of these tools and probes.
+    """Return the matrix of the stored profiles, for some tools and probes.
+
+    Args:
+        tools: as a user names them; all if empty.
+        pattern: a group of probes, a probe, or a pattern; all if empty.
 
     Raises:
-        UsageError: none is kept, or nothing goes by these names.
+        UsageError: no profile is stored, or no tool or probe has such a name.
     """
-    kept = list(repository.everywhere())
-    if not kept:
-        raise UsageError("No profile is kept here.", "`flopaudit probe` measures them.")
-    found = matrix(only_tools(kept, tools))
+    profiles = list(repository.everywhere())
+    if not profiles:
+        raise UsageError("No profile is stored here.", "`flopaudit probe` measures profiles.")
+    found = matrix(only_tools(profiles, tools))
     return only_probes(found, pattern) if pattern else found
 
 
 def write(out: Path) -> None:
-    """Write matrix.md and matrix.csv beside the profiles in a directory.
+    """Write matrix.md and matrix.csv into a directory of profiles.
 
     Raises:
-        UsageError: one of them is no profile.
+        UsageError: one of its files is not a profile.
     """
     found = matrix(repository.in_directory(out))
     store.write_whole(out / MARKDOWN, markdown(found))
@@ -65,12 +69,12 @@ def write(out: Path) -> None:
 
 
 def full_name(tool: Profile) -> str:
-    """`ptflops 0.7.5 aten (MAC)`."""
+    """Return the name of a tool with its version, variant and unit: `ptflops 0.7.5 aten (MAC)`."""
     return " ".join(filter(None, (tool.tool, tool.version, tool.variant, f"({tool.unit})")))
 
 
 def brief_names(tools: Sequence[Profile]) -> list[str]:
-    """`ptflops aten`, with the version where there are several of one tool."""
+    """Return names such as `ptflops aten`, with the version where there are several of a tool."""
     versions = Counter(tool for tool, _ in {(each.tool, each.version) for each in tools})
     return [
         " ".join(filter(None, (t.tool, t.version if versions[t.tool] > 1 else "", t.variant)))
@@ -79,13 +83,13 @@ def brief_names(tools: Sequence[Profile]) -> list[str]:
 
 
 def label(row: Row) -> str:
-    """The shortest name, and how many others there are: `conv2d_bias +11`."""
+    """Return the shortest name of a row, and how many others it has: `conv2d_bias +11`."""
     others = len(row.probes) - 1
     return min(row.names, key=len) + (f" +{others}" if others else "")
 
 
 def notes(tools: Iterable[Profile], rows: Iterable[Row]) -> Iterator[str]:
-    """How to read rows: units and versions, symbols, and words."""
+    """Yield how to read rows: units and versions, symbols, and words."""
     yield f"What each tool counts, in its own unit: {', '.join(map(full_name, tools))}."
     symbols = "; ".join(symbols_in(rows))
     if symbols:
@@ -94,21 +98,21 @@ def notes(tools: Iterable[Profile], rows: Iterable[Row]) -> Iterator[str]:
 
 
 def symbols_in(rows: Iterable[Row]) -> list[str]:
-    """What the symbols in rows mean."""
+    """Return what the symbols in rows mean."""
     return list(legend(cell.formula for row in rows for cell in row.cells if cell.formula))
 
 
 def about(probe: str) -> str:
-    """What a probe isolates, in words; nothing for one that the battery has no more."""
+    """Return what a probe isolates, in words; nothing for a probe that no longer exists."""
     found = probes.PROBES.get(probe)
     return found.about if found else ""
 
 
-# -- for a file ------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def markdown(found: Matrix) -> str:
-    """A summary, all rows by group, and why tools gave no number."""
+    """Return Markdown: a summary, all rows by group, and why tools gave no number."""
     rows = collapsed(found.rows)
     chosen = summary(rows)
     covered = sum(len(row.probes) for row in chosen)
@@ -133,14 +137,14 @@ def _names_table(found: Matrix, rows: Iterable[Row]) -> str:
 
 
 def _table(found: Matrix, rows: Iterable[tuple[str, Row]]) -> str:
-    """Without padding: some rows name sixty probes."""
+    """A table without padding, because some rows name sixty probes."""
     headers = ["probe", *map(full_name, found.tools)]
     lines = [headers, ["---"] * len(headers), *([name, *row.texts] for name, row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def failures(found: Matrix) -> Iterator[str]:
-    """Each error of each tool, with how many probes it is of and one of them."""
+    """Yield each error of each tool, with the number of probes that raised it and one of them."""
     for index, tool in enumerate(brief_names(found.tools)):
         notes_of = [(row.cells[index].note, row.probes[0]) for row in found.rows]
         times = Counter(_error(note) for note, _ in notes_of if note)
@@ -154,7 +158,7 @@ def _error(note: str) -> str:
 
 
 def as_csv(found: Matrix) -> str:
-    """One row for each probe, with the errors."""
+    """Return CSV with a row for each probe, errors included."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["probe", "what it isolates", *map(full_name, found.tools)])
@@ -165,7 +169,7 @@ def as_csv(found: Matrix) -> str:
 
 
 def to_json(found: Matrix) -> dict[str, Any]:
-    """Plain data; formulas as in profiles."""
+    """Return plain data, with formulas as in profiles."""
     return {
         "tools": [
             {"tool": t.tool, "version": t.version, "variant": t.variant, "unit": t.unit}
@@ -190,11 +194,16 @@ def _row_to_json(row: Row) -> dict[str, Any]:
     return {"probe": probe, "about": about(probe), "cells": cells}
 
 
-# -- for a person ----------------------------------------------------------------------------------
+# -- the terminal ----------------------------------------------------------------------------------
 
 
 def show(found: Matrix, *, in_short: bool) -> None:
-    """Print the rows that say most, or every row group by group; then how to read them."""
+    """Print a matrix to standard output, and how to read it.
+
+    Args:
+        found: the matrix.
+        in_short: print only the rows that stand for the most probes, not every row by group.
+    """
     from flopaudit.reports.terminal import print_wrapped
 
     rows = summary(collapsed(found.rows)) if in_short else found.rows
@@ -213,7 +222,7 @@ def show(found: Matrix, *, in_short: bool) -> None:
 
 
 def _print_one(row: Row, tools: Iterable[str]) -> None:
-    """What a single probe is, and what came of it where there was an error."""
+    """Print what a single probe isolates, and the errors that it raised."""
     from flopaudit.reports.terminal import print_wrapped
 
     print_wrapped(f"{row.probes[0]}: {about(row.probes[0])}")
@@ -223,7 +232,7 @@ def _print_one(row: Row, tools: Iterable[str]) -> None:
 
 
 def _print(found: Matrix, rows: Sequence[tuple[str, Row]], head: str) -> None:
-    """A table, in a terminal with long texts in several lines."""
+    """Print a table; in a terminal, long texts take several lines."""
     from flopaudit.reports.terminal import print_table, width
 
     headers = [head, *brief_names(found.tools)]
@@ -234,7 +243,7 @@ def _print(found: Matrix, rows: Sequence[tuple[str, Row]], head: str) -> None:
 
 
 def fold(line: Sequence[str]) -> Iterator[list[str]]:
-    """One line of a table as several, so that none of its texts is too long."""
+    """Yield one line of a table as several, so that none of its texts is too long."""
     name, *cells = line
     parts = [_pieces(name, "_", LABEL), *(_pieces(cell, " ", FORMULA) for cell in cells)]
     yield from (list(pieces) for pieces in zip_longest(*parts, fillvalue=""))

@@ -1,4 +1,4 @@
-"""Shows a run as it goes: on a terminal a bar with the cell in flight, else a line a cell."""
+"""The progress of a run on standard error: a bar on a terminal, elsewhere a line for each cell."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A context manager; call it with each event."""
+    """A context manager that gives a function to be called with each event of a run."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
-        self._flying: list[str] = []
+        self._running: list[str] = []
 
     def __enter__(self) -> Callable[[Event, int, int], None]:
         if not sys.stderr.isatty():
@@ -59,20 +59,20 @@ class Bar:
     def _update(self, event: Event, done: int, total: int) -> None:
         name = describe(event)
         if event.outcome is None:
-            self._flying.append(name)
-        elif name in self._flying:
-            self._flying.remove(name)
+            self._running.append(name)
+        elif name in self._running:
+            self._running.remove(name)
         if event.cell is not None:
             building = f"{event.job.model.location}: building"
-            self._flying = [flying for flying in self._flying if flying != building]
+            self._running = [name for name in self._running if name != building]
         if self._progress and self._task is not None:
             self._progress.update(
-                self._task, completed=done, total=total, description=", ".join(self._flying[-2:])
+                self._task, completed=done, total=total, description=", ".join(self._running[-2:])
             )
 
 
 def describe(event: Event) -> str:
-    """Model and tool of an event, in words."""
+    """Return the model and tool of an event, in words."""
     model = event.job.model.factory or event.job.model.location
     if event.cell is None:
         return f"{event.job.model.location}: building"

@@ -1,9 +1,11 @@
-"""A run's results come in, what is said of them goes to standard output, the unexplained first."""
+"""A run on the terminal: the table, anything unexplained, failures, and why tools differ."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flopaudit.core.causes import Cause
 from flopaudit.core.specs import ToolKey
@@ -13,40 +15,74 @@ from flopaudit.records.schema import (
     Reference,
     Status,
 )
-from flopaudit.reports import tables
-from flopaudit.reports.terminal import print_table, print_wrapped
+from flopaudit.reports import cause_text, marks, tables
+from flopaudit.reports.amounts import signed
+from flopaudit.reports.terminal import Screen, print_lines, screen, table, wrap
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 FEW_MODELS = 2
-MATTERS = (Status.CRASHED, Status.TIMED_OUT, Status.UNAVAILABLE)
-"""Outcomes that make a run fail: not the tool's say on a model, but no say at all."""
+"""Up to this many models, details are given for each cell; for more, for each tool."""
+
+FAILURES = (Status.CRASHED, Status.TIMED_OUT, Status.UNAVAILABLE)
+"""Outcomes that make a run fail: the tool did not get to answer."""
+
+Names = Mapping[ToolKey, str]
 
 
 def show(
     measurements: Sequence[Measurement],
     references: Sequence[Reference],
     findings: Sequence[Finding],
+    *,
+    details: bool = False,
 ) -> None:
-    """The table, how to read it, what failed, and the findings."""
+    """Print the results of a run to standard output.
+
+    Args:
+        measurements: of all cells.
+        references: of all models.
+        findings: of all cells that were compared with a reference.
+        details: also print every cause with its evidence.
+    """
+    print_lines(lines(measurements, references, findings, screen(), details=details))
+
+
+def lines(
+    measurements: Sequence[Measurement],
+    references: Sequence[Reference],
+    findings: Sequence[Finding],
+    to: Screen | None = None,
+    *,
+    details: bool = False,
+) -> Iterator[Text]:
+    """Yield the lines that are printed of a run, fitted to a screen if one is given."""
+    to = to or Screen()
+    names = tables.variant_names(measurements)
     headers, rows = tables.grid(measurements, references, findings)
-    names = tables.column_names(measurements)
-    print_table(headers, rows, left=2, keep=1)
-    print_wrapped(tables.legend(references))
-    _failures(measurements, references)
-    print_wrapped()
-    _unexplained(findings, names)
-    if len({finding.model for finding in findings}) <= FEW_MODELS:
-        _each_cell(measurements, findings, names)
+    yield from table(headers, rows, to, left=2)
+    yield from wrap(tables.legend(references, marks.LEGEND), to)
+    yield from _section(_unexplained(measurements, findings, names, to))
+    yield from _section(_failed(measurements, references, to))
+    yield from _section(_not_counted(measurements, names, to))
+    yield from _section(_reasons(measurements, findings, names, to))
+    if not details:
+        if any(finding.amount and finding.cause != Cause.UNIT for finding in findings):
+            yield from _section(wrap("--details shows every cause with its evidence.", to))
+    elif len({finding.model for finding in findings}) <= FEW_MODELS:
+        yield from _each_cell(measurements, findings, names, to)
     else:
-        _by_tool(findings, names)
+        yield from _section(_each_cause(findings, names, to))
 
 
 def failures(measurements: Sequence[Measurement], references: Iterable[Reference]) -> list[str]:
-    """What makes a run fail: cells that gave no outcome of the tool's own, models not counted."""
-    names = tables.column_names(measurements)
+    """Return what makes a run fail: cells in which the tool did not answer, models not counted."""
+    names = tables.variant_names(measurements)
     return [
         f"{tables.short_model(m.model)}: {names[m.tool_key]} {m.status.value}: {m.error}"
         for m in measurements
-        if m.status in MATTERS
+        if m.status in FAILURES
     ] + [
         f"{tables.short_model(r.model)}: no reference: {r.error}"
         for r in references
@@ -54,72 +90,170 @@ def failures(measurements: Sequence[Measurement], references: Iterable[Reference
     ]
 
 
-def _failures(measurements: Sequence[Measurement], references: Sequence[Reference]) -> None:
+def _section(lines: Iterable[Text]) -> Iterator[Text]:
+    """The lines with an empty one before them, if there are any."""
+    from rich.text import Text
+
+    found = list(lines)
+    if found:
+        yield Text()
+        yield from found
+
+
+# -- sentences -------------------------------------------------------------------------------------
+
+
+def _unexplained(
+    measurements: Sequence[Measurement], findings: Sequence[Finding], names: Names, to: Screen
+) -> Iterator[Text]:
+    from rich.text import Text
+
+    counted = sum(m.status is Status.COUNTED for m in measurements)
+    compared = len({(f.tool_key, f.model, f.inputs) for f in findings})
+    open_ = [
+        finding for finding in findings if finding.cause == Cause.UNEXPLAINED and finding.amount
+    ]
+    red = marks.STYLES[marks.UNEXPLAINED]
+    if open_:
+        head = f"Unexplained, in {len(open_)} places of {compared} compared cells:"
+        yield from wrap(Text(head, red), to)
+    elif compared:
+        yield from wrap(f"Unexplained: nothing, in {_cells(compared)} compared.", to)
+    for finding in open_:
+        place = f"  {tables.short_model(finding.model)}: {names[finding.tool_key]}"
+        amount = f"{finding.amount:+,} {finding.quantity}: {finding.evidence}"
+        yield from wrap(Text(f"{place} {amount}", red), to, 4)
+    if counted > compared:
+        text = f"Not compared: {_cells(counted - compared)}, because the reference count failed."
+        yield from wrap(Text(text, red), to)
+
+
+def _cells(number: int) -> str:
+    return "1 cell" if number == 1 else f"{number} cells"
+
+
+def _failed(
+    measurements: Sequence[Measurement], references: Sequence[Reference], to: Screen
+) -> Iterator[Text]:
     failed = failures(measurements, references)
-    if failed:
-        print_wrapped()
-        print_wrapped("Failed:")
-        for line in failed:
-            print_wrapped(f"  {line}")
-    names = tables.column_names(measurements)
+    for line in ["Failed:", *(f"  {line}" for line in failed)] if failed else []:
+        yield from wrap(line, to, 4)
+
+
+def _not_counted(measurements: Sequence[Measurement], names: Names, to: Screen) -> Iterator[Text]:
+    """What tools did not take, with each error once."""
     refused = Counter(
         (names[m.tool_key], m.status.value, m.error or "")
         for m in measurements
         if m.status in (Status.ERRORED, Status.UNSUPPORTED)
     )
     if refused:
-        print_wrapped()
-        print_wrapped("Not counted:")
-        for (tool, status, error), times in sorted(refused.items()):
-            models = "1 model" if times == 1 else f"{times} models"
-            print_wrapped(f"  {tool} {status} on {models}: {error}")
+        yield from wrap("Not counted:", to)
+    for (tool, status, error), times in sorted(refused.items()):
+        models = "1 model" if times == 1 else f"{times} models"
+        yield from wrap(f"  {tool} {status} on {models}: {error}", to, 4)
 
 
-def _unexplained(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> None:
-    open_ = [
-        finding for finding in findings if finding.cause == Cause.UNEXPLAINED and finding.amount
-    ]
-    cells = len({(f.tool_key, f.model, f.inputs) for f in findings})
-    if not open_:
-        print_wrapped(f"Unexplained: nothing, in {cells} counted cells.")
+def _reasons(
+    measurements: Sequence[Measurement], findings: Sequence[Finding], names: Names, to: Screen
+) -> Iterator[Text]:
+    """One line for each tool: its causes, their largest amounts, and in how many cells they are."""
+    compared = {finding.tool_key for finding in findings}
+    tools = {m.tool_key: names[m.tool_key] for m in measurements if m.tool_key in compared}
+    if not tools:
         return
-    print_wrapped(f"Unexplained, in {len(open_)} places of {cells} counted cells:")
-    for finding in open_:
-        model = tables.short_model(finding.model)
-        tool = names[finding.tool_key]
-        print_wrapped(
-            f"  {model}: {tool} {finding.amount:+,} {finding.quantity}: {finding.evidence}"
-        )
+    yield from wrap(
+        "Why they differ (largest amount of each cause in a cell, and in how many cells):", to
+    )
+    width = max(map(len, tools.values()))
+    for key, name in tools.items():
+        causes = _largest([finding for finding in findings if finding.tool_key == key])
+        head = f"  {name.ljust(width)}  "
+        room = None if to.width is None else to.width - len(head)
+        text = _joined(causes, room) if causes else "nothing: matches the reference exactly"
+        yield from wrap(head + text, to)
+
+
+@dataclass(frozen=True)
+class _Most:
+    """The largest amount of a cause in one cell, and in how many cells it is."""
+
+    cause: str
+    amount: int
+    cells: int
+
+    def text(self, *, exact: bool) -> str:
+        return f"{signed(self.amount, exact=exact)} {self.cause} in {self.cells}"
+
+
+def _largest(findings: Iterable[Finding]) -> list[_Most]:
+    """The causes of one tool, the largest first; anything unexplained before all others."""
+    sums: dict[str, Counter[tuple[str, tuple[str, ...], str]]] = {}
+    for finding in findings:
+        if finding.amount and finding.cause != Cause.UNIT:
+            cell = (finding.model, finding.inputs, finding.quantity)
+            sums.setdefault(finding.cause, Counter())[cell] += finding.amount
+    found = [_Most(cause, max(s.values(), key=abs), len(s)) for cause, s in sums.items()]
+    return sorted(found, key=lambda most: (most.cause != Cause.UNEXPLAINED, -abs(most.amount)))
+
+
+def _joined(causes: Sequence[_Most], room: int | None) -> str:
+    """The causes in one line, in the most detailed of these forms for which there is room."""
+    forms = [", ".join(most.text(exact=exact) for most in causes) for exact in (True, False)]
+    names = [most.cause for most in causes]
+    for shown in range(len(causes) - 1, 0, -1):
+        largest = ", ".join(most.text(exact=False) for most in causes[:shown])
+        forms.append(f"{largest}; also {', '.join(names[shown:])}")
+    first, others = causes[0].text(exact=False), len(causes) - 1
+    forms += [
+        f"{first}; also {', '.join(names[1 : named + 1])}, {others - named} more"
+        for named in range(others - 1, 0, -1)
+    ]
+    forms.append(f"{first}; {others} more" if others else first)
+    return next((form for form in forms if room is None or len(form) <= room), forms[-1])
+
+
+# -- details ---------------------------------------------------------------------------------------
 
 
 def _each_cell(
     measurements: Sequence[Measurement],
     findings: Sequence[Finding],
-    names: Mapping[ToolKey, str],
-) -> None:
+    names: Names,
+    to: Screen,
+) -> Iterator[Text]:
+    from rich.text import Text
+
     for measurement in measurements:
         if measurement.status is not Status.COUNTED:
             continue
         mine = [f for f in findings if (*f.tool_key, f.model, f.inputs) == measurement.key]
-        model = tables.short_model(measurement.model)
-        print_wrapped()
-        tool = names[measurement.tool_key]
-        print_wrapped(f"{tool} on {model}: {measurement.reported:,} {measurement.unit.value}s")
-        for f in mine:
-            if f.amount or f.cause == Cause.UNEXPLAINED:
-                of = " (params)" if f.quantity == "params" else ""
-                print_wrapped(f"  {f.amount:>+20,}  {f.cause}{of}: {f.evidence}")
+        where = f"{names[measurement.tool_key]} on {tables.short_model(measurement.model)}"
+        number = f"{measurement.reported:,} {measurement.unit.value}s"
+        yield from _section(wrap(f"{where}: {number}", to))
+        for finding in mine:
+            if finding.amount or finding.cause == Cause.UNEXPLAINED:
+                head = f"  {finding.amount:>+20,}  {_cause(finding)}: "
+                yield from wrap(Text.assemble(head, _evidence(finding, to)), to, 6)
 
 
-def _by_tool(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> None:
-    print_wrapped()
-    print_wrapped("Why they differ (cells, and the largest of them):")
+def _each_cause(findings: Sequence[Finding], names: Names, to: Screen) -> Iterator[Text]:
+    """Each cause of each tool, with the evidence where its amount is the largest."""
     last = ""
     for tool, cause, quantity, cells, amount, model, evidence in tables.summaries(findings, names):
         if cause == Cause.UNEXPLAINED:
             continue
         if tool != last:
-            print_wrapped(f"  {tool}")
+            yield from wrap(tool, to)
             last = tool
         of = " (params)" if quantity == "params" else ""
-        print_wrapped(f"    {cause}{of} in {cells}: {amount} on {model}: {evidence}")
+        where = f"in {_cells(int(cells))}, at most {amount} on {model}"
+        yield from wrap(f"  {cause}{of} {where}: {evidence}", to, 6)
+
+
+def _cause(finding: Finding) -> str:
+    return f"{finding.cause} (params)" if finding.quantity == "params" else finding.cause
+
+
+def _evidence(finding: Finding, to: Screen) -> Text:
+    return cause_text.evidence(finding.model_dump(include={"evidence", "probe", "issue"}), to)

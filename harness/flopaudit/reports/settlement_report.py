@@ -1,265 +1,237 @@
-"""A settlement comes in, what is said of it goes out: a verdict, a waterfall for each tool, advice.
+"""A settlement as a first screen that answers the question, with details, and as Markdown.
 
-What is unexplained is said first. Every number is exact; a number in G stands only beside it.
+Anything unexplained comes first. Every number is exact, unless the screen has no room for it.
 """
 
 from __future__ import annotations
 
-import re
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from flopaudit.core.causes import Category, cause_named
-from flopaudit.explain.settlement import SettledTool, Settlement, is_explained
-from flopaudit.reports.terminal import print_line, width
-from flopaudit.tools.versions import canonical
+from flopaudit.explain.settlement import Settlement
+from flopaudit.reports import marks, settlement_text
+from flopaudit.reports.cause_text import evidence, thread_name
+from flopaudit.reports.settlement_rows import mark_of, parts, percent, rows_of
+from flopaudit.reports.settlement_text import KINDS, Rest, Tool, name_of, status_of, unit_of
+from flopaudit.reports.terminal import Screen, print_lines, screen, wrap
 
-_KINDS = {"conv": "convolution", "linear": "linear", "matmul": "matmul", "attention": "attention"}
-_NUMBER = 22
-_NAME = 26
+if TYPE_CHECKING:
+    from rich.text import Text
 
-
-def show(settlement: Settlement) -> None:
-    """Print a settlement to standard output."""
-    for line in lines(settlement, width()):
-        print_line(line)
+_NAME, _NUMBER, _BELOW = 26, 22, 6
+"""Columns for a cause and its amount, and the indent of what is below them."""
 
 
-def lines(settlement: Settlement, width: int | None = None) -> Iterator[str]:
-    """All that is printed of a settlement, wrapped to a width if one is given."""
-    tools = settlement["tools"]
-    yield from _wrapped(_title(settlement), width)
-    yield ""
-    for sentence in verdict(settlement):
-        yield from _wrapped(sentence, width)
-    yield ""
-    yield from _reference(settlement, width)
-    for tool in tools:
-        if tool["status"] == "counted":
-            yield from _waterfall(tool, width)
-    for tool in tools:
-        if tool["status"] != "counted":
-            yield from _wrapped(f"{name_of(tool)}: {tool['status']}: {tool['error']}", width)
-    yield ""
-    for sentence in advice(settlement):
-        yield from _wrapped(sentence, width)
-    yield ""
-    yield from _wrapped(f"Cite: {citation(settlement)}", width)
+def show(settlement: Settlement, *, details: bool = False) -> None:
+    """Print a settlement to standard output.
+
+    Args:
+        settlement: of one model.
+        details: also print every cause with its evidence, probe and thread.
+    """
+    print_lines(lines(settlement, screen(), details=details))
 
 
-def _title(settlement: Settlement) -> str:
-    inputs = re.sub(r"(?<=\d)x(?=\d)", "×", " + ".join(settlement["inputs"]))
-    mode, torch = settlement["mode"], settlement["torch"]
-    return f"{settlement['model']} · {inputs} · {mode} · torch {torch}"
+def lines(
+    settlement: Settlement, to: Screen | None = None, *, details: bool = False
+) -> Iterator[Text]:
+    """Yield the lines that are printed of a settlement, fitted to a screen if one is given."""
+    to = to or Screen()
+    yield from _head(settlement, to, details=details)
+    yield from wrap("", to)
+    yield from rows_of(settlement["tools"], to)
+    if details:
+        yield from _details(settlement, to)
+    yield from wrap("", to)
+    for what, who in settlement_text.quote(settlement):
+        yield from wrap(f"Quote {what} from: {who}.", to)
+    yield from wrap(f"Cite: {settlement_text.citation(settlement)}", to)
 
 
-def _wrapped(text: str, width: int | None, indent: str = "  ") -> list[str]:
-    return _folded(text, width, "", indent) if width else [text]
+def _head(settlement: Settlement, to: Screen, *, details: bool) -> Iterator[Text]:
+    """What was counted, what is unexplained, and the reference."""
+    from rich.text import Text
 
-
-def _folded(text: str, width: int, first: str, then: str) -> list[str]:
-    """Lines of a width, with names and addresses left whole."""
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
-    )
-
-
-def name_of(tool: Mapping[str, Any]) -> str:
-    """The tool with its variant and version."""
-    version = canonical(tool["version"]) if tool["version"] else None
-    return " ".join(filter(None, (tool["tool"], tool["variant"], version)))
-
-
-# -- the verdict -----------------------------------------------------------------------------------
-
-
-def verdict(settlement: Settlement) -> Iterator[str]:
-    """In sentences: what is left over, what the network takes, and what each tool makes of it."""
-    counted = [tool for tool in settlement["tools"] if tool["status"] == "counted"]
-    macs = settlement["reference"]["macs"]
-    if macs is None:
-        yield f"There is no reference for this model: {settlement['reference']['error']}"
-        return
-    yield from _leftovers(counted)
-    yield f"The network takes {macs:,} multiply-accumulates, which are {2 * macs:,} FLOPs."
-    uncounted = settlement["reference"]["uncounted_ops"]
+    yield from wrap(Text(settlement_text.title(settlement), "bold"), to)
+    for sentence in settlement_text.unexplained(settlement):
+        yield from wrap(Text(sentence, marks.STYLES[marks.UNEXPLAINED]), to)
+    hint = "" if details else " --details shows the causes."
+    yield from wrap(settlement_text.verdict(settlement) + hint, to)
+    reference = settlement["reference"]
+    if reference["macs"] is not None:
+        yield from wrap(
+            Text.assemble(
+                "Reference: ",
+                (f"{reference['macs']:,} MACs = {reference['flops']:,} FLOPs", "bold"),
+                f" · {reference['params']:,} parameters",
+            ),
+            to,
+        )
+    uncounted = settlement_text.uncounted(settlement)
     if uncounted:
-        yield f"Operators without a formula are left out of that: {', '.join(sorted(uncounted))}."
-    right = [tool for tool in counted if not tool["causes"] and is_explained(tool)]
-    if right:
-        names = _listed([f"{name_of(t)} ({_unit(t)})" for t in right])
-        yield f"{names} {'says' if len(right) == 1 else 'say'} just that."
-    for tool in counted:
-        if tool["causes"]:
-            yield _sentence(tool)
+        yield from wrap(uncounted, to)
 
 
-def _leftovers(counted: Sequence[SettledTool]) -> Iterator[str]:
-    left = [tool for tool in counted if not is_explained(tool)]
-    for tool in left:
-        count = (tool["unexplained"], tool["rows_that_differ"], tool["unexplained_evidence"])
-        params = (
-            tool["params_unexplained"],
-            tool["params_rows_that_differ"],
-            tool["params_unexplained_evidence"],
-        )
-        for of, (amount, rows, why) in ((_unit(tool), count), ("parameters", params)):
-            if amount or rows:
-                what = f"{amount:+,} {of}" if amount else f"how {of} add up"
-                yield f"UNEXPLAINED: {what} of {name_of(tool)}: {why}."
-    if counted and not left:
-        yield (
-            f"Every difference is explained to the last operation, in {len(counted)} "
-            f"{'count' if len(counted) == 1 else 'counts'}."
-        )
+# -- details ---------------------------------------------------------------------------------------
 
 
-def _sentence(tool: Mapping[str, Any]) -> str:
-    amounts: dict[str, int] = {}
-    for cause in tool["causes"]:
-        amounts[cause["cause"]] = amounts.get(cause["cause"], 0) + cause["delta"]
-    adds = [f"{cause} ({amount:+,})" for cause, amount in amounts.items() if amount > 0]
-    leaves = [f"{cause} ({amount:+,})" for cause, amount in amounts.items() if amount < 0]
-    parts = []
-    if adds:
-        parts.append(f"adds {_listed(adds)}")
-    if leaves:
-        parts.append(f"leaves out {_listed(leaves)}")
-    said = f"{name_of(tool)} says {giga(tool['reported'], _unit(tool))}"
-    return f"{said}: it {' and '.join(parts)}." if parts else f"{said}."
+def _details(settlement: Settlement, to: Screen) -> Iterator[Text]:
+    """A waterfall from the reference to each tool's number, and what the tools are good for."""
+    yield from wrap("", to)
+    yield from _reference(settlement["reference"], to)
+    for tool in settlement["tools"]:
+        if tool["status"] == "counted":
+            yield from _waterfall(tool, to)
+        else:
+            yield from wrap(f"{name_of(tool)}: {status_of(tool)}: {tool['error']}", to)
+    sentences = list(settlement_text.advice(settlement))
+    for sentence in ["", *sentences] if sentences else []:
+        yield from wrap(sentence, to)
 
 
-def _listed(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+def _reference(reference: Mapping[str, Any], to: Screen) -> Iterator[Text]:
+    if reference["macs"] is not None:
+        text = "   ".join(filter(None, ("MACs", _components(reference))))
+        yield from _step("reference", f"{reference['macs']:,}", text, to, "bold")
 
 
-def _unit(tool: Mapping[str, Any]) -> str:
-    return f"{tool['unit']}s"
+def _components(reference: Mapping[str, Any]) -> str:
+    found = {kind: reference["components"].get(f"{kind}_macs") for kind in KINDS}
+    return " · ".join(f"{kind} {macs:,}" for kind, macs in found.items() if macs)
 
 
-def giga(count: int, unit: str) -> str:
-    """A count with three decimals of the unit that suits it, `4.134 GMACs`; small ones whole."""
-    for scale, name in ((10**9, "G"), (10**6, "M")):
-        if count >= scale // 10:
-            thousandths = (count * 1000 + scale // 2) // scale
-            return f"{thousandths // 1000:,}.{thousandths % 1000:03d} {name}{unit}"
-    return f"{count:,} {unit}"
-
-
-# -- the waterfall ---------------------------------------------------------------------------------
-
-
-def _reference(settlement: Settlement, width: int | None) -> Iterator[str]:
-    reference = settlement["reference"]
-    if reference["macs"] is None:
-        return
-    parts = [
-        f"{kind} {reference['components'][f'{kind}_macs']:,}"
-        for kind in _KINDS
-        if reference["components"].get(f"{kind}_macs")
-    ]
-    text = "   ".join(filter(None, ("MACs", " · ".join(parts))))
-    yield from _step_wrapped("reference", f"{reference['macs']:,}", text, width)
-
-
-def _waterfall(tool: Mapping[str, Any], width: int | None) -> Iterator[str]:
-    yield _step(name_of(tool), f"{tool['reported']:,}", _unit(tool))
-    if tool["unit"] == "FLOP":
-        wanted = f"{tool['reference']:,}"
+def _waterfall(tool: Tool, to: Screen) -> Iterator[Text]:
+    yield from _step(name_of(tool), f"{tool['reported']:,}", unit_of(tool), to, "bold")
+    if tool["unit"] == "FLOP" and tool["reference"] is not None:
         words = "the reference in FLOPs, two for each multiply-accumulate"
-        yield from _step_wrapped("  × 2", wanted, words, width)
+        yield from _step("  × 2", f"{tool['reference']:,}", words, to)
     for cause in tool["causes"]:
-        yield from _cause(cause, width)
-    left = f"{tool['unexplained']:+,}" if tool["unexplained"] else "0"
-    yield from _step_wrapped("  unexplained", left, tool["unexplained_evidence"] or "", width)
+        yield from _cause(cause, to)
+    count, params = settlement_text.rests(tool)
+    if count.amount is not None:
+        yield from _rest("  unexplained", count, to)
     if tool["params"] is not None:
-        yield from _params(tool, width)
+        yield from _step("  parameters", f"{tool['params']:,}", "", to)
+        for cause in tool["params_causes"]:
+            yield from _cause(cause, to)
+        if params.amount or params.evidence:
+            yield from _rest("    unexplained", params, to)
 
 
-def _params(tool: Mapping[str, Any], width: int | None) -> Iterator[str]:
-    yield _step("  parameters", f"{tool['params']:,}", "")
-    for cause in tool["params_causes"]:
-        yield from _cause(cause, width)
-    if tool["params_unexplained"]:
-        evidence = tool["params_unexplained_evidence"] or ""
-        yield from _step_wrapped(
-            "    unexplained", f"{tool['params_unexplained']:+,}", evidence, width
-        )
+def _rest(name: str, rest: Rest, to: Screen) -> Iterator[Text]:
+    """What is unexplained, in red if it is anything."""
+    style = marks.STYLES[marks.UNEXPLAINED] if rest.amount or rest.modules else ""
+    yield from _step(name, _signed(rest.amount), rest.evidence, to, style)
 
 
-def _cause(cause: Mapping[str, Any], width: int | None) -> Iterator[str]:
+def _signed(amount: int | None) -> str:
+    return f"{amount:+,}" if amount else "0"
+
+
+def _cause(cause: Mapping[str, Any], to: Screen) -> Iterator[Text]:
     sign = "+" if cause["delta"] > 0 else "-"
-    details = [cause["evidence"]]
-    if cause["probe"]:
-        details.append(f"probe {cause['probe']}")
-    if cause["issue"]:
-        details.append(f"see {cause['issue']}")
-    name = f"  {sign} {cause['cause']}"
-    yield from _step_wrapped(name, f"{abs(cause['delta']):,}", " · ".join(details), width)
-
-
-def _step(name: str, number: str, text: str) -> str:
-    # A long name takes room from the number, so that the numbers' ends still stand in line.
-    return (
-        f"{name}{number.rjust(max(_NAME + _NUMBER - len(name), len(number) + 1))}   {text}".rstrip()
+    yield from _step(
+        f"  {sign} {cause['cause']}", f"{abs(cause['delta']):,}", evidence(cause, to), to
     )
 
 
-def _step_wrapped(name: str, number: str, text: str, width: int | None) -> list[str]:
-    """The text beside the number, going on below where it is wider than the terminal."""
-    head = _step(name, number, "")
-    room = (width or 0) - len(head) - 3
-    if not width or len(text) <= room:
-        return [_step(name, number, text)]
-    indent = " " * 6
-    return [head, *_folded(text, width, indent, indent)]
+def _step(name: str, number: str, text: Text | str, to: Screen, style: str = "") -> Iterator[Text]:
+    """A name, a number and a text next to them, or below where it is wider than the screen."""
+    from rich.text import Text
 
-
-# -- advice ----------------------------------------------------------------------------------------
-
-
-def advice(settlement: Settlement) -> Iterator[str]:
-    """Which tool to quote for which purpose."""
-    counted = [tool for tool in settlement["tools"] if tool["status"] == "counted"]
-    if settlement["reference"]["macs"] is None or not counted:
+    # A long name takes room from the number, so that the numbers' ends are still aligned.
+    head = f"{name}{number.rjust(max(_NAME + _NUMBER - len(name), len(number) + 1))}"
+    line = Text.assemble((head, style), "   " if text else "", text)
+    if to.width is None or line.cell_len <= to.width:
+        yield from wrap(line, to)
         return
-    exact = [tool for tool in counted if not tool["causes"] and is_explained(tool)]
-    for unit, what in (("MAC", "multiply-accumulates"), ("FLOP", "FLOPs")):
-        names = [name_of(tool) for tool in exact if tool["unit"] == unit]
-        who = _listed(names) if names else "none of these tools: the reference above"
-        yield f"To quote {what}: {who}."
-    right = [
-        name_of(t)
-        for t in counted
-        if t["params"] is not None and t["params"] == settlement["reference"]["params"]
-    ]
-    if right:
-        yield f"To quote parameters: {_listed(right)}."
-    close = [t for t in counted if t["causes"] and not _misses(t)]
-    if close:
-        names = [name_of(t) for t in close]
-        yield f"Only with what it adds beside products: {_listed(names)}."
-    misses = [name_of(t) for t in counted if _misses(t)]
-    if misses:
-        yield f"Not for this model, since products are missed or miscounted: {_listed(misses)}."
+    yield from wrap(Text(head, style), to)
+    yield from wrap(Text.assemble(" " * _BELOW, text), to, _BELOW)
 
 
-def _misses(tool: Mapping[str, Any]) -> bool:
-    categories = {cause_named(cause["cause"]).category for cause in tool["causes"]}
-    return bool(categories - {Category.OTHER_OPERATIONS})
+# -- Markdown --------------------------------------------------------------------------------------
 
 
-def citation(settlement: Settlement) -> str:
-    """One line to be quoted: the number, what it counts, and what it was made with."""
+def markdown(settlement: Settlement) -> str:
+    """Return a settlement with every detail as Markdown: a summary, and a table for each tool."""
     reference = settlement["reference"]
-    if reference["macs"] is None:
-        return "nothing, for want of a reference"
-    kinds = [word for kind, word in _KINDS.items() if reference["components"].get(f"{kind}_macs")]
-    inputs = re.sub(r"(?<=\d)x(?=\d)", "×", " + ".join(settlement["inputs"]))
-    what = f"{_listed(kinds)} multiply-accumulates" if kinds else "multiply-accumulates"
+    sentences = [*settlement_text.unexplained(settlement), settlement_text.verdict(settlement)]
+    if reference["macs"] is not None:
+        components = _components(reference)
+        sentences.append(
+            f"Reference: {reference['macs']:,} MACs = {reference['flops']:,} FLOPs · "
+            f"{reference['params']:,} parameters{f' · MACs of {components}' if components else ''}"
+        )
+    sentences.append(settlement_text.uncounted(settlement))
+    sections = [
+        f"# {_escaped(settlement_text.title(settlement))}",
+        *(_escaped(sentence) for sentence in sentences if sentence),
+        _table(("", "tool", "reported", "unit", "difference", "parts"), _summary(settlement)),
+        marks.LEGEND.replace("*", "\\*"),
+    ]
+    for tool in settlement["tools"]:
+        sections += _section(tool)
+    ending = [
+        *(f"- Quote {what} from: {who}." for what, who in settlement_text.quote(settlement)),
+        *(f"- {sentence}" for sentence in settlement_text.advice(settlement)),
+        f"- Cite: {settlement_text.citation(settlement)}",
+    ]
+    sections += ["## What to quote", _escaped("\n".join(ending), keep_lines=True)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _summary(settlement: Settlement) -> Iterator[Sequence[str]]:
+    for tool in settlement["tools"]:
+        if tool["status"] != "counted":
+            yield ("", name_of(tool), status_of(tool), "", "", tool["error"] or "")
+            continue
+        amounts = ", ".join(f"{amount:+,} {name}" for name, amount in parts(tool))
+        mark = mark_of(tool)
+        yield (mark, name_of(tool), f"{tool['reported']:,}", unit_of(tool), percent(tool), amounts)
+
+
+def _section(tool: Tool) -> Iterator[str]:
+    """A heading and a table with every cause of a tool; nothing for one that did not count."""
+    if tool["status"] != "counted":
+        return
+    yield f"## {_escaped(name_of(tool))}"
+    rows = [(unit_of(tool), *_cause_row(cause)) for cause in tool["causes"]]
+    rows += [("parameters", *_cause_row(cause)) for cause in tool["params_causes"]]
+    rows += [
+        (rest.of, "unexplained", _signed(rest.amount), rest.evidence, "", "", "")
+        for rest in settlement_text.rests(tool)
+        if rest.amount is not None
+    ]
+    reported = f"{tool['reported']:,} {unit_of(tool)}"
+    params = f", {tool['params']:,} parameters" if tool["params"] is not None else ""
+    yield f"Reported: {reported}{params}."
+    yield _table(("of", "cause", "amount", "evidence", "modules", "probe", "thread"), rows)
+
+
+def _cause_row(cause: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        f"{giga(reference['macs'], 'MACs')} ({what}; bias, normalisation and "
-        f"activation not counted), {reference['params']:,} parameters, {settlement['model']}, "
-        f"flopaudit {settlement['flopaudit']}, torch {settlement['torch']}, input {inputs}"
+        cause["cause"],
+        f"{cause['delta']:+,}",
+        cause["evidence"],
+        str(cause["modules"] or ""),
+        cause["probe"] or "",
+        _thread(cause["issue"]),
     )
+
+
+def _thread(issue: str | None) -> str:
+    url, _, note = (issue or "").partition(" ")
+    return f"[{thread_name(url)}]({url}) {note}".strip() if url else ""
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    every = [headers, ["---"] * len(headers), *([_escaped(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in every)
+
+
+def _escaped(text: str, *, keep_lines: bool = False) -> str:
+    """The text with what would end a table's cell, or be read as a tag or emphasis, escaped."""
+    escaped = text if keep_lines else " ".join(text.split())
+    for character in "\\|<*":
+        escaped = escaped.replace(character, f"\\{character}")
+    return escaped

@@ -1,4 +1,4 @@
-"""Records and findings come in, table.csv and table.md go out; knows nothing of torch."""
+"""The table of a run, models down and tools across: for the terminal, table.csv and table.md."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from flopaudit.records.schema import (
     Status,
 )
 from flopaudit.records.store import write_whole
+from flopaudit.reports import marks
 from flopaudit.tools.versions import canonical
 
-MARKS = {
+ENDINGS = {
     Status.UNSUPPORTED: "unsupported",
     Status.ERRORED: "errored",
     Status.CRASHED: "crashed",
     Status.TIMED_OUT: "timed out",
     Status.UNAVAILABLE: "unavailable",
 }
+"""How a cell ended that has no number."""
 
 LEGEND = (
     "= is the reference to the last operation; * differs from it, explained; "
     "! differs by more than 1 %; ? is not explained to the end."
 )
-
-ODD_PERCENT = 1
+"""The marks, as the committed tables put it."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The unit of a table: its name, how many MACs it is, and what it is said to be."""
+    """The unit of a table: its name, how many MACs it is, and its meaning in words."""
 
     name: str
     macs: int
     meaning: str
 
     def text(self, macs: int) -> str:
-        """An exact count in this unit, with three decimals rounded half up; MACs as they are."""
+        """Return a count in this unit, with three decimals rounded half up; MACs exactly."""
         if self.macs == 1:
             return f"{macs:,}"
         thousandths = (macs * 1000 + self.macs // 2) // self.macs
@@ -59,19 +60,19 @@ SCALES = (
 
 
 def scale(references: Sequence[Reference]) -> Scale:
-    """The largest unit in which the smallest model still shows a few digits."""
+    """Return the largest unit in which the smallest model still shows a few digits."""
     smallest = min((r.macs for r in references if r.macs), default=0)
     return next(unit for unit in SCALES if unit.macs == 1 or 100 * smallest >= unit.macs)
 
 
-def legend(references: Sequence[Reference]) -> str:
-    """How to read the grid."""
+def legend(references: Sequence[Reference], of_marks: str = LEGEND) -> str:
+    """Return how to read the grid: its unit and its marks."""
     unit = scale(references)
-    return f"In {unit.name} ({unit.meaning}; a tool's FLOPs halved). {LEGEND}"
+    return f"In {unit.name} ({unit.meaning}; a tool's FLOPs halved). {of_marks}"
 
 
-def column_names(measurements: Iterable[Measurement]) -> dict[ToolKey, str]:
-    """What each tool is called, with its variant; and with its version where there are several."""
+def variant_names(measurements: Iterable[Measurement]) -> dict[ToolKey, str]:
+    """Return the name of each tool with its variant, and its version where there are several."""
     keys = sorted({measurement.tool_key for measurement in measurements})
     versions = Counter(tool for tool, _ in {key[:2] for key in keys})
 
@@ -87,19 +88,21 @@ def grid(
     references: Sequence[Reference],
     findings: Sequence[Finding],
 ) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows: models down, the reference and the tools across, flagged GMACs in cells."""
+    """Return headers and rows: models down, the reference and the tools across, marked counts."""
     known = {reference.key: reference for reference in references}
-    left = {
+    unexplained = {
         _cell(finding)
         for finding in findings
         if finding.cause == Cause.UNEXPLAINED and finding.amount
     }
     unit = scale(references)
-    names = column_names(measurements)
+    names = variant_names(measurements)
     table: dict[tuple[str, tuple[str, ...]], dict[ToolKey, str]] = {}
     for measurement in measurements:
         key = (measurement.model, measurement.inputs)
-        text = cell_text(measurement, known.get(key), unit, unexplained=_cell(measurement) in left)
+        text = cell_text(
+            measurement, known.get(key), unit, unexplained=_cell(measurement) in unexplained
+        )
         table.setdefault(key, {})[measurement.tool_key] = text
     rows = [
         [short_model(model), "+".join(inputs), _reference_text(known.get((model, inputs)), unit)]
@@ -112,28 +115,22 @@ def grid(
 def cell_text(
     measurement: Measurement, reference: Reference | None, unit: Scale, *, unexplained: bool
 ) -> str:
-    """The count with a flag, or how the cell ended."""
+    """Return the count with its mark, or how the cell ended."""
     if measurement.status is not Status.COUNTED:
-        return MARKS[measurement.status]
+        return ENDINGS[measurement.status]
     if measurement.macs is None:
         return f"{measurement.reported} FLOPs"
-    return unit.text(measurement.macs) + flag(measurement.macs, reference, unexplained=unexplained)
+    return unit.text(measurement.macs) + _flag(measurement.macs, reference, unexplained=unexplained)
 
 
-def flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
-    """= * ! or ?, as the legend says; nothing where there is no reference."""
+def _flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
     if reference is None or reference.macs is None:
         return ""
-    if unexplained:
-        return " ?"
-    if macs == reference.macs:
-        return " ="
-    odd = abs(macs - reference.macs) * 100 > ODD_PERCENT * reference.macs
-    return " !" if odd else " *"
+    return f" {marks.mark(macs, reference.macs, explained=not unexplained)}"
 
 
 def short_model(model: str) -> str:
-    """The spec without the prefix that may be left out."""
+    """Return the model spec without the prefix that may be left out."""
     return model.removeprefix("torchvision:")
 
 
@@ -146,14 +143,14 @@ def _cell(record: Measurement | Finding) -> tuple[Any, ...]:
 
 
 def summaries(findings: Sequence[Finding], names: Mapping[ToolKey, str]) -> list[list[str]]:
-    """Per tool and cause: in how many cells, and the largest amount with where it is."""
+    """Return a row for each tool and cause: in how many cells, and its largest amount."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
         if finding.amount:
             groups.setdefault(
                 (names[finding.tool_key], finding.quantity, finding.cause), []
             ).append(finding)
-    # What is unexplained stands first.
+    # Anything unexplained comes first.
     ordered = sorted(groups.items(), key=lambda item: (item[0][2] != Cause.UNEXPLAINED, item[0]))
     return [
         [
@@ -188,7 +185,7 @@ def write(
     write_whole(out / "table.csv", frame.to_csv(index=False, lineterminator="\n"))
     headers, rows = grid(measurements, references, findings)
     align = ("left", "left", *("right",) * (len(headers) - 2))
-    causes = summaries(findings, column_names(measurements))
+    causes = summaries(findings, variant_names(measurements))
     text = [
         "# What the counters say",
         "",
@@ -210,7 +207,7 @@ def _csv_rows(
     findings: Sequence[Finding],
 ) -> Iterator[dict[str, Any]]:
     known = {reference.key: reference for reference in references}
-    left = {
+    unexplained = {
         _cell(f): f.amount
         for f in findings
         if f.cause == Cause.UNEXPLAINED and f.quantity != "params"
@@ -231,7 +228,7 @@ def _csv_rows(
             "params": _text(measurement.params),
             "reference_macs": _text(reference.macs if reference else None),
             "reference_params": _text(reference.params if reference else None),
-            "unexplained": _text(left.get(_cell(measurement))),
+            "unexplained": _text(unexplained.get(_cell(measurement))),
             "error": measurement.error or "",
         }
 

@@ -1,44 +1,166 @@
-"""What a person sees: rows of text come in, tables that fit the terminal go out."""
+"""Text and tables on standard output, fitted to the terminal; plain and unwrapped when piped.
+
+A report composes lines of `rich.text.Text` for a `Screen`. Colours and links are styles of that
+text: `rich` writes them on a terminal that has them, and a pipe gets the plain characters.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 Rows = Sequence[Sequence[str]]
 GAP = 2  # blanks between columns
 
+_ASCII = str.maketrans(
+    {"×": "x", "·": "-", "…": "...", "−": "-", "⁹": "^9", "⁶": "^6", "±": "+-"}
+    | {"├": "|", "└": "`", "─": "-", "│": "|", "█": "#", "▌": "#", "▐": "#"}
+)
+"""What is written in place of characters that an output cannot encode."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a report is composed for.
+
+    Attributes:
+        width: columns; None if lines are not to be wrapped.
+        encoding: of the output.
+        links: whether a link is shown by a short name, because the terminal makes it clickable.
+    """
+
+    width: int | None = None
+    encoding: str = "utf-8"
+    links: bool = False
+
+    def fit(self, text: str) -> str:
+        """Return the text as the output can show it: in its encoding, no control characters."""
+        return encodable(_CONTROL.sub(" ", text), self.encoding)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return the text in characters of an encoding, such as x for ×."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate(_ASCII)
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def screen() -> Screen:
+    """Return the screen that standard output is."""
+    return Screen(width(), sys.stdout.encoding or "utf-8", links=_has_links(console()))
+
+
+def width() -> int | None:
+    """Return the columns of the terminal, or COLUMNS if set; None where output is piped."""
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        return None
+    return shutil.get_terminal_size().columns
+
 
 def console(stream: IO[str] | None = None) -> Console:
-    """A console on a stream, standard output unless another is given."""
+    """Return a console on a stream or standard output; it writes colours only on a terminal."""
     from rich.console import Console
 
-    return Console(file=stream or sys.stdout, highlight=False, soft_wrap=True)
+    file = stream or sys.stdout
+    # Set, so that FORCE_COLOR does not put escape codes into a pipe; rich obeys NO_COLOR and TERM.
+    return Console(file=file, force_terminal=file.isatty(), highlight=False, soft_wrap=True)
+
+
+def _has_links(console: Console) -> bool:
+    return console.is_terminal and console.color_system is not None and not console.legacy_windows
+
+
+# -- lines -----------------------------------------------------------------------------------------
+
+
+def wrap(text: Text | str, to: Screen, indent: int = 2) -> list[Text]:
+    """Return a text as lines that fit a screen, those after the first indented."""
+    from rich.console import Console
+    from rich.text import Text
+
+    fitted = _fitted(Text(text) if isinstance(text, str) else text, to)
+    if to.width is None or fitted.cell_len <= to.width:
+        return [fitted]
+    rich_console = Console()
+    first = fitted.wrap(rich_console, to.width)[0]
+    rest = fitted[len(first) :]
+    rest = rest[len(rest) - len(rest.plain.lstrip()) :]
+    blanks = " " * indent
+    below = list(rest.wrap(rich_console, max(to.width - indent, 1))) if rest else []
+    lines = [first, *(Text.assemble(blanks, line) for line in below)]
+    for line in lines:
+        line.rstrip()
+    return lines
+
+
+def _fitted(text: Text, to: Screen) -> Text:
+    from rich.text import Text
+
+    if to.fit(text.plain) == text.plain:
+        return text
+    ends = sorted({0, len(text), *(end for span in text.spans for end in (span.start, span.end))})
+    parts = text.divide(ends)
+    return Text.assemble(*(Text(to.fit(part.plain), _style_of(part)) for part in parts))
+
+
+def _style_of(part: Text) -> str:
+    return " ".join(filter(None, (str(part.style), *(str(span.style) for span in part.spans))))
+
+
+def shortened(text: str, to: Screen, room: int) -> str:
+    """Return the text in one line of at most `room` columns, with an ellipsis where it is cut."""
+    fitted = to.fit(" ".join(text.split()))
+    if len(fitted) <= room:
+        return fitted
+    mark = to.fit("…")
+    return fitted[: max(room - len(mark), 0)] + mark
+
+
+def print_lines(lines: Iterable[Text]) -> None:
+    """Print lines with their styles; when the reader has left, as `head` does, end quietly."""
+    out = console()
+    for line in lines:
+        if out.is_terminal:
+            out.print(line)
+        else:
+            print_line(line.plain)
 
 
 def print_line(text: str = "") -> None:
-    """Print a line; when the reader has left, as `head` does, end quietly."""
+    """Print text as it is; when the reader has left, as `head` does, end quietly."""
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(encodable(text, sys.stdout.encoding or "utf-8") + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def print_wrapped(text: str = "") -> None:
-    """Print a line, wrapped to the terminal; as it is when piped."""
-    columns = width()
-    for line in text.splitlines() or [""]:
-        indent = " " * (len(line) - len(line.lstrip()) + 4)
-        wrapped = textwrap.wrap(line, columns, subsequent_indent=indent) if columns else [line]
-        print_line("\n".join(wrapped or [""]))
+def print_wrapped(text: Text | str = "") -> None:
+    """Print a text, wrapped to the terminal; as it is when piped."""
+    to = screen()
+    lines = text.splitlines() or [""] if isinstance(text, str) else [text]
+    for line in lines:
+        plain = str(line)
+        print_lines(wrap(line, to, len(plain) - len(plain.lstrip()) + 4))
+
+
+# -- tables ----------------------------------------------------------------------------------------
 
 
 def print_table(headers: Sequence[str], rows: Rows, *, left: int = 1, keep: int = 1) -> None:
@@ -48,16 +170,36 @@ def print_table(headers: Sequence[str], rows: Rows, *, left: int = 1, keep: int 
         headers: one for each column.
         rows: text, one for each header.
         left: how many columns are flush left; the rest are numbers, flush right.
-        keep: how many columns stand again at the head of each part.
+        keep: how many columns are repeated at the head of each part.
     """
-    for columns in fit(_widths(headers, rows), width(), keep):
-        chosen = [[row[i] for i in columns] for row in rows]
-        _one_table([headers[i] for i in columns], chosen, [i < left for i in columns])
-        print_line()
+    print_lines(table(headers, rows, screen(), left=left, keep=keep))
+
+
+def table(
+    headers: Sequence[str], rows: Rows, to: Screen, *, left: int = 1, keep: int = 1
+) -> Iterator[Text]:
+    """Yield the lines of a table as `print_table` prints it; each part ends with an empty one."""
+    from rich.text import Text
+
+    fitted = [[to.fit(text) for text in row] for row in (headers, *rows)]
+    widths = [max(map(len, column)) for column in zip(*fitted, strict=True)]
+    for columns in fit(widths, to.width, keep):
+        for number, row in enumerate(fitted):
+            line = (" " * GAP).join(
+                row[i].ljust(widths[i]) if i < left else row[i].rjust(widths[i]) for i in columns
+            )
+            yield Text(line.rstrip(), "bold" if number == 0 else _row_style(line))
+        yield Text()
 
 
 def fit(widths: Sequence[int], width: int | None, keep: int) -> list[list[int]]:
-    """Which columns stand in which part, each part at most so wide (one column at the least)."""
+    """Return the columns of each part: as many as fit the terminal, at least one that is not kept.
+
+    Args:
+        widths: of the columns.
+        width: of the terminal; None if there is no limit.
+        keep: how many columns are repeated at the head of each part.
+    """
     if width is None:
         return [list(range(len(widths)))]
     head = list(range(min(keep, len(widths))))
@@ -74,36 +216,6 @@ def fit(widths: Sequence[int], width: int | None, keep: int) -> list[list[int]]:
     return parts or [head]
 
 
-def _widths(headers: Sequence[str], rows: Rows) -> list[int]:
-    return [
-        max(len(header), *(len(row[i]) for row in rows)) if rows else len(header)
-        for i, header in enumerate(headers)
-    ]
-
-
-def _one_table(headers: Sequence[str], rows: Rows, left: Sequence[bool]) -> None:
-    widths = _widths(headers, rows)
-    lines = [(" " * GAP).join(_cells(row, widths, left)).rstrip() for row in [headers, *rows]]
-    if not sys.stdout.isatty():
-        print_line("\n".join(lines))
-        return
-    out = console()
-    for number, line in enumerate(lines):
-        out.print(line, style="bold" if number == 0 else _style(line), markup=False)
-
-
-def _cells(row: Sequence[str], widths: Sequence[int], left: Sequence[bool]) -> Iterator[str]:
-    for text, width, flush_left in zip(row, widths, left, strict=True):
-        yield text.ljust(width) if flush_left else text.rjust(width)
-
-
-def _style(line: str) -> str | None:
-    """Rows with something unexplained stand out."""
-    return "red" if line.endswith(" ?") or " ? " in line else None
-
-
-def width() -> int | None:
-    """Columns of the terminal; None when standard output is not one."""
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        return None
-    return console().width
+def _row_style(line: str) -> str:
+    """Rows with something unexplained are red; the `?` in them says it without colour."""
+    return "red" if line.rstrip().endswith(" ?") or " ? " in line else ""
