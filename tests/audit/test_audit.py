@@ -363,8 +363,8 @@ def test_an_effect_without_an_amount_is_refused() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nosuch"], "There is no tool 'nosuch'. `flopaudit tools` lists them."),
-        (["thop", "--models", "resnet81"], "There is no torchvision model 'resnet81'."),
+        (["--tools", "nosuch"], "There is no tool 'nosuch'. `flopaudit tools` lists them."),
+        (["--tools", "thop", "--models", "resnet81"], "There is no torchvision model 'resnet81'."),
     ],
 )
 def test_bad_usage_is_one_sentence_and_code_2(arguments: list[str], said: str) -> None:

@@ -108,7 +108,7 @@ def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[Model
 
 
 def sampled_models(text: str) -> list[ModelRequest]:
-    """Models of a library, drawn at random: the same ones for the same text and version.
+    """Models of a library, sampled at random: the same ones for the same text and version.
 
     Args:
         text: `SOURCE:NUMBER` or `SOURCE:NUMBER:SEED`, such as timm:60:4.
@@ -120,11 +120,12 @@ def sampled_models(text: str) -> list[ModelRequest]:
     number, _, seed = rest.partition(":")
     if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
         raise UsageError(
-            f"'{text}' does not say what to draw.", "--draw timm:60:4 is 60 models by the seed 4."
+            f"'{text}' is not a sample of models.",
+            "Write --sample SOURCE:N:SEED, such as --sample timm:60:4.",
         )
     names = [line["model"] for line in model_lines("*", source)]
     if int(number) > len(names):
-        raise UsageError(f"{source} has {len(names)} models.", f"Draw {len(names)} at the most.")
+        raise UsageError(f"{source} has {len(names)} models.", f"Sample {len(names)} at most.")
     chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - on purpose
     return [model_request(f"{source}:{name}", ()) for name in sorted(chosen)]
 

@@ -32,26 +32,29 @@ class MeasureOptions:
     limits: Limits
     notice: Notice
     again: bool = False
+    out: Path = OWN
 
 
-def stored(subject: ModelRequest, columns: Sequence[ToolVariant]) -> tuple[Settlement, str] | None:
+def stored(
+    subject: ModelRequest, columns: Sequence[ToolVariant], out: Path = OWN
+) -> tuple[Settlement, str] | None:
     """A settlement that is kept, made with the versions that are installed here, and where it is.
 
-    Looked for below `results`, then among the settlements that the package carries.
+    Looked for in `out`, then below `results`, then among the settlements that the package carries.
 
     Raises:
         UsageError: one is there that this program cannot read.
     """
-    for directory, name in _directories():
+    for directory, name in _directories(out):
         found = find([directory], str(subject.spec), subject.inputs)
         if found and found["torch"] == version("torch") and _has(found, columns):
             return (_only(found, columns) if columns else found), name
     return None
 
 
-def _directories() -> Iterator[tuple[Traversable, str]]:
+def _directories(out: Path) -> Iterator[tuple[Traversable, str]]:
     here = sorted(RESULTS.iterdir()) if RESULTS.is_dir() else []
-    yield from ((directory, str(directory)) for directory in here)
+    yield from ((directory, str(directory)) for directory in dict.fromkeys((out, *here)))
     for directory in published.settlements():
         yield directory, f"the {directory.name} results that flopaudit ships"
 
@@ -80,8 +83,9 @@ def measured(
     """
     from flopaudit.pipeline.run import run_all
 
-    run_all([subject], columns, OWN, means.slots, means.limits, means.notice, again=means.again)
-    found = find([OWN], str(subject.spec), subject.inputs)
+    out, again = means.out, means.again
+    run_all([subject], columns, out, means.slots, means.limits, means.notice, again=again)
+    found = find([out], str(subject.spec), subject.inputs)
     if found is None:
-        raise RuntimeError(f"the run in {OWN} left no settlement of {subject.spec}")
+        raise RuntimeError(f"the run in {out} left no settlement of {subject.spec}")
     return _only(found, columns)

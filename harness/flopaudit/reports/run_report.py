@@ -25,6 +25,8 @@ def show(
     measurements: Sequence[Measurement],
     references: Sequence[Reference],
     findings: Sequence[Finding],
+    *,
+    details: bool = False,  # noqa: ARG001 - of the command
 ) -> None:
     """The table, how to read it, what failed, and the findings."""
     headers, rows = tables.grid(measurements, references, findings)

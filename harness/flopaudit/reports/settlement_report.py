@@ -19,7 +19,7 @@ _NUMBER = 22
 _NAME = 26
 
 
-def show(settlement: Settlement) -> None:
+def show(settlement: Settlement, *, details: bool = False) -> None:  # noqa: ARG001 - of the command
     """Print a settlement to standard output."""
     for line in lines(settlement, width()):
         print_line(line)

@@ -1,8 +1,8 @@
 """Do the two ways to the reference number agree? Ledgers in, differences out; tables of the zoo.
 
 The first half is pure: two ledgers of one model are compared. The second builds each model, counts
-it from its exported graph and from a run, and writes agreement.csv and agreement.md:
-`python -m flopaudit.studies.agreement results/static [MODEL,…]`, one model after the other.
+it from its exported graph and from a run, and writes agreement.csv and agreement.md, one model
+after the other; `flopaudit study agreement` runs it.
 """
 
 from __future__ import annotations
@@ -242,10 +242,8 @@ def run(names: Iterable[str]) -> Iterator[Outcome]:
         yield each
 
 
-def main(out: str, names: str = "") -> None:
-    """Compare the named models, comma-separated, or all of the zoo."""
-    write(Path(out), list(run(split_list(names) or torchvision_models())))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:3])
+def main(out: Path, names: str = "") -> list[Outcome]:
+    """Compare the named models, comma-separated, or all of the zoo, and write the tables."""
+    outcomes = list(run(split_list(names) or torchvision_models()))
+    write(out, outcomes)
+    return outcomes

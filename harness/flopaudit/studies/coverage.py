@@ -1,6 +1,6 @@
 """Which models the reference counts, and which operators it has no formula for; a survey in a CSV.
 
-Run as `python -m flopaudit.studies.coverage --source timm`. Each model is counted in a process of
+Run as `flopaudit study coverage --source timm`. Each model is counted in a process of
 its own, forked off this one, within a time and a memory limit: on meta tensors or, where that fails
 and the model is small, for real. A row is appended as soon as it is known, so a survey that was
 stopped goes on where it was; at the end the file is put in order. One model of each family comes
@@ -17,18 +17,17 @@ import io
 import multiprocessing
 import os
 import resource
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import parse_bytes, parse_inputs
+from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line
 from flopaudit.isolation.scheduler import Limits
 from flopaudit.pipeline import model_requests
@@ -90,24 +89,27 @@ class Surveyed:
 COLUMNS = tuple(field.name for field in fields(Surveyed))
 
 
-def main(  # noqa: PLR0913, PLR0917 - the options of the command
-    source: Annotated[str, typer.Option(help="torchvision, timm or transformers.")],
-    pattern: Annotated[str, typer.Option(help="A part of a name, or vit_*.")] = "*",
-    out: Annotated[Path, typer.Option(help="Directory for SOURCE.csv.")] = Path("results/coverage"),
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for a model.")] = 120,
-    memory: Annotated[str, typer.Option(help="Memory for a model.")] = "8G",
-    again: Annotated[bool, typer.Option("--again", help="Try again what was not counted.")] = False,  # noqa: FBT002 - a flag
-) -> None:
-    """Count every model of a source with the reference; one row for each."""
-    try:
-        with store.locked(out):
-            path = out / f"{source}.csv"
-            if again:
-                write(path, [row for row in read(path) if not row.error])
-            survey(source, pattern, path, Limits(timeout, parse_bytes(memory)))
-    except UsageError as error:
-        typer.echo(f"coverage: {error}", err=True)
-        raise typer.Exit(2) from error
+def main(
+    source: str, pattern: str, out: Path, limits: Limits, *, again: bool = False
+) -> list[Surveyed]:
+    """Count every model of a source with the reference; one row for each.
+
+    Args:
+        source: torchvision, timm or transformers.
+        pattern: a part of a name, or vit_*.
+        out: directory for SOURCE.csv.
+        limits: of each model.
+        again: try again what was not counted.
+
+    Raises:
+        UsageError: no model fits the pattern, or the directory cannot be used.
+    """
+    with store.locked(out):
+        path = out / f"{source}.csv"
+        if again:
+            write(path, [row for row in read(path) if not row.error])
+        survey(source, pattern, path, limits)
+        return read(path)
 
 
 def survey(source: str, pattern: str, path: Path, limits: Limits) -> None:
@@ -124,7 +126,7 @@ def survey(source: str, pattern: str, path: Path, limits: Limits) -> None:
         row = _isolated(f"{source}:{name}", limits)
         rows[row.model] = row
         _append(path, row)
-        print(f"{done}/{len(names)} {_said(row)}", flush=True)
+        print(f"{done}/{len(names)} {_said(row)}", file=sys.stderr, flush=True)
     write(path, rows.values())
 
 
@@ -296,7 +298,3 @@ def _csv(lines: list[list[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,6 +1,6 @@
 """What the reference costs beside a bare forward pass and torch's FlopCounterMode, on meta tensors.
 
-`python -m flopaudit.studies.speed OUT` writes three tables to OUT, all measured in one run: models
+`flopaudit study speed` writes three tables to OUT, all measured in one run: models
 in turn (speed), a 405-billion-parameter Llama (scale), and depth from 1 to 1,000 layers (depth).
 """
 
@@ -34,26 +34,39 @@ LLAMA = {
 """Llama 3.1 405B; Grattafiori et al. 2024, arXiv:2407.21783, table 3."""
 
 
-def main(out: Path) -> None:
-    """Measure and write the tables."""
+Table = list[dict[str, str]]
+"""Rows of a table by its headers."""
+
+
+def main(out: Path) -> dict[str, Table]:
+    """Measure and write the tables, and return them by name."""
     out.mkdir(parents=True, exist_ok=True)
     where = environment()
-    command = "`python -m flopaudit.studies.speed`"
+    command = "`flopaudit study speed`"
     note = f"torch {where.torch}, Python {where.python}, {where.processor}; {command}"
     headers = ["model", "operators", "bare seconds", "reference / bare", "FlopCounterMode / bare",
                "reference / FlopCounterMode", "reference, nothing known / bare"]  # fmt: skip
     rows = [_model_row(name) for name in MODELS]
     medians = [f"{statistics.median(float(row[i]) for row in rows):.3f}" for i in (3, 4, 5, 6)]
-    _write(out / "speed.md", "Ratios of the fastest of runs in turn", note, headers,
-           [*rows, ["median", "", "", *medians]])  # fmt: skip
+    rows.append(["median", "", "", *medians])
+    _write(out / "speed.md", "Ratios of the fastest of runs in turn", note, headers, rows)
     depth = [_depth_row(layers) for layers in DEPTHS]
-    _write(out / "depth.md", "Linear in the operators executed", note,
-           ["layers", "operators", "seconds", "microseconds an operator"], depth)  # fmt: skip
-    alone = [sys.executable, "-m", "flopaudit.studies.speed", "--llama"]
+    depth_headers = ["layers", "operators", "seconds", "microseconds an operator"]
+    _write(out / "depth.md", "Linear in the operators executed", note, depth_headers, depth)
+    alone = [sys.executable, "-m", "flopaudit.studies.speed"]
     done = subprocess.run(alone, check=True, capture_output=True, text=True)  # noqa: S603 - this module
     told = [[name, str(value)] for name, value in json.loads(done.stdout).items()]
     _write(out / "scale.md", "Llama 3.1 405B on 8,192 tokens, in a process of its own", note,
            ["quantity", "value"], told)  # fmt: skip
+    return {
+        "speed": _by_header(headers, rows),
+        "depth": _by_header(depth_headers, depth),
+        "scale": _by_header(["quantity", "value"], told),
+    }
+
+
+def _by_header(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    return [dict(zip(headers, row, strict=True)) for row in rows]
 
 
 def _model_row(name: str) -> list[str]:
@@ -192,8 +205,5 @@ def _write(
     store.write_whole(path, f"# {title}\n\n{note}\n\n{text}\n")
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "--llama":
-        print(json.dumps(llama()))
-    else:
-        main(Path(sys.argv[1]))
+if __name__ == "__main__":  # run by `main` in a process of its own
+    print(json.dumps(llama()))
