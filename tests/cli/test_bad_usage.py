@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from flopaudit.probes import PROBES
 
 from tests.support.command_line import flopaudit
 
@@ -49,7 +50,7 @@ from tests.support.command_line import flopaudit
         (["run", "--draw", "timm:60:4"], "No such option: --draw", "flopaudit run --help"),
         (["run", "--sample", "timm"], "'timm' is not a sample", "--sample timm:60:4"),
         (["run", "--sample", "timm:1:1", "--preset", "quick"], "cannot be combined", "alone"),
-        (["run", "--sample", "probe:9999:1"], "probe has 827 models", "827 at most"),
+        (["run", "--sample", "probe:9999:1"], f"probe has {len(PROBES)} models", "at most"),
         (["run", "thop"], "unexpected extra argument", "flopaudit run --help"),
         (["probe", "thop", "fvcore"], "takes tools as an option", "--tools thop,fvcore"),
         (["probe", "thop,fvcore"], "takes tools as an option", "--tools thop,fvcore"),

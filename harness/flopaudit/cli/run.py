@@ -46,7 +46,9 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     inputs: Inputs = None,
     directory: Annotated[
         Path | None,
-        out("Directory for records and tables.", "results/PRESET, SAMPLE or models"),
+        out(
+            "Directory for records and tables.", "results/PRESET, results/SAMPLE or results/models"
+        ),
     ] = None,
     jobs: Jobs = PROCESSORS,
     timeout: Timeout = 600,
