@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 from flopaudit.probes import PROBES
 
-from tests.support.command_line import flopaudit
+from tests.support.command_line import flopaudit, flopaudit_here
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty directory the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -63,16 +70,16 @@ from tests.support.command_line import flopaudit
     ],
 )
 def test_bad_usage_is_one_sentence_and_a_remedy(
-    args: list[str], message: str, remedy: str, tmp_path: Path
+    args: list[str], message: str, remedy: str, empty: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = flopaudit(*args, cwd=tmp_path)
+    done = flopaudit_here(*args, capsys=capsys)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert remedy in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
     assert len(done.stderr.splitlines()) <= 2
-    assert not list(tmp_path.iterdir()), "nothing is written"
+    assert not list(empty.iterdir()), "nothing is written"
 
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:

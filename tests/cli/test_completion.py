@@ -8,21 +8,18 @@ import pytest
 from flopaudit.cli import completion
 from flopaudit.models.torchvision_zoo import torchvision_models
 
-from tests.support.command_line import flopaudit
+from tests.support.command_line import flopaudit, flopaudit_here
 
 RESNETS = ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
 
 
-def in_bash(*words: str, cwd: Path) -> list[str]:
-    """Return what bash would put in place of the last word."""
-    variables = {
+def in_bash(*words: str) -> dict[str, str]:
+    """Return the variables by which bash asks what the last word can become."""
+    return {
         "_FLOPAUDIT_COMPLETE": "complete_bash",
         "COMP_WORDS": "\n".join(words),
         "COMP_CWORD": str(len(words) - 1),
     }
-    done = flopaudit(cwd=cwd, variables=variables)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -50,8 +47,17 @@ def in_bash(*words: str, cwd: Path) -> list[str]:
         ("flopaudit run --tools nothing", []),
     ],
 )
-def test_bash(words: str, found: list[str], tmp_path: Path) -> None:
-    assert in_bash(*words.split(" "), cwd=tmp_path) == found
+def test_bash(
+    words: str,
+    found: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in in_bash(*words.split(" ")).items():
+        monkeypatch.setenv(name, value)
+    done = flopaudit_here(capsys=capsys)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == found
 
 
 @pytest.mark.parametrize(
@@ -92,8 +98,9 @@ def test_kept_versions_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FLOPAUDIT_TOOLS", str(tmp_path))
     assert completion.tool_list("ptflops=") == ["ptflops==0.6.9"]
     assert "ptflops:aten==0.6.9" in completion.tool_list("ptflops")
-    words = ("flopaudit", "run", "--tools", "thop,ptflops", "==", "0")
-    assert in_bash(*words, cwd=tmp_path) == ["0.6.9"]
+    variables = in_bash("flopaudit", "run", "--tools", "thop,ptflops", "==", "0")
+    done = flopaudit(cwd=tmp_path, variables=variables)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0.6.9\n", "")
 
 
 def test_what_is_in_the_list_is_not_proposed() -> None:

@@ -10,7 +10,7 @@ import pytest
 from flopaudit.cli.app import app
 from flopaudit.pipeline import probe_tools
 from flopaudit.profiles import repository
-from flopaudit.studies import bench, speed
+from flopaudit.studies import bench, coverage, speed
 
 from tests.support.command_line import flopaudit
 from tests.support.paths import AUDIT_FAKES
@@ -121,5 +121,21 @@ def test_coverage(tmp_path: Path) -> None:
     (line,) = printed("study", "coverage", "alexnet", *options, cwd=tmp_path)
     assert (line["model"], line["macs"]) == ("torchvision:alexnet", "714188480")
     assert (tmp_path / "o" / "torchvision.csv").is_file()
-    text = flopaudit("study", "coverage", "alexnet", *options, cwd=tmp_path).stdout
-    assert text == "1 of 1 models are counted; the rows are in o.\n"
+
+
+def test_coverage_in_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [coverage.Surveyed("timm:one", macs="1"), coverage.Surveyed("timm:two", error="not run")]
+    given: list[object] = []
+
+    def main(*args: object, again: bool) -> list[coverage.Surveyed]:
+        given.extend((*args[:3], again))
+        return rows
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(coverage, "main", main)
+    app(["study", "coverage", "one", "--source", "timm", "--again"], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert text == "1 of 2 models are counted; the rows are in results/coverage.\n"
+    assert given == ["timm", "one", Path("results/coverage"), True]

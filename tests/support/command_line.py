@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from flopaudit.cli.app import app
+import pytest
+from flopaudit.cli.app import app, main
 from typer.main import get_command
 
 Done = subprocess.CompletedProcess[str]
@@ -33,6 +35,23 @@ def flopaudit(
         cwd=cwd, env={**environment, **(variables or {})},
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
+
+
+def flopaudit_here(*args: str, capsys: pytest.CaptureFixture[str]) -> Done:
+    """Run the command in this process, which has imported already what it needs.
+
+    Args:
+        args: of the command.
+        capsys: what the test captures its output with.
+    """
+    code: object = None
+    with mock.patch.object(sys, "argv", ["flopaudit", *args]):
+        try:
+            main()
+        except SystemExit as done:
+            code = done.code
+    assert isinstance(code, int)
+    return Done(args, code, *capsys.readouterr())
 
 
 def modules_imported_by(*commands: Sequence[str], cwd: Path) -> set[str]:
