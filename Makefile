@@ -24,13 +24,13 @@ results: $(READY)
 	$(BIN)/flopaudit probe --out results/profiles
 	$(BIN)/flopaudit run --preset quick --out results/quick
 	$(BIN)/flopaudit run --preset torchvision --out results/torchvision
-	$(BIN)/flopaudit run --draw timm:60:4 --timeout 300 --out results/timm-60-4
+	$(BIN)/flopaudit run --sample timm:60:4 --timeout 300 --out results/timm-60-4
 	$(BIN)/flopaudit audit --out results/audit
-	$(BIN)/python -m flopaudit.studies.agreement results/static
+	$(BIN)/flopaudit study agreement --out results/static
 
 bench: $(READY)
 	$(BIN)/flopaudit bench --out results/bench
-	$(BIN)/python -m flopaudit.studies.speed results/speed
+	$(BIN)/flopaudit study speed --out results/speed
 
 # The versions in .venv, for everyone who calls make; those of nvidia's libraries follow from torch.
 constraints: $(READY)

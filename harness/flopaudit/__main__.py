@@ -1,4 +1,4 @@
-"""`python -m flopaudit` is `flopaudit`."""
+"""Entry point of `python -m flopaudit`, the same program as `flopaudit`."""
 
 from flopaudit.cli.app import main
 

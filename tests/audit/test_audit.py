@@ -325,8 +325,8 @@ def test_the_reference_leaves_nothing_behind_and_is_always_audited(scheduler: Sc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch"], "There is no tool 'nosuch'. `flopaudit tools` lists them."),
-        (["thop", "--models", "resnet81"], "There is no torchvision model 'resnet81'."),
+        (["--tools", "nosuch"], "There is no tool 'nosuch'. `flopaudit tools` lists them."),
+        (["--tools", "thop", "--models", "resnet81"], "There is no torchvision model 'resnet81'."),
     ],
 )
 def test_bad_usage_is_one_sentence_and_code_2(arguments: list[str], message: str) -> None:

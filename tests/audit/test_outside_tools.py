@@ -10,6 +10,7 @@ import pytest
 from flopaudit.audit import audit_run
 from flopaudit.audit.cases import IMPORT_CASE, Case
 from flopaudit.isolation.scheduler import Limits
+from flopaudit.pipeline.measure import RunOptions
 from flopaudit.tools import versions
 from flopaudit.tools.registry import tool_variants
 
@@ -67,7 +68,7 @@ def records(kept: dict[str, Path]) -> list[SideEffect]:
     tools = [f"{TOOLS}:{name.partition('==')[0].upper().replace('-', '_')}" for name in named]
     places = [f"{tool}@{kept[name]}" for tool, name in zip(tools, named, strict=True)]
     variants = audit_run.tools([*places, *(f"thop@{kept[name]}" for name in (OLD, BOTH))])
-    return audit_run.audit(variants, (IMPORT_CASE, PLAIN, STOPS), 2, LIMITS, lambda *_event: None)
+    return audit_run.audit(variants, (IMPORT_CASE, PLAIN, STOPS), RunOptions(2, LIMITS))
 
 
 def one(records: list[SideEffect], tool: str, case: Case, check: str) -> SideEffect:

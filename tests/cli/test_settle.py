@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flopaudit.cli.app import app
 from flopaudit.explain.settlement import FILE
 from flopaudit.reports import settlement_report
 
-from tests.support.command_line import Done, flopaudit
+from tests.support.command_line import Done, flopaudit, modules_imported_by
 from tests.support.paths import SMALL_MODELS
 
 USERS = SMALL_MODELS
@@ -87,22 +86,10 @@ def test_every_number_adds_up_and_is_explained(found: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("measured")
 def test_what_is_stored_is_read_without_torch(home: Path) -> None:
-    code = (
-        f"import sys; sys.argv = ['flopaudit', 'settle', *{MODEL!r}, *sys.argv[1:]]\n"
-        "from flopaudit.cli.app import app\n"
-        "try: app()\n"
-        "except SystemExit as done: assert not done.code\n"
-        "slow = {'torch', 'torchvision', 'numpy', 'pandas'} & set(sys.modules)\n"
-        "assert not slow, slow\n"
-    )
     before = (home / RESULTS).stat().st_mtime_ns
-    for options in ((), ("--json",), ("--tools", "thop,fvcore")):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *options],
-            cwd=home, check=False, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout
+    commands = [["settle", *MODEL, *o] for o in ((), ("--json",), ("--tools", "thop,fvcore"))]
+    imported = modules_imported_by(*commands, cwd=home)
+    assert not {"torch", "torchvision", "numpy", "pandas"} & imported
     assert (home / RESULTS).stat().st_mtime_ns == before
 
 
@@ -167,6 +154,7 @@ def test_details_name_every_cause_with_its_evidence(found: Any) -> None:
         (("nowhere.py:net", "--input", "1x3"), "no file 'nowhere.py'"),
         (("resnet18", "--tools", "thopp"), "no tool 'thopp'"),
         (("resnet18", "--colour"), "No such option"),
+        (("resnet18", "thop"), "unexpected extra argument"),
     ],
 )
 def test_bad_usage_is_one_line(args: tuple[str, ...], message: str, tmp_path: Path) -> None:
@@ -174,3 +162,45 @@ def test_bad_usage_is_one_line(args: tuple[str, ...], message: str, tmp_path: Pa
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert message in line
+
+
+@pytest.mark.parametrize(("options", "details"), [(["--details"], True), ([], False)])
+def test_details_reach_the_report(
+    options: list[str], details: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        settlement_report, "show", lambda *_settlement, details: shown.append(details)
+    )
+    app(["settle", "resnet18", *options], standalone_mode=False)
+    assert shown == [details]
+
+
+def test_measured_records_are_kept_where_out_says(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "small_models.py").write_text((home / "small_models.py").read_text())
+    args = ("settle", *MODEL, "--tools", "flop_counter", "--out", "kept", "--memory", "8G")
+    first = flopaudit(*args, "--json", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert json.loads((tmp_path / "kept" / FILE).read_text()) == json.loads(first.stdout)
+    assert not (tmp_path / "results").exists()
+    again = flopaudit(*args, cwd=tmp_path)
+    assert again.stdout.endswith("\nFrom kept; --again measures it again.\n")
+
+
+@pytest.mark.usefixtures("measured")
+def test_out_is_looked_in_first(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "small_models.py").write_text(USERS.read_text())
+    stored = json.loads((home / RESULTS).read_text())
+    for directory, macs in (("results/a", 1), ("other", 2)):
+        marked = {**stored, "reference": {**stored["reference"], "macs": macs}}
+        (tmp_path / directory).mkdir(parents=True)
+        (tmp_path / directory / FILE).write_text(json.dumps(marked) + "\n")
+    for options, macs in (((), 1), (("--out", "other"), 2), (("--out", "absent"), 1)):
+        done = flopaudit("settle", *MODEL, *options, "--json", cwd=tmp_path)
+        assert json.loads(done.stdout)["reference"]["macs"] == macs
+
+
+def test_a_stored_settlement_of_the_package_is_read_without_torch(tmp_path: Path) -> None:
+    imported = modules_imported_by(["settle", "resnet18"], cwd=tmp_path)
+    assert not {"torch", "torchvision", "numpy", "pandas"} & imported

@@ -220,8 +220,8 @@ def test_interrupt_ends_a_run_soon(interrupted: Interrupted) -> None:
 def test_interrupt_says_how_to_go_on(interrupted: Interrupted) -> None:
     *progress, last = interrupted.stderr.splitlines()
     assert last == (
-        f"Stopped. What is finished is in {interrupted.place.out}; "
-        "the same command goes on from there."
+        f"Stopped. Finished records are in {interrupted.place.out}; "
+        "give the same command again to continue."
     )
     assert [line for line in progress if line] == [
         "[1/10] small: reference counted",

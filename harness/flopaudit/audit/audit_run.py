@@ -6,7 +6,7 @@ how the process ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from flopaudit.isolation.scheduler import (
     Limits,
     Scheduler,
 )
-from flopaudit.pipeline.measure import cell_of
+from flopaudit.pipeline.measure import Notice, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.records import store
 from flopaudit.records.schema import SideEffect
@@ -41,8 +41,6 @@ REFERENCE = "reference"
 RECORDS = "audit.jsonl"
 PRELOAD = ("flopaudit.audit.worker_task", "flopaudit.audit.export_warmup", "networkx")
 """Modules that every cell needs, imported once for all."""
-
-Notice = Callable[[Event, int, int], None]
 
 
 def tools(names: Sequence[str]) -> list[ToolVariant]:
@@ -75,18 +73,14 @@ def cases(models: str) -> tuple[Case, ...]:
 def audit(
     variants: Sequence[ToolVariant],
     cases: Sequence[Case],
-    slots: int,
-    limits: Limits,
-    notice: Notice,
+    options: RunOptions,
 ) -> list[SideEffect]:
     """Audit all tool variants on all cases.
 
     Args:
         variants: as `tools` finds them.
         cases: as `cases` finds them.
-        slots: the number of cells at a time.
-        limits: the time and memory limit of each cell.
-        notice: called with each event, the number of finished cells and that of all cells.
+        options: how the cells are run.
 
     Returns:
         The records, by tool variant, model, condition and check.
@@ -94,8 +88,8 @@ def audit(
     Raises:
         UsageError: a model does not exist.
     """
-    with open_scheduler(slots, limits) as scheduler:
-        return audit_on(scheduler, [(variants, case) for case in cases], notice)
+    with open_scheduler(options.slots, options.limits) as scheduler:
+        return audit_on(scheduler, [(variants, case) for case in cases], options.notice)
 
 
 def open_scheduler(slots: int, limits: Limits) -> Scheduler:

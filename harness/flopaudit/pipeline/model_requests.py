@@ -118,13 +118,13 @@ def sampled_models(text: str) -> list[ModelRequest]:
     number, _, seed = rest.partition(":")
     if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
         raise UsageError(
-            f"'{text}' does not say what to sample.",
-            "Write SOURCE:NUMBER:SEED: timm:60:4 is 60 models of timm, sampled with seed 4.",
+            f"'{text}' is not a sample of models.",
+            "Write --sample SOURCE:N:SEED, such as --sample timm:60:4.",
         )
     names = [line["model"] for line in model_lines("*", source)]
     if int(number) > len(names):
-        raise UsageError(f"{source} has only {len(names)} models.", f"Sample at most {len(names)}.")
-    chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - reproducible, not secret
+        raise UsageError(f"{source} has {len(names)} models.", f"Sample {len(names)} at most.")
+    chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - on purpose
     return [model_request(f"{source}:{name}", ()) for name in sorted(chosen)]
 
 

@@ -1,0 +1,105 @@
+"""`flopaudit run`: run tools on models and compare them with the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flopaudit.cli.options import (
+    PRESET,
+    PROCESSORS,
+    Again,
+    Details,
+    Inputs,
+    Jobs,
+    Json,
+    Memory,
+    Models,
+    Preset,
+    Timeout,
+    Tools,
+    limits,
+    out,
+    variants,
+)
+from flopaudit.cli.output import interruptible, print_json
+from flopaudit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from flopaudit.pipeline.model_requests import ModelRequest
+
+
+def run(  # noqa: PLR0913, PLR0917 - the options of the main command
+    model_list: Models = "",
+    tool_list: Tools = "",
+    preset: Annotated[Preset | None, PRESET] = None,
+    sample: Annotated[
+        str,
+        typer.Option(
+            "--sample",
+            metavar="SOURCE:N:SEED",
+            help="Sample N models of a source at random, such as timm:60:4.",
+        ),
+    ] = "",
+    inputs: Inputs = None,
+    directory: Annotated[
+        Path | None,
+        out(
+            "Directory for records and tables.", "results/PRESET, results/SAMPLE or results/models"
+        ),
+    ] = None,
+    jobs: Jobs = PROCESSORS,
+    timeout: Timeout = 600,
+    memory: Memory = "",
+    again: Again = False,
+    details: Details = False,
+    as_json: Json = False,
+) -> None:
+    """Run tools on models in isolated processes, and explain every difference.
+
+    A run that was stopped continues where it was when the same command is given again.
+
+    Example: flopaudit run --models resnet50,vit_b_16 --tools thop,fvcore
+    """
+    from flopaudit.pipeline.measure import RunOptions, discard
+    from flopaudit.pipeline.run import run_all
+    from flopaudit.reports import run_report
+    from flopaudit.reports.progress import Bar
+    from flopaudit.reports.terminal import print_line
+
+    requests = _requests(model_list, preset, sample, inputs or [])
+    tool_variants = variants(tool_list)
+    name = preset.value if preset else sample.replace(":", "-") or "models"
+    folder = directory or Path("results") / name
+    allowed = limits(timeout, memory, jobs)
+    if again:
+        discard(folder)
+    kept = f"Finished records are in {folder}; give the same command again to continue."
+    with interruptible(kept), Bar() as notice:
+        options = RunOptions(jobs, allowed, notice)
+        results = run_all(requests, tool_variants, folder, options)
+    chosen = results.only(requests, tool_variants)
+    if as_json:
+        print_json(chosen.to_json(folder))
+    else:
+        run_report.show(chosen.measurements, chosen.references, chosen.findings, details=details)
+        print_line(f"\nRecords and tables are in {folder}.")
+    failed = run_report.failures(chosen.measurements, chosen.references)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _requests(
+    model_list: str, preset: Preset | None, sample: str, inputs: list[str]
+) -> list[ModelRequest]:
+    from flopaudit.pipeline import model_requests
+
+    if not sample:
+        return model_requests.model_requests(model_list, preset.value if preset else "", inputs)
+    if model_list or preset or inputs:
+        raise UsageError(
+            "--sample cannot be combined with --models, --preset or --input.",
+            "Give --sample alone.",
+        )
+    return model_requests.sampled_models(sample)

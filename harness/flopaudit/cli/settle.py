@@ -1,0 +1,106 @@
+"""`flopaudit settle`: explain each tool's number for one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flopaudit.cli.options import (
+    PROCESSORS,
+    Again,
+    Details,
+    Inputs,
+    Jobs,
+    Json,
+    Memory,
+    Model,
+    Timeout,
+    Tools,
+    limits,
+    out,
+    variants,
+)
+from flopaudit.cli.output import interruptible, print_json
+
+if TYPE_CHECKING:
+    from flopaudit.pipeline.model_requests import ModelRequest
+
+
+def settle(  # noqa: PLR0913, PLR0917 - the options of a command
+    model: Model,
+    tool_list: Tools = "",
+    inputs: Inputs = None,
+    claims: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claim",
+            metavar="CLAIM",
+            help="Explain a published number instead, such as paper=3.8G, '4.12 GFLOPs' or "
+            "'25.6M params'; repeat the option for several numbers.",
+        ),
+    ] = None,
+    directory: Annotated[
+        Path,
+        out("Directory for measured records; a stored settlement is looked for here first."),
+    ] = Path("results/settled"),
+    jobs: Jobs = PROCESSORS,
+    timeout: Timeout = 600,
+    memory: Memory = "",
+    again: Again = False,
+    details: Details = False,
+    as_json: Json = False,
+) -> None:
+    """Explain each tool's number for a model, and say which one to quote.
+
+    The answer comes from stored results where they have the model; otherwise the tools are run.
+
+    Example: flopaudit settle resnet18
+    """
+    from flopaudit.pipeline import model_requests, settle_model
+    from flopaudit.pipeline.measure import RunOptions
+    from flopaudit.reports import settlement_report
+    from flopaudit.reports.progress import Bar
+    from flopaudit.reports.terminal import print_line
+
+    request = model_requests.model_request(model, inputs or ())
+    if claims:
+        _settle_claims(request, claims, directory, as_json=as_json)
+        return
+    tool_variants = variants(tool_list)
+    allowed = limits(timeout, memory, jobs)
+    found = None if again else settle_model.stored(request, tool_variants, directory)
+    if found:
+        settlement = found[0]
+    else:
+        with interruptible("Give the same command again to continue."), Bar() as notice:
+            options = RunOptions(jobs, allowed, notice, again)
+            settlement = settle_model.measured(request, tool_variants, options, directory)
+    if as_json:
+        print_json(settlement)
+        return
+    settlement_report.show(settlement, details=details)
+    if found:
+        print_line(f"\nFrom {found[1]}; --again measures it again.")
+
+
+def _settle_claims(
+    request: ModelRequest, claims: list[str], directory: Path, *, as_json: bool
+) -> None:
+    """Explain published numbers, and print what was found."""
+    from flopaudit.claims.parsing import parse_claims
+    from flopaudit.claims.settle_claims import settle_claims
+    from flopaudit.claims.tool_predictions import predicted_by_tools
+    from flopaudit.pipeline.settle_model import stored
+    from flopaudit.reports.terminal import print_wrapped
+
+    parsed = parse_claims(claims)
+    known = stored(request, (), directory)
+    predictions = predicted_by_tools(request, known[0] if known else None)
+    found = settle_claims(request, parsed, predictions)
+    if as_json:
+        print_json(found.to_json())
+        return
+    for line in found.lines():
+        print_wrapped(line)

@@ -1,0 +1,100 @@
+"""`flopaudit study`: the studies that developers of the project make of its own reference."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flopaudit.cli.options import Json, Models, Pattern, Source, SourceOption, limits, out
+from flopaudit.cli.output import interruptible, print_error, print_json
+from flopaudit.core.errors import UsageError
+
+study = typer.Typer(
+    help="Developer's studies: measure the reference itself, and write tables.",
+    no_args_is_help=True,
+)
+
+
+@study.command()
+def agreement(
+    model_list: Models = "",
+    directory: Annotated[Path, out("Directory for the tables.")] = Path("results/static"),
+    as_json: Json = False,
+) -> None:
+    """Compare counting the exported graph with counting a run.
+
+    Without --models, all models of torchvision are compared.
+
+    Example: flopaudit study agreement --models resnet18,vit_b_16
+    """
+    from flopaudit.reports.terminal import print_wrapped
+    from flopaudit.studies import agreement as module
+
+    outcomes = module.main(directory, model_list)
+    if as_json:
+        print_json([{"outcome": type(each).__name__.lower(), **asdict(each)} for each in outcomes])
+    else:
+        print_wrapped(module.summary(outcomes))
+
+
+@study.command()
+def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
+    pattern: Pattern = "*",
+    source: SourceOption = Source.TORCHVISION,
+    directory: Annotated[Path, out("Directory for SOURCE.csv.")] = Path("results/coverage"),
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=1, help="Time limit per model, in seconds."
+        ),
+    ] = 120,
+    memory: Annotated[
+        str, typer.Option("--memory", metavar="SIZE", help="Memory limit per model, such as 8G.")
+    ] = "8G",
+    again: Annotated[
+        bool, typer.Option("--again", help="Try again the models that were not counted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Count all models of a source, and list operators without a formula.
+
+    Example: flopaudit study coverage 'vit_*' --source timm
+    """
+    from flopaudit.reports.terminal import print_line
+    from flopaudit.studies import coverage as module
+
+    if source is Source.PROBE:
+        raise UsageError(
+            "The probes are no library of models.",
+            "Give --source torchvision, timm or transformers.",
+        )
+    allowed = limits(timeout, memory, jobs=1)
+    kept = f"Finished rows are in {directory}; give the same command again to continue."
+    with interruptible(kept):
+        rows = module.main(source.value, pattern, directory, allowed, again=again)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        counted = sum(not row.error for row in rows)
+        print_line(f"{counted} of {len(rows)} models are counted; the rows are in {directory}.")
+
+
+@study.command()
+def speed(
+    directory: Annotated[Path, out("Directory for the tables.")] = Path("results/speed"),
+    as_json: Json = False,
+) -> None:
+    """Time the reference against a bare forward pass and torch's FlopCounterMode.
+
+    Example: flopaudit study speed --out results/speed
+    """
+    from flopaudit.studies import speed as module
+
+    tables = module.main(directory)
+    if as_json:
+        print_json(tables)
+    else:
+        print_error(f"The tables are in {directory}.")

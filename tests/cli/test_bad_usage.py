@@ -1,0 +1,106 @@
+"""Bad usage: one sentence and a remedy on standard error, and exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flopaudit.probes import PROBES
+
+from tests.support.command_line import flopaudit, flopaudit_here
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make an empty directory the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "remedy"),
+    [
+        (["count", "resnet5O"], "no torchvision model 'resnet5O'", "resnet50"),
+        (["count", "xyzzy"], "no torchvision model 'xyzzy'", "flopaudit models"),
+        (["count", "timm:xyzzy"], "no timm model 'xyzzy'", "models --source timm"),
+        (["count", "transformers:lama"], "no transformers model 'lama'", "llama"),
+        (["models", "--source", "keras"], "not 'keras'", "torchvision, timm, transformers or"),
+        (["models", "--source", "tim"], "not 'tim'", "Did you mean timm?"),
+        (["count", "resnet"], "no torchvision model 'resnet'", "Did you mean"),
+        (["count", "nowhere.py:net", "--input", "1x3"], "no file 'nowhere.py'", "Check the path"),
+        (["count", "no.such:net", "--input", "1x3"], "no module 'no'", "file.py:factory"),
+        (["count", "json:loads"], "without an input", "--input"),
+        (["count", "json:nothing", "--input", "1"], "no 'nothing'", "Name a function"),
+        (["count", "resnet18", "--input", "3by4"], "'3by4' is not an input", "1x3x224x224"),
+        (["count", "resnet18", "--input", "complex:1x3"], "not a dtype", "float32"),
+        (["count", "resnet18", "--input", "1x4x64x64"], "does not run on", "--input"),
+        (["count", "resnet18", "--by", "colour"], "not 'colour'", "--by takes module, op or kind"),
+        (["count", "resnet18", "--by", "modul"], "not 'modul'", "Did you mean module?"),
+        (["count", "resnet18", "--static", "--backward"], "both given", "Give one"),
+        (["count", "resnet18", "--convention", "mac"], "no convention 'mac'", "Take macs"),
+        (["models", "xyzzy"], "No model fits", "lists all"),
+        (["run"], "needs models", "--preset quick"),
+        (["run", "--preset", "slow"], "not 'slow'", "--preset takes quick or torchvision"),
+        (["run", "--preset", "quik"], "not 'quik'", "Did you mean quick?"),
+        (["bench", "--preset", "quik"], "not 'quik'", "Did you mean quick?"),
+        (["run", "--models", "resnet18", "--tools", "thopp"], "no tool 'thopp'", "flopaudit tools"),
+        (["run", "--models", "resnet18", "--memory", "lots"], "not an amount", "8G"),
+        (["settle", "resnet18", "--memory", "lots"], "not an amount", "8G"),
+        (["probe", "--memory", "lots"], "not an amount", "8G"),
+        (["audit", "--memory", "lots"], "not an amount", "8G"),
+        (["run", "--models", "resnet18", "--jobs", "0"], "--jobs", "--help"),
+        (["run", "--preset", "quick", "--models", "resnet18"], "Both", "Give"),
+        (["run", "--models", "resnet18", "--tools", "thop==0.0.1"], "no thop 0.0.1", "install"),
+        (["run", "--models", "resnet18", "--tools", "thop@no"], "no folder 'no'", "--target"),
+        (["run", "--draw", "timm:60:4"], "No such option: --draw", "flopaudit run --help"),
+        (["run", "--sample", "timm"], "'timm' is not a sample", "--sample timm:60:4"),
+        (["run", "--sample", "timm:1:1", "--preset", "quick"], "cannot be combined", "alone"),
+        (["run", "--sample", "probe:9999:1"], f"probe has {len(PROBES)} models", "at most"),
+        (["run", "thop"], "unexpected extra argument", "flopaudit run --help"),
+        (["probe", "thop", "fvcore"], "takes tools as an option", "--tools thop,fvcore"),
+        (["probe", "thop,fvcore"], "takes tools as an option", "--tools thop,fvcore"),
+        (["audit", "thop"], "takes tools as an option", "--tools thop"),
+        (["install"], "takes versions", "flopaudit install thop=="),
+        (["install", "thop"], "'thop' is not a version", "thop==0.1.1"),
+        (["study", "coverage", "--source", "probe"], "probes", "--source torchvision"),
+        (["explode"], "explode", "--help"),
+        (["cont"], "cont", "count"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_a_remedy(
+    args: list[str], message: str, remedy: str, empty: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = flopaudit_here(*args, capsys=capsys)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert remedy in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+    assert len(done.stderr.splitlines()) <= 2
+    assert not list(empty.iterdir()), "nothing is written"
+
+
+def test_out_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = flopaudit("run", "--models", "resnet18", "--out", "file/below", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Cannot write to file/below" in done.stderr
+
+
+def test_traceback_is_shown_if_asked_for(tmp_path: Path) -> None:
+    done = flopaudit("--traceback", "count", "xyzzy", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "UsageError: There is no torchvision model 'xyzzy'" in done.stderr
+
+
+def test_reader_that_leaves_early(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m flopaudit models | head -n 2"
+    done = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert not done.stderr
