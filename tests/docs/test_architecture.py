@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
-from tests.support.documents import links, read, section
+import pytest
+from flopaudit.probes import PROBES
+
+from tests.support.documents import CHINESE, ENGLISH, links, name_of, read, section
 from tests.support.paths import ROOT
 
 if sys.version_info >= (3, 11):
@@ -56,3 +60,10 @@ def test_every_name_in_the_glossary_is_defined_in_the_code() -> None:
     assert len(names) > MOST_TERMS // 4
     defined = set(re.findall(r"^(?:class )?([A-Z]\w+)(?:\(| = |:)", code, re.MULTILINE))
     assert names <= defined
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE, ROOT / "docs" / "USAGE.md"], ids=name_of)
+def test_the_number_of_probes_is_the_present_one(page: Path) -> None:
+    """With timm installed, whose layers have probes too."""
+    found = re.findall(r"\b(\d+) (?:small|个小模型)", read(page))
+    assert found == [str(len(PROBES))]
