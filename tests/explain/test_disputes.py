@@ -364,7 +364,7 @@ def test_keys_left_in_the_state_dict() -> None:
     blocks = {"resnet18": 8, "resnet50": 16}
     tools = [each for each in audit.tools(["thop"]) if each.tool.name == "thop"]
     cases = [Case(name) for name in blocks]
-    found = audit.audit(tools, cases, 2, LIMITS, lambda *_: None)
+    found = audit.audit(tools, cases, RunOptions(2, LIMITS))
     left = {each.model.rpartition(":")[2]: each for each in found if each.check == "state_dict"}
     assert {name: each.amount for name, each in left.items()} == {
         name: 2 * (number + 1) for name, number in blocks.items()
