@@ -12,6 +12,7 @@ from flopaudit.explain.reconcile import ReportedCount, account
 from flopaudit.explain.settlement import FILE, SettledCause, SettledTool, Settlement
 from flopaudit.profiles.tool_profile import COUNTED, HOOKS, Habits, ParamHabits, Profile, Rule
 from flopaudit.reference import formulas, operators
+from flopaudit.reference.ledger_entries import plan
 from flopaudit.reports import settlement_report
 from flopaudit.tracing.sites import ModuleSite, Trace
 
@@ -22,12 +23,17 @@ CONSTANTS = {
 }
 EMITTED = {kind for kind, _ in (*operators.FORMULAS.values(), *operators.HIGHER_ORDER.values())}
 IS_LEAF = True
-KINDS = sorted(CONSTANTS | EMITTED)
+WITHOUT_FORMULA = plan(object())
+"""The kind and formula of an operator that the reference does not know."""
+
+KINDS = sorted(CONSTANTS | EMITTED | {kind for kind, _ in filter(None, [WITHOUT_FORMULA])})
 
 
 def test_the_kinds_are_all_here() -> None:
-    assert len(KINDS) >= 15
+    assert len(KINDS) >= 16
     assert EMITTED <= CONSTANTS
+    assert WITHOUT_FORMULA is not None
+    assert set(KINDS) - CONSTANTS == {"unknown"}
     assert set(formulas.PRODUCT_KINDS) < set(KINDS)
 
 

@@ -167,6 +167,11 @@ class Cause(str, Enum):
         Category.OTHER_OPERATIONS,
         "the tool counts operations of a decomposition or a solver",
     )
+    UNKNOWN = (
+        "unknown",
+        Category.OTHER_OPERATIONS,
+        "the tool counts an operator for which the reference has no formula",
+    )
 
     PER_SAMPLE = "per sample", Category.WAY_OF_COUNTING, "the tool divides by the batch"
     SHARED_COUNTED_AGAIN = (
