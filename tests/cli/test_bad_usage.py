@@ -39,7 +39,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["count", "resnet18", "--by", "colour"], "not 'colour'", "--by takes module, op or kind"),
         (["count", "resnet18", "--by", "modul"], "not 'modul'", "Did you mean module?"),
         (["count", "resnet18", "--static", "--backward"], "both given", "Give one"),
-        (["count", "resnet18", "--convention", "mac"], "no convention 'mac'", "Take macs"),
+        (["count", "resnet18", "--convention", "mac"], "no convention 'mac'", "Use one of macs"),
         (["models", "xyzzy"], "No model fits", "lists all"),
         (["run"], "needs models", "--preset quick"),
         (["run", "--preset", "slow"], "not 'slow'", "--preset takes quick or torchvision"),

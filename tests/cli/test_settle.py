@@ -56,7 +56,7 @@ def test_a_machine_gets_what_was_promised(found: dict[str, Any]) -> None:
     assert set(found) >= TOP
     assert found["model"].endswith(MODEL[0])
     assert {"macs", "flops", "params"} <= set(found["reference"])
-    assert {(tool["tool"], tool["variant"]) for tool in found["tools"]} == {
+    assert {(tool["tool"], tool["variant"]) for tool in found["tools"]} >= {
         ("thop", None), ("torchstat", None), ("fvcore", None), ("ptflops", "pytorch"),
         ("ptflops", "aten"), ("flop_counter", None),
     }  # fmt: skip

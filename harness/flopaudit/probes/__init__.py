@@ -17,11 +17,11 @@ from flopaudit.probes.definition import Case, Probe
 from flopaudit.probes.layers import (
     activation,
     attention,
-    conv,
+    convolution,
     embedding,
     linear,
-    norm,
-    pool,
+    normalisation,
+    pooling,
     recurrent,
     resize,
     timm_layers,
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "PROBES", "Case", "Probe", "build", "find", "spec"]
 
 _MODULES: tuple[ModuleType, ...] = (
-    conv,
+    convolution,
     linear,
-    norm,
+    normalisation,
     activation,
-    pool,
+    pooling,
     resize,
     matmul,
     attention,

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from flopaudit.reference.ledger import BACKWARD, Ledger
 from flopaudit.reference.ledger_entries import modules_of, to_meta
-from flopaudit.reference.recorder import Recorder
+from flopaudit.reference.run_recorder import Recorder
 
 Device = Literal["auto", "meta", "own"]
 
