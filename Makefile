@@ -38,9 +38,9 @@ constraints: $(READY)
 	  | grep -vE '^(pip|wheel|flopaudit|nvidia-[a-z0-9-]*|cuda-[a-z]*|triton)[=@ ]' \
 	  | sed -E "s/$$/; python_version >= '3.11'/" > constraints.txt
 
+# The variable makes the constraints hold also for the tools that pip builds this package with.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	# By the variable the constraints also hold for what pip builds this package with.
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
