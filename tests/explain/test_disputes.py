@@ -19,7 +19,8 @@ from flopaudit.core.specs import parse_inputs
 from flopaudit.explain import settlement
 from flopaudit.explain.findings import Known, explain
 from flopaudit.explain.known_issues import THREADS, Thread
-from flopaudit.isolation.scheduler import Limits, Scheduler
+from flopaudit.isolation.jobs import Limits
+from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.models.build import build, make_inputs, make_kwargs
 from flopaudit.pipeline import probe_tools
 from flopaudit.pipeline.measure import MEASUREMENTS, Plan, RunOptions, measure

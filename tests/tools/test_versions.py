@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec
+from flopaudit.isolation.jobs import Cell, Job, Limits
 from flopaudit.isolation.outcomes import Counted, Outcome
-from flopaudit.isolation.scheduler import (
-    Cell,
-    Job,
-    Limits,
-    Scheduler,
-)
+from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import FINDINGS, Results, measurements_in
