@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, unique
 
 
+@unique
 class Kind(str, Enum):
     """The sort of work an operator does; a convention picks among them.
 
