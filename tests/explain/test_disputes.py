@@ -387,7 +387,7 @@ def of_torchinfo(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     out = tmp_path_factory.mktemp("probes")
     (variant,) = tool_variants(TORCHINFO)
     cases = [case for case in probe_tools.cases() if case.spec.location.partition("#")[0] in PROBES]
-    preload = (variant.tool.package, *probe_tools.BATTERY)
+    preload = (variant.tool.package, *probe_tools.PRELOAD)
     with Scheduler(2, LIMITS, preload) as scheduler:
         measure(scheduler, Plan(cases, (variant,), (), len(cases)), out, lambda *_: None)
     traces = {(str(case.spec), case.inputs): traced(case) for case in cases}
