@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flopaudit.audit import audit_run
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

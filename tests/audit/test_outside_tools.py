@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from flopaudit.audit import audit_run
 from flopaudit.audit.cases import IMPORT_CASE, Case
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 from flopaudit.pipeline.measure import RunOptions
 from flopaudit.tools import versions
 from flopaudit.tools.registry import tool_variants

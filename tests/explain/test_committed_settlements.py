@@ -17,7 +17,7 @@ from flopaudit.explain.settlement import (
     find,
     is_explained,
 )
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 from flopaudit.models.torchvision_zoo import torchvision_models
 from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request

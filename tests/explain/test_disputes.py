@@ -19,7 +19,8 @@ from flopaudit.core.specs import parse_inputs
 from flopaudit.explain import settlement
 from flopaudit.explain.findings import Known, explain
 from flopaudit.explain.known_issues import THREADS, Thread
-from flopaudit.isolation.scheduler import Limits, Scheduler
+from flopaudit.isolation.jobs import Limits
+from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.models.build import build, make_inputs, make_kwargs
 from flopaudit.pipeline import probe_tools
 from flopaudit.pipeline.measure import MEASUREMENTS, Plan, RunOptions, measure
@@ -386,7 +387,7 @@ def of_torchinfo(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     out = tmp_path_factory.mktemp("probes")
     (variant,) = tool_variants(TORCHINFO)
     cases = [case for case in probe_tools.cases() if case.spec.location.partition("#")[0] in PROBES]
-    preload = (variant.tool.package, *probe_tools.BATTERY)
+    preload = (variant.tool.package, *probe_tools.PRELOAD)
     with Scheduler(2, LIMITS, preload) as scheduler:
         measure(scheduler, Plan(cases, (variant,), (), len(cases)), out, lambda *_: None)
     traces = {(str(case.spec), case.inputs): traced(case) for case in cases}

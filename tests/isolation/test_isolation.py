@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.host import Excerpt
+from flopaudit.isolation.jobs import Cell, Job, Limits
 from flopaudit.isolation.outcomes import Counted, Outcome, failed
-from flopaudit.isolation.scheduler import (
-    Cell,
-    Job,
-    Limits,
-    Scheduler,
-)
+from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline.measure import cell_of
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import measurement

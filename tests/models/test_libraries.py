@@ -21,8 +21,8 @@ from flopaudit.core.specs import (
     parse_model,
     parse_options,
 )
+from flopaudit.isolation.jobs import Limits
 from flopaudit.isolation.outcomes import Counted
-from flopaudit.isolation.scheduler import Limits
 from flopaudit.isolation.tasks import Assignment
 from flopaudit.isolation.worker import run
 from flopaudit.models.build import make_inputs, make_kwargs

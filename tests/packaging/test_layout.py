@@ -7,8 +7,10 @@ import re
 import sys
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flopaudit_adapters import NAMES, find
 
 from tests.support.paths import ROOT
 
@@ -16,6 +18,12 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # 3.10 only
+
+TESTED_ELSEWHERE = {
+    "core": "causes in tests/explain, specs and errors in tests/cli and tests/models",
+    "published": "the wheel in tests/packaging, what it answers in tests/pipeline",
+}
+"""Folders that have no folder of tests of their own, and where their tests are."""
 
 PACKAGES = (ROOT / "harness" / "flopaudit", ROOT / "adapters" / "flopaudit_adapters")
 FOLDERS = sorted(
@@ -27,6 +35,13 @@ ENDINGS = re.compile(r"(y|ies|s|es|ed|ing|er|d)$")
 
 def modules(folder: Path) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+
+
+def contracts() -> list[dict[str, Any]]:
+    """Return the contracts that lint-imports checks."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    found: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return found
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
@@ -61,9 +76,24 @@ def test_no_module_lies_in_a_source_root_under_a_name_of_the_standard_library() 
 
 
 def test_every_folder_is_in_a_layer() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (layers,) = (each for each in contracts["contracts"] if each["type"] == "layers")
+    (layers,) = (each for each in contracts() if each["type"] == "layers")
     assert layers["exhaustive"], "lint-imports fails for a folder in no layer"
     listed = {name.strip() for layer in layers["layers"] for name in layer.split("|")}
     folders = {path.parent.name for path in PACKAGES[0].glob("*/__init__.py")}
     assert listed == folders
+
+
+def test_reference_and_traces_may_import_no_registered_tool() -> None:
+    (contract,) = (
+        each for each in contracts() if "flopaudit.reference" in each.get("source_modules", ())
+    )
+    packages = {find(name).package.partition(".")[0] for name in NAMES}
+    allowed = {"torch"}  # it has a counter of its own, and is what the reference runs models with
+    assert set(contract["forbidden_modules"]) == {"flopaudit_adapters"} | packages - allowed
+
+
+def test_every_folder_has_its_tests() -> None:
+    folders = {path.parent.name for path in PACKAGES[0].glob("*/__init__.py")}
+    tested = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders - tested == set(TESTED_ELSEWHERE)
+    assert tested - folders == {"packaging", "docs"}

@@ -8,7 +8,7 @@ import flopaudit
 import pytest
 from flopaudit.core.causes import Cause
 from flopaudit.core.specs import parse_input
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 from flopaudit.models.build import build, make_inputs
 from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flopaudit import published
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 from flopaudit.pipeline import settle_model
 from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions
 from flopaudit.pipeline.model_requests import model_request

@@ -19,8 +19,8 @@ from flopaudit.pipeline.results import measurements_in
 from flopaudit.profiles import repository
 from flopaudit.profiles.matrix import (
     UNMEASURED,
-    Cell,
     Matrix,
+    MatrixCell,
     Row,
     collapsed,
     matrix,
@@ -46,10 +46,10 @@ STORED = ROOT / repository.DIRECTORY
 # -- rows and cells --------------------------------------------------------------------------------
 
 MACS_ONCE = {"macs": Fraction(1)}
-ZERO = Cell({}, 5, 5)
-MACS = Cell(MACS_ONCE, 5, 5)
-RAISES = Cell(None, 0, 5, "errored: ValueError: no")
-TAKES_NONE = Cell(None, 0, 5, "unsupported: images alone")
+ZERO = MatrixCell({}, 5, 5)
+MACS = MatrixCell(MACS_ONCE, 5, 5)
+RAISES = MatrixCell(None, 0, 5, "errored: ValueError: no")
+TAKES_NONE = MatrixCell(None, 0, 5, "unsupported: images alone")
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,21 @@ TAKES_NONE = Cell(None, 0, 5, "unsupported: images alone")
     [
         (ZERO, "0", "0"),
         (MACS, "M", "M"),
-        (Cell(None, 5, 5), "?", "?"),
+        (MatrixCell(None, 5, 5), "?", "?"),
         (RAISES, "raises", "raises: ValueError: no"),
         (TAKES_NONE, "takes no such", "takes no such: images alone"),
         (UNMEASURED, "-", "-"),
         (
-            Cell(MACS_ONCE, 2, 5, "errored: E: x"),
+            MatrixCell(MACS_ONCE, 2, 5, "errored: E: x"),
             "M†",
             "M (2 of 5 sizes; else raises: E: x)",
         ),
-        (Cell({}, 2, 5, "crashed: gone"), "0†", "0 (2 of 5 sizes; else crashes: gone)"),
+        (MatrixCell({}, 2, 5, "crashed: gone"), "0†", "0 (2 of 5 sizes; else crashes: gone)"),
     ],
 )
-def test_a_cell_shows_what_was_counted_or_how_it_ended(cell: Cell, text: str, long: str) -> None:
+def test_a_cell_shows_what_was_counted_or_how_it_ended(
+    cell: MatrixCell, text: str, long: str
+) -> None:
     assert (cell.text, cell.long) == (text, long)
 
 
@@ -78,7 +80,7 @@ def tool(name: str, *probes: str, variant: str | None = None, version: str = "1.
     return Profile(name, version, variant, "MAC", "2.14.1", Habits(), ParamHabits(), (), outcomes)
 
 
-def row(probe: str, *cells: Cell) -> Row:
+def row(probe: str, *cells: MatrixCell) -> Row:
     return Row((probe,), cells)
 
 

@@ -15,7 +15,7 @@ from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
 from flopaudit.reference.ledger_entries import plan
 
 RELU = entries(Kind.ACTIVATION, per_output(comparisons=1), "relu threshold")
-MOVED = entries(Kind.MOVE, nothing, "roll relu")
+MOVED = entries(Kind.DATA_MOVEMENT, nothing, "roll relu")
 
 
 def test_every_kind_is_emitted_and_every_formulas_kind_is_one() -> None:
@@ -30,15 +30,15 @@ def test_every_kind_is_emitted_and_every_formulas_kind_is_one() -> None:
 
 
 def test_groups_of_kinds_are_derived_from_the_enumeration() -> None:
-    assert PRODUCT_KINDS == (Kind.CONV, Kind.LINEAR, Kind.MATMUL, Kind.ATTENTION)
-    assert LAYER_KINDS == (Kind.CONV, Kind.LINEAR)
+    assert PRODUCT_KINDS == (Kind.CONVOLUTION, Kind.LINEAR, Kind.MATMUL, Kind.ATTENTION)
+    assert LAYER_KINDS == (Kind.CONVOLUTION, Kind.LINEAR)
     assert Convention("x", "x").products == PRODUCT_KINDS
     assert {kind for kind in Kind if kind.is_product} == set(PRODUCT_KINDS)
 
 
 def test_kind_is_its_string() -> None:
     """As stored in JSON, sorted, formatted, and looked up in a dict."""
-    kind = Kind.MOVE
+    kind = Kind.DATA_MOVEMENT
     assert kind == "data movement"
     assert (str(kind), f"{kind}", f"{kind:>15}", f"{kind}_ops") == (
         "data movement", "data movement", "  data movement", "data movement_ops",
@@ -66,6 +66,6 @@ def test_two_alternatives_of_one_name_are_refused() -> None:
 
 
 def test_tables_without_a_common_name_are_put_together() -> None:
-    moved = entries(Kind.MOVE, nothing, "roll")
+    moved = entries(Kind.DATA_MOVEMENT, nothing, "roll")
     assert table("mine.py", RELU, moved) == {**RELU, **moved}
     assert list(table("mine.py", moved, RELU)) == ["roll", "relu", "threshold"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from flopaudit.core.causes import Cause
 from flopaudit.explain.findings import Known, explain
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import measurements_in, references_in, traces_in

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import flopaudit
 import flopaudit_adapters
 import pytest
+import typer
+from flopaudit.cli.app import app
+from flopaudit.cli.study import study
 from flopaudit.core import specs
 from flopaudit.tools.registry import tool_variants
 from flopaudit_adapters import NAMES, find
 
 ADAPTERS = Path(flopaudit_adapters.__file__).parent
-MODELS = Path(flopaudit.__file__).parent / "models"
+PACKAGE = Path(flopaudit.__file__).parent
+MODELS = PACKAGE / "models"
+
+
+def command_names(commands: typer.Typer) -> list[str]:
+    """Return the names of the commands that are registered, in order."""
+    registered = (
+        each.name or getattr(each.callback, "__name__", "") for each in commands.registered_commands
+    )
+    return [*registered, *(each.name or "" for each in commands.registered_groups)]
+
+
+def repeated(names: list[str]) -> list[str]:
+    """Return the names that stand in a list more than once; typer takes the last of them."""
+    return [name for name, times in Counter(names).items() if times > 1]
 
 
 def test_each_adapter_is_registered_once() -> None:
@@ -66,6 +84,33 @@ def test_tools_are_found_by_what_is_registered() -> None:
     found = tool_variants(",".join(NAMES))
     assert list(dict.fromkeys(each.name for each in found)) == list(NAMES)
     assert len({each.key for each in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "member"),
+    [
+        ("core/causes.py", 'AGAIN = "bias", Category.OTHER_OPERATIONS, "the same name twice"'),
+        ("reference/kinds.py", 'AGAIN = "pooling"'),
+    ],
+)
+def test_two_causes_or_kinds_of_one_name_are_refused(source: str, member: str) -> None:
+    text = (PACKAGE / source).read_text()
+    lines = text.splitlines(keepends=True)
+    place = next(number for number, line in enumerate(lines) if line.startswith("    UNKNOWN = "))
+    twice = "".join([*lines[:place], f"    {member}\n", *lines[place:]])
+    exec(compile(text, source, "exec"), {"__name__": "once"})  # noqa: S102 - our own source
+    with pytest.raises(ValueError, match="duplicate values found in <enum"):
+        exec(compile(twice, source, "exec"), {"__name__": "twice"})  # noqa: S102 - the same
+
+
+@pytest.mark.parametrize("commands", [app, study], ids=["commands", "studies"])
+def test_two_commands_or_studies_of_one_name_are_found(commands: typer.Typer) -> None:
+    names = command_names(commands)
+    assert repeated(names) == []
+    made = typer.Typer()
+    for name in (*names, names[-1]):
+        made.command(name)(lambda: None)
+    assert repeated(command_names(made)) == [names[-1]]
 
 
 def test_each_library_is_registered_once() -> None:

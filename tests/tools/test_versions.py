@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec
+from flopaudit.isolation.jobs import Cell, Job, Limits
 from flopaudit.isolation.outcomes import Counted, Outcome
-from flopaudit.isolation.scheduler import (
-    Cell,
-    Job,
-    Limits,
-    Scheduler,
-)
+from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import FINDINGS, Results, measurements_in
@@ -99,6 +95,25 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     versions.version.cache_clear()
     yield tmp_path / "kept"
     versions.version.cache_clear()
+
+
+@pytest.mark.parametrize("system", ["linux", "macos"])
+def test_folder_of_kept_versions_follows_the_system_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    from platformdirs import macos, unix
+
+    folders = {"linux": unix.Unix, "macos": macos.MacOS}[system]
+    expected = {"linux": ".cache", "macos": "Library/Caches"}[system]
+    monkeypatch.setattr("platformdirs.PlatformDirs", folders)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv(versions.VARIABLE)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert versions.home() == tmp_path / expected / "flopaudit" / "tools"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert versions.home() == tmp_path / "xdg" / "flopaudit" / "tools"
+    monkeypatch.setenv(versions.VARIABLE, str(tmp_path / "own"))
+    assert versions.home() == tmp_path / "own"
 
 
 @pytest.fixture

@@ -23,21 +23,15 @@ from flopaudit.audit.cases import (
 from flopaudit.audit.effects import EFFECTS
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import split_list
-from flopaudit.isolation.jobs import MEASURE
+from flopaudit.isolation.jobs import MEASURE, REFERENCE, Job, Limits
 from flopaudit.isolation.outcomes import Audited, Check
-from flopaudit.isolation.scheduler import (
-    Event,
-    Job,
-    Limits,
-    Scheduler,
-)
+from flopaudit.isolation.scheduler import Event, Scheduler
 from flopaudit.pipeline.measure import Notice, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.records import store
 from flopaudit.records.schema import SideEffect
 from flopaudit.tools.registry import ToolVariant, tool_variants
 
-REFERENCE = "reference"
 RECORDS = "audit.jsonl"
 PRELOAD = ("flopaudit.audit.worker_task", "flopaudit.audit.export_warmup", "networkx")
 """Modules that every cell needs, imported once for all."""

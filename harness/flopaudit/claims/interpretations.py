@@ -68,7 +68,7 @@ def _in_layer(row: OperatorRow) -> bool:
 _BASES = (
     _Base("", 0),
     _Base("-layers", 1, LAYER_KINDS),
-    _Base(" of convolutions only", 2, (Kind.CONV,)),
+    _Base(" of convolutions only", 2, (Kind.CONVOLUTION,)),
     _Base(" in modules of layers only", 2, rows=_in_layer),
 )
 _UNITS: tuple[tuple[Unit, str, int], ...] = (("MAC", "macs", 1), ("FLOP", "flops", 2))
@@ -103,10 +103,14 @@ def _inputs(row: OperatorRow) -> int:
 _PART_GROUPS: tuple[tuple[_Part, ...], ...] = (
     (_Part("bias", 1, lambda row: row.work.bias_adds if row.kind in PRODUCT_KINDS else 0),),
     (
-        _Part("norm", 1, _of_kind(Kind.NORM, _others)),
-        _Part("norm at 2 per element", 1, _of_kind(Kind.NORM, lambda row: 2 * _outputs(row))),
-        _Part("norm at 4 per element", 2, _of_kind(Kind.NORM, lambda row: 4 * _outputs(row))),
-        _Part("norm at 1 per element", 2, _of_kind(Kind.NORM, _outputs)),
+        _Part("norm", 1, _of_kind(Kind.NORMALISATION, _others)),
+        _Part(
+            "norm at 2 per element", 1, _of_kind(Kind.NORMALISATION, lambda row: 2 * _outputs(row))
+        ),
+        _Part(
+            "norm at 4 per element", 2, _of_kind(Kind.NORMALISATION, lambda row: 4 * _outputs(row))
+        ),
+        _Part("norm at 1 per element", 2, _of_kind(Kind.NORMALISATION, _outputs)),
     ),
     (
         _Part("activation", 1, _of_kind(Kind.ACTIVATION, _others)),
@@ -269,7 +273,7 @@ def _params_times_positions(ledger: Ledger) -> int:
     inner = {path.rpartition(".")[0] for path in paths if path}
     positions: Counter[str] = Counter()
     for row in ledger.rows:
-        if row.kind == Kind.CONV:
+        if row.kind == Kind.CONVOLUTION:
             positions[row.path] += prod((row.outputs[0][0], *row.outputs[0][2:]))
     return sum(
         module.params * positions.get(module.path, 1)

@@ -18,7 +18,7 @@ from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import split_list
 
 if TYPE_CHECKING:
-    from flopaudit.isolation.scheduler import Limits
+    from flopaudit.isolation.jobs import Limits
     from flopaudit.tools.registry import ToolVariant
 
 PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
@@ -175,7 +175,8 @@ def limits(timeout: float, memory: str, jobs: int) -> Limits:
         UsageError: the amount cannot be read.
     """
     from flopaudit.core.specs import parse_bytes
-    from flopaudit.isolation.scheduler import Limits, default_memory_bytes
+    from flopaudit.isolation.jobs import Limits
+    from flopaudit.isolation.scheduler import default_memory_bytes
 
     return Limits(timeout, parse_bytes(memory) if memory else default_memory_bytes(jobs))
 

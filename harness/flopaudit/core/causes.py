@@ -7,13 +7,14 @@ a pooling layer has the cause `pooling`. To add a cause, add a member here.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, unique
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+@unique
 class Category(str, Enum):
     """What a cause is about."""
 
@@ -30,6 +31,7 @@ class Category(str, Enum):
         return self.value
 
 
+@unique
 class Cause(str, Enum):
     """Why a tool's number differs from the reference.
 

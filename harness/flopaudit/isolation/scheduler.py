@@ -38,8 +38,6 @@ from flopaudit.isolation.messages import (
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
 
-__all__ = ["Cell", "Event", "Job", "Limits", "Scheduler", "default_memory_bytes"]
-
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
 END_SECONDS = 1.0

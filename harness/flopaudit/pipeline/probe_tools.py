@@ -44,11 +44,12 @@ from flopaudit.tracing.sites import Trace
 
 WORK = ".probing"
 
-BATTERY = (
+PRELOAD = (
     "flopaudit.probes",
     "flopaudit.probes.root_models",
     "flopaudit.probes.structure.custom_modules",
 )
+"""Modules that the probes need, imported once for all."""
 
 SYNC_EVERY = 50
 
@@ -118,7 +119,7 @@ def _probe_one(
     name = file_name(variant.key)
     journals = out / WORK / name.removesuffix(".json")
     journals.mkdir(exist_ok=True)
-    preload = (variant.tool.package, *BATTERY)
+    preload = (variant.tool.package, *PRELOAD)
     site = str(variant.site) if variant.site else None
     plan = Plan(cases(), (variant,), (), SYNC_EVERY, options.again)
     with Scheduler(options.slots, options.limits, preload, site) as scheduler:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flopaudit.pipeline.measure import RunOptions
 
 RESULTS = Path("results")
-OWN = RESULTS / "settled"
+SETTLED = RESULTS / "settled"
 """The directory for records that are measured for a settlement, unless the user names another."""
 
 
@@ -71,7 +71,7 @@ def measured(
     request: ModelRequest,
     variants: Sequence[ToolVariant],
     options: RunOptions,
-    out: Path = OWN,
+    out: Path = SETTLED,
 ) -> Settlement:
     """Run the tools on the model now, and return the settlement of their numbers.
 

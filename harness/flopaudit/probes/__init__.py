@@ -1,7 +1,8 @@
 """The probes: small models that each isolate one thing that a tool may or may not count.
 
-`PROBES` lists them by name, in order, without importing torch; `build` builds the model of a case.
-On the command line a case is a model like any other: `probe:norm/batch_norm2d_affine?case=2`.
+In: a probe and one of its cases. Out: its model (`build`). `PROBES` lists the probes by name, in
+order, without importing torch. On the command line a case is a model like any other:
+`probe:norm/batch_norm2d_affine?case=2`.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ PARTS = {
 }
 """How each suffix is written, and what it means."""
 
-SHORTER = {Kind.NORM: "norm", Kind.ACTIVATION: "act", Kind.ELEMENTWISE: "elem",
-           Kind.MOVE: "move", FUNCTIONS: "", OPERATORS: " ops"}  # fmt: skip
+SHORTER = {Kind.NORMALISATION: "norm", Kind.ACTIVATION: "act", Kind.ELEMENTWISE: "elem",
+           Kind.DATA_MOVEMENT: "move", FUNCTIONS: "", OPERATORS: " ops"}  # fmt: skip
 """Abbreviations of long kinds and suffixes."""
 
 

@@ -37,7 +37,7 @@ SUMMARY_ROWS = 60
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """The outcome of one probe under one tool.
 
     Attributes:
@@ -77,7 +77,7 @@ class Cell:
         return f"{text} ({self.counted} of {self.cases} sizes; else {error})"
 
 
-UNMEASURED = Cell(None, 0, 0)
+UNMEASURED = MatrixCell(None, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Row:
     """
 
     probes: tuple[str, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[MatrixCell, ...]
 
     @property
     def group(self) -> str:
@@ -146,10 +146,10 @@ def _names(outcomes: Iterable[Mapping[str, ProbeOutcome]]) -> list[str]:
     return sorted(measured, key=lambda probe: groups.index(group_of(probe)))
 
 
-def _cell(outcome: ProbeOutcome | None) -> Cell:
+def _cell(outcome: ProbeOutcome | None) -> MatrixCell:
     if outcome is None:
         return UNMEASURED
-    return Cell(outcome.formula, outcome.counted, outcome.cases, outcome.note)
+    return MatrixCell(outcome.formula, outcome.counted, outcome.cases, outcome.note)
 
 
 # -- choices ---------------------------------------------------------------------------------------

@@ -62,10 +62,10 @@ FEW = (MACS, BIAS, "outputs", "inputs")
 
 KINDS = (
     Kind.LINEAR,
-    Kind.CONV,
+    Kind.CONVOLUTION,
     Kind.MATMUL,
     Kind.ATTENTION,
-    Kind.NORM,
+    Kind.NORMALISATION,
     Kind.ACTIVATION,
     Kind.POOLING,
 )
@@ -216,7 +216,7 @@ def under_test(trace: Trace) -> Amounts:
         return trace.modules[0].amounts
     outermost = [site for site in trace.sites if site.level == FUNCTION and site.parent < 0]
     # A copy that is made so that something can work in place is not under test.
-    working = [site for site in outermost if site.kind != Kind.MOVE]
+    working = [site for site in outermost if site.kind != Kind.DATA_MOVEMENT]
     return _total(s.amounts for s in working or outermost) or trace.modules[0].amounts
 
 

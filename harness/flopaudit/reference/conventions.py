@@ -20,7 +20,7 @@ from flopaudit.reference.cost import Work
 from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
 
 ADDABLE = {
-    "norm": Kind.NORM,
+    "norm": Kind.NORMALISATION,
     "activation": Kind.ACTIVATION,
     "pooling": Kind.POOLING,
     "elementwise": Kind.ELEMENTWISE,

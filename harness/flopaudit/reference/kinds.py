@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, unique
 
 
+@unique
 class Kind(str, Enum):
     """The sort of work an operator does; a convention picks among them.
 
     A kind is its string: it is stored, sorted, formatted and looked up in a dict as that string.
     """
 
-    CONV = "conv"
+    CONVOLUTION = "conv"
     LINEAR = "linear"
     MATMUL = "matmul"
     ATTENTION = "attention"
-    NORM = "normalisation"
+    NORMALISATION = "normalisation"
     ACTIVATION = "activation"
     POOLING = "pooling"
     ELEMENTWISE = "elementwise"
     REDUCTION = "reduction"
     INTERPOLATION = "interpolation"
     SAMPLING = "sampling"
-    MOVE = "data movement"
+    DATA_MOVEMENT = "data movement"
     LOSS = "loss"
     FOURIER = "fourier transform"
     SOLVER = "linear algebra"
@@ -35,7 +36,7 @@ class Kind(str, Enum):
     @property
     def is_layer(self) -> bool:
         """Whether it is the work of a convolution or of a fully connected layer."""
-        return self in {Kind.CONV, Kind.LINEAR}
+        return self in {Kind.CONVOLUTION, Kind.LINEAR}
 
     @property
     def is_product(self) -> bool:

@@ -221,7 +221,7 @@ class Ledger:
 # Scaling and softmax inside fused attention count as activation.
 _BESIDE_PRODUCTS = {
     Kind.ATTENTION: Kind.ACTIVATION,
-    Kind.CONV: Kind.ELEMENTWISE,
+    Kind.CONVOLUTION: Kind.ELEMENTWISE,
     Kind.LINEAR: Kind.ELEMENTWISE,
     Kind.MATMUL: Kind.ELEMENTWISE,
 }

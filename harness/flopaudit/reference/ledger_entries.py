@@ -89,7 +89,7 @@ def plan(operator: Any) -> tuple[Kind, Formula] | None:
     if aliases or operators.listed(base, operators.VIEWS):
         return None
     if operators.listed(base, operators.DATA_MOVEMENT):
-        return (Kind.MOVE, nothing)
+        return (Kind.DATA_MOVEMENT, nothing)
     return (Kind.UNKNOWN, unknown)
 
 

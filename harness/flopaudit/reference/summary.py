@@ -58,7 +58,7 @@ def _operators(ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 def _by_output(rows: list[OperatorRow], macs: int) -> int:
     """Return the products of convolutions if every output met every weight; 0 if the same."""
-    if rows[0].kind != Kind.CONV:
+    if rows[0].kind != Kind.CONVOLUTION:
         return 0
     count = 0
     for row in rows:

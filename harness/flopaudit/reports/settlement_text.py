@@ -9,12 +9,19 @@ from typing import NamedTuple
 
 from flopaudit.core.causes import Category, cause_named
 from flopaudit.explain.settlement import SettledTool, Settlement, is_explained
+from flopaudit.reference.kinds import Kind
 from flopaudit.reports.amounts import giga, listed
 from flopaudit.tools.versions import canonical
 
 Tool = SettledTool
 
-KINDS = {"conv": "convolution", "linear": "linear", "matmul": "matmul", "attention": "attention"}
+KINDS = {
+    Kind.CONVOLUTION: "convolution",
+    Kind.LINEAR: "linear",
+    Kind.MATMUL: "matmul",
+    Kind.ATTENTION: "attention",
+}
+"""The kinds whose products a settlement shows, with their names in sentences."""
 
 
 def title(settlement: Settlement) -> str:

@@ -88,7 +88,7 @@ class Refused:
     reason: str
 
 
-Outcome = Compared | Refused
+Comparison = Compared | Refused
 
 
 # -- two ledgers ---------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def built(model: ZooModel) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
         return build(spec), make_inputs(inputs)
 
 
-def outcome(model: ZooModel) -> Outcome:
+def outcome(model: ZooModel) -> Comparison:
     """Count a model of the zoo both ways.
 
     Raises:
@@ -177,7 +177,7 @@ def outcome(model: ZooModel) -> Outcome:
 # -- the tables ----------------------------------------------------------------------------------
 
 
-def cells(each: Outcome) -> list[str]:
+def cells(each: Comparison) -> list[str]:
     """Return the row of a model, with a cell for each of `HEADERS`."""
     if isinstance(each, Refused):
         return [each.model, "", str(each.dynamic_macs), "not exportable", "", "", each.reason]
@@ -196,7 +196,7 @@ def _yes(*, truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def summary(outcomes: Sequence[Outcome]) -> str:
+def summary(outcomes: Sequence[Comparison]) -> str:
     """Summarise all models in one sentence."""
     compared = [each for each in outcomes if isinstance(each, Compared)]
     agree = sum(each.agree for each in compared)
@@ -209,7 +209,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def write(out: Path, outcomes: Sequence[Outcome]) -> None:
+def write(out: Path, outcomes: Sequence[Comparison]) -> None:
     """Write agreement.csv and agreement.md into a directory, which is made if need be."""
     rows = [cells(each) for each in outcomes]
     write_csv(out / "agreement.csv", HEADERS, rows)
@@ -225,7 +225,7 @@ def _printed(cell: str) -> str:
     return f"{int(cell):,}" if digits else cell.replace("|", "\\|")
 
 
-def main(out: Path, names: str = "") -> list[Outcome]:
+def main(out: Path, names: str = "") -> list[Comparison]:
     """Count models both ways, one after the other, and write the tables.
 
     Args:

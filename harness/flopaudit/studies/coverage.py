@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line
-from flopaudit.isolation.scheduler import Limits
+from flopaudit.isolation.jobs import Limits
 from flopaudit.pipeline import model_requests
 from flopaudit.records import store
 from flopaudit.studies.table_files import csv_lines, write_csv

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
+from platformdirs import user_cache_path
 
 from flopaudit.core.errors import UsageError
 
@@ -194,8 +195,11 @@ def home() -> Path:
     """Return the folder that versions are kept in; it may not exist yet."""
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE]).expanduser().resolve()
-    default = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or default).resolve() / "flopaudit" / "tools"
+    given = os.environ.get("XDG_CACHE_HOME")  # on macOS, only recent platformdirs read it
+    cache_folder = (
+        Path(given, "flopaudit") if given else user_cache_path("flopaudit", appauthor=False)
+    )
+    return cache_folder.resolve() / "tools"
 
 
 def kept() -> list[Kept]:

@@ -35,7 +35,7 @@ class _Call:
     parent: int
     traits: dict[str, str]
     amounts: dict[str, int] = field(default_factory=dict)
-    kind: Kind = Kind.MOVE
+    kind: Kind = Kind.DATA_MOVEMENT
     reads: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
 

@@ -158,7 +158,7 @@ class Watcher:
                 trainable=entry.trainable,
                 own_params=sum(p.numel() for p in module.parameters(recurse=False)),
                 all_params=sum(p.numel() for p in module.parameters()),
-                kind=self._kinds.get(key, Kind.MOVE),
+                kind=self._kinds.get(key, Kind.DATA_MOVEMENT),
             )
 
     # -- functions and operators -----------------------------------------------------------------
@@ -220,7 +220,7 @@ class Watcher:
 
 def main_kind(works: Mapping[Kind, Work]) -> Kind:
     """Return the kind with the most operations; if all cost nothing, the first."""
-    return max(works, key=lambda kind: works[kind].flops_all) if works else Kind.MOVE
+    return max(works, key=lambda kind: works[kind].flops_all) if works else Kind.DATA_MOVEMENT
 
 
 def _present(amounts: Mapping[str, int]) -> dict[str, int]:

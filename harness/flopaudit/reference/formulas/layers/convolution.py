@@ -131,47 +131,51 @@ def convolution_backward(call: Call) -> Work:
 
 TABLE: Table = table(
     __name__,
-    entries(Kind.CONV, convolution, "convolution _convolution convolution_overrideable"),
+    entries(Kind.CONVOLUTION, convolution, "convolution _convolution convolution_overrideable"),
     entries(
-        Kind.CONV,
+        Kind.CONVOLUTION,
         direct(),
         """conv1d conv2d conv3d _convolution_mode mkldnn_convolution _mps_convolution
         _nnpack_spatial_convolution miopen_convolution miopen_depthwise_convolution""",
     ),
     entries(
-        Kind.CONV,
+        Kind.CONVOLUTION,
         direct(bias_at=3),
         """_slow_conv2d_forward thnn_conv2d slow_conv3d slow_conv3d_forward _conv_depthwise2d
         conv_depthwise3d slow_conv_dilated2d slow_conv_dilated3d""",
     ),
-    entries(Kind.CONV, direct(bias_at=None), "cudnn_convolution"),
-    entries(Kind.CONV, with_relu, "cudnn_convolution_relu miopen_convolution_relu"),
-    entries(Kind.CONV, with_add_relu, "cudnn_convolution_add_relu miopen_convolution_add_relu"),
+    entries(Kind.CONVOLUTION, direct(bias_at=None), "cudnn_convolution"),
+    entries(Kind.CONVOLUTION, with_relu, "cudnn_convolution_relu miopen_convolution_relu"),
     entries(
-        Kind.CONV,
+        Kind.CONVOLUTION, with_add_relu, "cudnn_convolution_add_relu miopen_convolution_add_relu"
+    ),
+    entries(
+        Kind.CONVOLUTION,
         transposed(),
         """conv_transpose1d conv_transpose2d conv_transpose3d miopen_convolution_transpose""",
     ),
-    entries(Kind.CONV, transposed(bias_at=3), "slow_conv_transpose2d slow_conv_transpose3d"),
+    entries(Kind.CONVOLUTION, transposed(bias_at=3), "slow_conv_transpose2d slow_conv_transpose3d"),
     entries(
-        Kind.CONV,
+        Kind.CONVOLUTION,
         transposed(bias_at=None),
         "cudnn_convolution_transpose _mps_convolution_transpose",
     ),
-    entries(Kind.CONV, time_batch_channel, "conv_tbc"),
+    entries(Kind.CONVOLUTION, time_batch_channel, "conv_tbc"),
     entries(
-        Kind.CONV,
+        Kind.CONVOLUTION,
         quantized(_from_result),
         """quantized::conv1d quantized::conv2d quantized::conv3d
         quantized::conv1d_relu quantized::conv2d_relu quantized::conv3d_relu""",
     ),
     entries(
-        Kind.CONV,
+        Kind.CONVOLUTION,
         quantized(_from_input),
         "quantized::conv_transpose1d quantized::conv_transpose2d quantized::conv_transpose3d",
     ),
     entries(
-        Kind.CONV, convolution_backward, "convolution_backward convolution_backward_overrideable"
+        Kind.CONVOLUTION,
+        convolution_backward,
+        "convolution_backward convolution_backward_overrideable",
     ),
 )
 

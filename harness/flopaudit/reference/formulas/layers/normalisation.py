@@ -176,28 +176,30 @@ def weight_norm_backward(call: Call) -> Work:
 TABLE: Table = table(
     __name__,
     entries(
-        Kind.NORM,
+        Kind.NORMALISATION,
         batch_norm,
         "native_batch_norm _native_batch_norm_legit cudnn_batch_norm miopen_batch_norm"
         " _native_batch_norm_legit_functional",
     ),
     entries(
-        Kind.NORM,
+        Kind.NORMALISATION,
         batch_norm_eval,
         "_native_batch_norm_legit_no_training _batch_norm_no_update quantized_batch_norm",
     ),
     entries(
-        Kind.NORM, batch_norm_train, "_batch_norm_with_update _batch_norm_with_update_functional"
+        Kind.NORMALISATION,
+        batch_norm_train,
+        "_batch_norm_with_update _batch_norm_with_update_functional",
     ),
-    entries(Kind.NORM, layer_norm, "native_layer_norm"),
-    entries(Kind.NORM, group_norm, "native_group_norm"),
-    entries(Kind.NORM, rms_norm, "_fused_rms_norm rms_norm"),
-    entries(Kind.NORM, weight_norm, "_weight_norm_interface"),
-    entries(Kind.NORM, batch_norm_backward, "native_batch_norm_backward"),
-    entries(Kind.NORM, layer_norm_backward, "native_layer_norm_backward"),
-    entries(Kind.NORM, group_norm_backward, "native_group_norm_backward"),
-    entries(Kind.NORM, rms_norm_backward, "_fused_rms_norm_backward"),
-    entries(Kind.NORM, weight_norm_backward, "_weight_norm_interface_backward"),
+    entries(Kind.NORMALISATION, layer_norm, "native_layer_norm"),
+    entries(Kind.NORMALISATION, group_norm, "native_group_norm"),
+    entries(Kind.NORMALISATION, rms_norm, "_fused_rms_norm rms_norm"),
+    entries(Kind.NORMALISATION, weight_norm, "_weight_norm_interface"),
+    entries(Kind.NORMALISATION, batch_norm_backward, "native_batch_norm_backward"),
+    entries(Kind.NORMALISATION, layer_norm_backward, "native_layer_norm_backward"),
+    entries(Kind.NORMALISATION, group_norm_backward, "native_group_norm_backward"),
+    entries(Kind.NORMALISATION, rms_norm_backward, "_fused_rms_norm_backward"),
+    entries(Kind.NORMALISATION, weight_norm_backward, "_weight_norm_interface_backward"),
 )
 
 ALTERNATIVES: dict[str, dict[str, Formula]] = {

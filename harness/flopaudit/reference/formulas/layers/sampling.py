@@ -238,6 +238,6 @@ TABLE: Table = table(
     entries(Kind.MATMUL, affine_grid, "affine_grid_generator"),
     entries(Kind.SAMPLING, roi_align, "roi_align"),
     entries(Kind.SAMPLING, ps_roi_align, "ps_roi_align"),
-    entries(Kind.CONV, deform_conv2d, "deform_conv2d"),
+    entries(Kind.CONVOLUTION, deform_conv2d, "deform_conv2d"),
     entries(Kind.SAMPLING, nms, "nms"),
 )
