@@ -83,7 +83,7 @@ def found(records: Sequence[SideEffect]) -> dict[str, set[str]]:
     """The checks that changed, by tool."""
     checks: dict[str, set[str]] = {}
     for each in records:
-        checks.setdefault(each.column, set()).update({each.check} if each.changed else ())
+        checks.setdefault(each.variant_name, set()).update({each.check} if each.changed else ())
     return checks
 
 
@@ -219,7 +219,7 @@ def one(
     matching = [
         each
         for each in records
-        if (each.column, each.model.rpartition(":")[2], each.check, each.condition)
+        if (each.variant_name, each.model.rpartition(":")[2], each.check, each.condition)
         == (tool, model, check, condition)
     ]
     assert len(matching) == 1

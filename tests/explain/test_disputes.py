@@ -74,7 +74,7 @@ class Found:
 
     def measurement(self, model: str, variant: str) -> Measurement:
         for each in self.results.measurements:
-            if each.model.endswith(f":{model}") and each.column == variant:
+            if each.model.endswith(f":{model}") and each.variant_name == variant:
                 return each
         raise KeyError((model, variant))
 

@@ -141,8 +141,8 @@ class Measurement(Record):
         return (*self.tool_key, self.model, self.inputs)
 
     @property
-    def column(self) -> str:
-        """The tool's name in a table, with its variant."""
+    def variant_name(self) -> str:
+        """The name of the tool variant in a table."""
         return f"{self.tool} {self.variant}" if self.variant else self.tool
 
 
@@ -290,8 +290,8 @@ class SideEffect(Record):
         return self
 
     @property
-    def column(self) -> str:
-        """The tool's name in a table, with its variant."""
+    def variant_name(self) -> str:
+        """The name of the tool variant in a table."""
         return f"{self.tool} {self.variant}" if self.variant else self.tool
 
 
