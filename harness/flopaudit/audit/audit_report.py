@@ -1,4 +1,4 @@
-"""Reports of an audit: a table of effects by tools, and sentences for each, the gravest first."""
+"""Reports of an audit: a table of effects by tools, and sentences, the most serious first."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MODEL_HELP = (
 
 
 class Source(str, Enum):
-    """Where models come from: a library, or the probes."""
+    """Sources of models: a library, or the probes."""
 
     TORCHVISION = "torchvision"
     TIMM = "timm"

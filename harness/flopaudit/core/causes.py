@@ -26,7 +26,7 @@ class Category(str, Enum):
     UNEXPLAINED = "unexplained"
 
     def __str__(self) -> str:
-        """The name in words."""
+        """The name as it is shown to users."""
         return self.value
 
 

@@ -1,4 +1,4 @@
-"""Outcomes: what a worker hands over for a cell, typed, and its form as one line of JSON.
+"""Outcomes of cells: typed results that workers hand over, and their form as one line of JSON.
 
 A worker runs foreign code, which may write anything into its pipe. `decode_outcome` therefore
 accepts nothing but an outcome of exactly the right types.

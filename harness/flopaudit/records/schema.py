@@ -83,7 +83,7 @@ class Environment(Record):
 class ModuleRow(Record):
     """The tool's count for one module, in the unit of the measurement.
 
-    `operator` is set if the tool tells the operators of a module apart.
+    `operator` is set if the tool distinguishes the operators of a module.
     """
 
     path: str

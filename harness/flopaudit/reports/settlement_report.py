@@ -1,6 +1,6 @@
 """A settlement as a first screen that answers the question, with details, and as Markdown.
 
-Anything unexplained comes first. Every number is exact, unless the screen has no room for it.
+Anything unexplained comes first. Every number is exact, unless the screen is too narrow for it.
 """
 
 from __future__ import annotations
