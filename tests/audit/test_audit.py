@@ -200,7 +200,7 @@ def test_files_that_another_distribution_overwrote_are_found(
 
 @pytest.fixture(scope="module")
 def known(scheduler: Scheduler) -> list[SideEffect]:
-    """Each tool on the models on which it has known effects."""
+    """Records of each tool on the models on which it has known effects."""
     cases = (
         (("thop", "torchstat", "ptflops:aten"), made("resnet18")),
         (("thop",), made("shared")),

@@ -53,7 +53,7 @@ class Place:
 
     @property
     def out(self) -> Path:
-        """Where the records go."""
+        """The directory for the records."""
         return self.path / "out"
 
     @property
@@ -183,7 +183,7 @@ def test_killed_at_any_moment_a_run_goes_on(place: Place) -> None:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run in which tools and a factory hang, a second run beside it, and Ctrl-C to the first."""
+    """A run in which tools and a factory hang, a second run next to it, and Ctrl-C to the first."""
 
     place: Place
     second_code: int

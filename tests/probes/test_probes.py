@@ -1,4 +1,4 @@
-"""The probes: every case runs and is counted, and its sizes can be told apart."""
+"""The probes: every case runs and is counted, and its sizes can be distinguished."""
 
 from __future__ import annotations
 

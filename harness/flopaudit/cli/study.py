@@ -1,4 +1,4 @@
-"""`flopaudit study`: the studies that developers of the project make of its own reference."""
+"""`flopaudit study`: studies of the project's own reference, for its developers."""
 
 from __future__ import annotations
 
