@@ -46,7 +46,7 @@ class Preset(str, Enum):
 
 
 class Grouping(str, Enum):
-    """How `count --by` groups the operators of a model."""
+    """The ways in which `count --by` groups the operators of a model."""
 
     MODULE = "module"
     OP = "op"

@@ -1,4 +1,4 @@
-"""Words that everything else uses: errors, model and input specs, causes and kinds, clean text.
+"""Common definitions: errors, model and input specs, causes and kinds, clean text.
 
 In: what a user or a tool wrote. Out: plain data, or an error with a remedy. Imports no torch.
 """

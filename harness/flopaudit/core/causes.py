@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Category(str, Enum):
-    """What a cause is about."""
+    """The topic of a cause."""
 
     UNIT = "unit"
     MISSED_PRODUCTS = "missed products"

@@ -87,7 +87,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no result; `raw` is what the tool returned, if it returned."""
+    """The reason for which there is no result; `raw` is what the tool returned, if it returned."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
@@ -129,7 +129,7 @@ class Outcome:
 
     @property
     def error(self) -> str | None:
-        """Why there is no result; None if there is one."""
+        """The reason for which there is no result; None if there is one."""
         return self.result.error if isinstance(self.result, Failed) else None
 
 

@@ -1,7 +1,7 @@
 """Published results that the wheel carries: measured profiles, and settlements of common models.
 
-`profiles`, `quick` and `torchvision` are links to the folders of `results/`, where the files lie
-once; the wheel holds copies of those that the program reads.
+`profiles`, `quick` and `torchvision` are links to the folders of `results/`, where each file is
+stored once; the wheel holds copies of those that the program reads.
 """
 
 from __future__ import annotations

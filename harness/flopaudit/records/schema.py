@@ -27,7 +27,7 @@ When = Literal["success", "raise", "import", "none"]
 
 
 class Status(str, Enum):
-    """How a cell, one tool on one model, ended."""
+    """The way in which a cell, one tool on one model, ended."""
 
     COUNTED = "counted"
     """The tool returned a number."""
