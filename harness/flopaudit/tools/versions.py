@@ -164,7 +164,7 @@ def place(named: Named, distribution: str) -> Path | None:
         return None
     if distribution == _SHARED:
         raise UsageError(
-            f"'{named.name}' is of torch, of which there is one for all tools.",
+            f"'{named.name}' is part of torch, and all tools share one torch.",
             "Run flopaudit where that torch is installed.",
         )
     return _kept_folder(named, distribution) if named.folder is None else _given_folder(named)
