@@ -68,7 +68,7 @@ def known_to(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ModuleCount:
-    """What a tool attributes to one module, not included in any of its other rows.
+    """The count that a tool attributes to one module and to none of its other rows.
 
     Attributes:
         path: the module's qualified name in the model, "" for the root.
@@ -105,7 +105,7 @@ class ToolResult:
 
 @dataclass(frozen=True)
 class Tool:
-    """What the harness knows of a tool before it runs it.
+    """A description of a tool, available before the tool is imported.
 
     Attributes:
         name: the name on the command line and in every record.

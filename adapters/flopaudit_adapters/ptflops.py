@@ -67,7 +67,7 @@ def _input_constructor(loaded: LoadedModel) -> Callable[[Any], Any] | None:
 
 
 def _takes_tensors() -> bool:
-    """Whether this version tells a tensor from a dict of names."""
+    """Whether this version distinguishes a tensor from a dict of names."""
     import ptflops
 
     engine = getattr(ptflops, "pytorch_engine", None)

@@ -83,7 +83,7 @@ def found(records: Sequence[SideEffect]) -> dict[str, set[str]]:
     """The checks that changed, by tool."""
     checks: dict[str, set[str]] = {}
     for each in records:
-        checks.setdefault(each.column, set()).update({each.check} if each.changed else ())
+        checks.setdefault(each.variant_name, set()).update({each.check} if each.changed else ())
     return checks
 
 
@@ -200,7 +200,7 @@ def test_files_that_another_distribution_overwrote_are_found(
 
 @pytest.fixture(scope="module")
 def known(scheduler: Scheduler) -> list[SideEffect]:
-    """Each tool on the models on which it has known effects."""
+    """Records of each tool on the models on which it has known effects."""
     cases = (
         (("thop", "torchstat", "ptflops:aten"), made("resnet18")),
         (("thop",), made("shared")),
@@ -219,7 +219,7 @@ def one(
     matching = [
         each
         for each in records
-        if (each.column, each.model.rpartition(":")[2], each.check, each.condition)
+        if (each.variant_name, each.model.rpartition(":")[2], each.check, each.condition)
         == (tool, model, check, condition)
     ]
     assert len(matching) == 1

@@ -17,7 +17,7 @@ from flopaudit.claims.tool_predictions import predicted_by_tools
 from flopaudit.models.torchvision_zoo import torchvision_models
 from flopaudit.pipeline.model_requests import model_request
 
-# By model: what was claimed, the verdict, and the names of the simplest interpretations.
+# By model: the claim, the verdict, and the names of the simplest interpretations.
 DISPUTES: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
     # sovrasov/flops-counter.pytorch#76 and #94, pytorch/vision#1266, Lyken17/pytorch-OpCounter#17
     "resnet50": {

@@ -14,7 +14,7 @@ RESNETS = ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]
 
 
 def in_bash(*words: str) -> dict[str, str]:
-    """Return the variables by which bash asks what the last word can become."""
+    """Return the variables with which bash requests completions of the last word."""
     return {
         "_FLOPAUDIT_COMPLETE": "complete_bash",
         "COMP_WORDS": "\n".join(words),

@@ -1,4 +1,4 @@
-"""The help of each command: what it says, that it fits the terminal, and that it is fast."""
+"""The help of each command: its content, its width in a terminal, and its speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`flopaudit settle`: what a person and a machine get, from what is stored and measured anew."""
+"""`flopaudit settle`: output for people and programs, from stored and new measurements."""
 
 from __future__ import annotations
 

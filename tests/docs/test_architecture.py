@@ -64,6 +64,6 @@ def test_every_name_in_the_glossary_is_defined_in_the_code() -> None:
 
 @pytest.mark.parametrize("page", [ENGLISH, CHINESE, ROOT / "docs" / "USAGE.md"], ids=name_of)
 def test_the_number_of_probes_is_the_present_one(page: Path) -> None:
-    """With timm installed, whose layers have probes too."""
+    """Counted with timm installed, because its layers have probes too."""
     found = re.findall(r"\b(\d+) (?:small|个小模型)", read(page))
     assert found == [str(len(PROBES))]

@@ -1,4 +1,4 @@
-"""Every command that a page or the Makefile shows is one that the program has, with its options."""
+"""Commands shown in pages and in the Makefile exist in the program, with their options."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_every_command_of_the_makefile_exists() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_option_exists(document: Path) -> None:
-    """Also where an option stands alone, without its command."""
+    """Check options also where they stand alone, without their command."""
     alone = [code for code in inline_code(document) if code.startswith("--")]
     named = {option for code in alone for option in _OPTION.findall(code)}
     assert not named - all_options(PROGRAM) - set(OTHER_PROGRAMS)

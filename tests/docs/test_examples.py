@@ -1,4 +1,4 @@
-"""The examples in Python run, and print what the comment behind each line says."""
+"""The examples in Python run, and print what the comment behind each line shows."""
 
 from __future__ import annotations
 

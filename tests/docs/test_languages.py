@@ -28,7 +28,7 @@ def test_commands_are_identical() -> None:
 
 
 def test_inline_code_is_identical() -> None:
-    """In any order, because a sentence may be turned around in the other language."""
+    """Compare in any order, because a sentence may be turned around in the other language."""
     assert Counter(inline_code(CHINESE)) == Counter(inline_code(ENGLISH))
 
 

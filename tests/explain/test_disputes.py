@@ -1,4 +1,4 @@
-"""What users dispute in public threads: each thread's number is reproduced, and settled.
+"""Disputes in public threads: each thread's number is reproduced, and settled.
 
 Every test names its thread. The tools are the real ones, each in its own process. Differences have
 causes with exact amounts; a number that no tool reports today has an interpretation.
@@ -75,7 +75,7 @@ class Found:
 
     def measurement(self, model: str, variant: str) -> Measurement:
         for each in self.results.measurements:
-            if each.model.endswith(f":{model}") and each.column == variant:
+            if each.model.endswith(f":{model}") and each.variant_name == variant:
                 return each
         raise KeyError((model, variant))
 

@@ -516,7 +516,7 @@ def counted(outcome: Outcome | None) -> Counted:
 
 
 def test_host_that_ends_unseen_takes_no_other_cell_along(scheduler: Scheduler) -> None:
-    """It ends while the caller is busy with an outcome, and has another one waiting to be read."""
+    """The host ends while the caller handles one outcome, with another one waiting to be read."""
     names = [f"{FAKES}:TELLS_ITS_PARENT", f"{FAKES}:WAITS", "thop", "flop_counter"]
     job = Job(SMALL, ("1x8",), tuple(Cell(name, None) for name in names))
     outcomes = {}

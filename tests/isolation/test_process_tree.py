@@ -106,7 +106,7 @@ def test_children_are_listed() -> None:
 def test_memory_of_a_cell_is_a_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, total: int
 ) -> None:
-    """Of the machine's memory, or of a container's limit if there is one."""
+    """The share is of the machine's memory, or of a container's limit if there is one."""
     (tmp_path / "memory.max").write_text(written)
     limits = (str(tmp_path / "memory.max"), str(tmp_path / "missing"))
     monkeypatch.setattr(scheduler, "_CGROUP_LIMITS", limits)

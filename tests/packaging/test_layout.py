@@ -69,7 +69,7 @@ def test_no_two_modules_differ_by_an_ending() -> None:
 
 
 def test_no_module_lies_in_a_source_root_under_a_name_of_the_standard_library() -> None:
-    """It would be imported in place of the standard one wherever that root is on the path."""
+    """Such a module would shadow the standard one wherever that root is on the path."""
     for package in PACKAGES:
         names = {path.stem for path in package.parent.iterdir() if not path.name.startswith("_")}
         assert names & sys.stdlib_module_names == set()

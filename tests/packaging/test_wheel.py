@@ -101,7 +101,7 @@ def test_wheel_answers_from_what_it_carries(environment: Path) -> None:
 
 
 def _run(environment: Path, program: str, *args: str) -> str:
-    """What a program of the environment prints in an empty directory."""
+    """Return the output of a program of the environment in an empty directory."""
     outside = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
     (environment / "empty").mkdir(exist_ok=True)
     done = subprocess.run(

@@ -64,8 +64,8 @@ def results(out: Path) -> Results:
     return collect(out)
 
 
-def measured(results: Results, model: str, column: str) -> Measurement:
-    return next(m for m in results.measurements if m.model == model and m.column == column)
+def measured(results: Results, model: str, variant: str) -> Measurement:
+    return next(m for m in results.measurements if m.model == model and m.variant_name == variant)
 
 
 def causes(results: Results, measurement: Measurement) -> list[Finding]:
@@ -115,9 +115,9 @@ def test_identities_of_resnet18(results: Results) -> None:
         "ptflops pytorch": macs + bias + 2 * norm + 2 * (relu + max_in + avg_in),
         "torchstat": macs + 2 * norm + max_in + relu_last,
     }
-    for column, number in expected.items():
-        measurement = measured(results, "torchvision:resnet18", column)
-        assert measurement.reported == number, column
+    for variant, number in expected.items():
+        measurement = measured(results, "torchvision:resnet18", variant)
+        assert measurement.reported == number, variant
 
 
 def test_vit_what_thop_misses_is_a_finding(results: Results) -> None:
@@ -166,7 +166,7 @@ def test_nothing_is_unexplained(results: Results, wanted: ModelRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "column", "cause"),
+    ("model", "variant", "cause"),
     [
         ("shared", "ptflops pytorch", Cause.PER_SAMPLE),
         ("unused", "ptflops aten", Cause.PARAMS_FROZEN),
@@ -186,10 +186,10 @@ def test_nothing_is_unexplained(results: Results, wanted: ModelRequest) -> None:
         ("parameterless", "torchstat", Cause.ACTIVATION),
     ],
 )
-def test_cause_is_named(results: Results, model: str, column: str, cause: Cause) -> None:
+def test_cause_is_named(results: Results, model: str, variant: str, cause: Cause) -> None:
     measurements = [
         m for m in results.measurements
-        if m.model.endswith(f":{model}") and m.column == column
+        if m.model.endswith(f":{model}") and m.variant_name == variant
     ]  # fmt: skip
     found = [f for m in measurements for f in causes(results, m) if f.amount]
     assert cause in {f.cause for f in found}

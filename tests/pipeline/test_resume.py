@@ -53,7 +53,7 @@ class Place:
 
     @property
     def out(self) -> Path:
-        """Where the records go."""
+        """The directory for the records."""
         return self.path / "out"
 
     @property
@@ -183,7 +183,7 @@ def test_killed_at_any_moment_a_run_goes_on(place: Place) -> None:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A run in which tools and a factory hang, a second run beside it, and Ctrl-C to the first."""
+    """A run in which tools and a factory hang, a second run next to it, and Ctrl-C to the first."""
 
     place: Place
     second_code: int
@@ -248,7 +248,7 @@ def test_second_run_on_a_directory_is_refused(interrupted: Interrupted) -> None:
 
 
 def test_killed_run_leaves_no_process_of_a_tool(place: Place) -> None:
-    """Neither the tool's own process nor one that it had started, nor one that builds a model."""
+    """No process is left: the tool's own, one that it had started, or one that builds a model."""
     process = place.start(["hangs_with_a_child", "hangs"], ["small", "hangs"])
     assert until(lambda: {"child", "hangs", "building"} <= set(place.began()))
     place.kill(process)

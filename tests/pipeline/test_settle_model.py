@@ -1,4 +1,4 @@
-"""Where the settlement of one model is looked for, and where a measured one is kept."""
+"""Settlement of one model: the places it is looked for, and where a measured one is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probes: every case runs and is counted, and its sizes can be told apart."""
+"""The probes: every case runs and is counted, and its sizes can be distinguished."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_probes_are_listed_as_models() -> None:
     assert line["model"] == "norm/batch_norm2d_affine"
     assert line["family"] == "BatchNorm2d affine"
     assert line["cases"] == 5
-    with pytest.raises(UsageError, match="No model fits"):
+    with pytest.raises(UsageError, match="No model matches"):
         model_lines("xyzzy", "probe")
     with pytest.raises(UsageError, match="torchvision, timm, transformers, probe"):
         model_lines("*", "nowhere")

@@ -370,7 +370,7 @@ def test_the_totals_of_the_reference_matter(cells: Cells, by: int) -> None:
 
 @each_tool
 def test_the_parameters_of_every_module_matter(cells: Cells) -> None:
-    """They matter to tools that count by module or only trainable ones; others report the total."""
+    """Each matters to tools that count by module or only trainable ones; others use the total."""
     read = {
         "by module": ("params",), "leaves": ("params",), "trainable": ("params", "trainable"),
     }  # fmt: skip
@@ -385,7 +385,7 @@ def test_the_parameters_of_every_module_matter(cells: Cells) -> None:
 
 
 def test_ledger_and_trace_agree_on_every_module(everything: Cells) -> None:
-    """So a wrong row of the ledger is noticed, too."""
+    """A wrong row of the ledger is therefore noticed, too."""
     for cell in everything:
         rows: dict[str, int] = {}
         for row in cell.known.reference.operators:
@@ -414,7 +414,7 @@ def test_a_number_that_was_tampered_with_is_noticed(cells: Cells, by: int) -> No
 @each_tool
 @pytest.mark.parametrize("by", [-1, 1])
 def test_every_row_of_a_module_matters(cells: Cells, by: int) -> None:
-    """Except for modules with several names, or around them: only their sum is certain."""
+    """Modules with several names, or around them, are exceptions: only their sum is certain."""
     for cell in (cell for cell in cells if not cell.unexplained):
         names = [name for m in cell.trace.modules if m.aliases for name in (m.path, *m.aliases)]
         for index, row in enumerate(cell.measurement.modules):

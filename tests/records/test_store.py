@@ -255,7 +255,7 @@ def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_lines_that_share_a_sync_survive_a_kill(tmp_path: Path) -> None:
-    """They are with the system when `append` returns."""
+    """Lines are with the system when `append` returns."""
     path = tmp_path / "journal.jsonl"
     code = (
         "import os, signal, sys\n"

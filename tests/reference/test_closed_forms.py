@@ -191,7 +191,7 @@ def models() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
 )
 @pytest.mark.parametrize("device", ["meta", "own"])
 def test_work_grows_with_the_batch(model: nn.Module, shape: tuple[int, ...], device: Any) -> None:
-    """In every component, but for batch norm's root, once a channel."""
+    """Every component grows, except for batch norm's root, once a channel."""
     one, four = (
         flopaudit.count(model.eval(), torch.rand(n, *shape), device=device).work for n in (1, 4)
     )

@@ -104,7 +104,7 @@ def test_training_step_agrees_with_torch(name: str) -> None:
 
 
 def test_grouped_convolutions_cost_the_same_backward() -> None:
-    """Where torch's own mode leaves the groups out of the gradient of the weights."""
+    """Torch's own mode leaves the groups out of the gradient of the weights."""
     with torch.device("meta"):
         model, image = torchvision.models.mobilenet_v2().train(), torch.rand(2, 3, 224, 224)
     found = flopaudit.count(model, image, backward=True)

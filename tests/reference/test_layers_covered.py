@@ -58,7 +58,7 @@ def made(name: str, inputs: tuple[Any, ...], *args: Any, **kwargs: Any) -> Make:
     return lambda: (layer(name, *args, **kwargs), inputs)
 
 
-# What the layers of each number of dimensions are made of.
+# The arguments of the layers, by number of dimensions.
 _DIMENSIONAL: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(_POOLS, (2,)),
     **dict.fromkeys(_ADAPTIVE, (3,)),

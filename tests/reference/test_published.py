@@ -127,7 +127,7 @@ def test_entry(name: str, entry: WeightsEntry) -> None:
 
 @pytest.mark.parametrize("name", [*AS_WITH_WEIGHTS, DETECTION])
 def test_model_as_built_without_weights(name: str) -> None:
-    """Those that `test_entry` builds with options, or does not run at all."""
+    """Models that `test_entry` builds with options, or does not run at all."""
     specs = tuple(map(parse_input, MODELS[name].inputs))
     with torch.device("cpu" if name == DETECTION else "meta"):
         ledger = flopaudit.count(build(ModelSpec("torchvision", name)), *make_inputs(specs))
@@ -145,7 +145,7 @@ def test_nearly_all_entries_are_run() -> None:
 
 
 def test_chosen_weights_of_every_model_are_run() -> None:
-    """At the model's own input, so that `test_entry` holds for the model that users name."""
+    """Run at the model's own input, so that `test_entry` holds for the model that users name."""
     run = {(name, entry.name, entry.inputs) for name, entry in RUN}
     for name in set(CHECKED) - {DETECTION}:
         model = MODELS[name]

@@ -37,7 +37,7 @@ def test_groups_of_kinds_are_derived_from_the_enumeration() -> None:
 
 
 def test_kind_is_its_string() -> None:
-    """As stored in JSON, sorted, formatted, and looked up in a dict."""
+    """A kind acts as a string: stored in JSON, sorted, formatted, and looked up in a dict."""
     kind = Kind.DATA_MOVEMENT
     assert kind == "data movement"
     assert (str(kind), f"{kind}", f"{kind:>15}", f"{kind}_ops") == (

@@ -1,4 +1,4 @@
-"""What is printed of a run: the table, anything unexplained, failures, and why tools differ."""
+"""The printed report of a run: the table, anything unexplained, failures, and why tools differ."""
 
 from __future__ import annotations
 

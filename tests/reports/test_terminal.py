@@ -1,4 +1,4 @@
-"""What reports write to a terminal and to a pipe: colours, links, encodings and widths."""
+"""Output of reports to a terminal and to a pipe: colours, links, encodings and widths."""
 
 from __future__ import annotations
 

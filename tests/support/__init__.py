@@ -1,1 +1,1 @@
-"""What tests share: the command as users run it, fakes, oracles, small models."""
+"""Support shared by tests: the command as users run it, fakes, oracles, small models."""

@@ -61,7 +61,7 @@ class Cell:
 
     @cached_property
     def unexplained(self) -> dict[str, tuple[int, int]]:
-        """What is unexplained by quantity, and for how many modules, if there is anything."""
+        """The unexplained amounts by quantity, and for how many modules, if there is anything."""
         return {
             finding.quantity: (finding.amount, finding.rows_that_differ)
             for finding in explain(self.measurement, self.known)

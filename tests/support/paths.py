@@ -1,4 +1,4 @@
-"""Where the files are that tests name to the command."""
+"""Paths of the files that tests name to the command."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def in_terminal(
 
 
 def _read(descriptor: int) -> bytes:
-    """What is there to read; nothing at the end, for which Linux raises an error."""
+    """Read what is available; nothing at the end, for which Linux raises an error."""
     try:
         return os.read(descriptor, 65536)
     except OSError:

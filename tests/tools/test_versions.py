@@ -53,7 +53,7 @@ LOCAL = {"latest", "models", "settled"}
 ADAPTER = """
     from flopaudit_adapters.contract import Tool, ToolResult
 
-    def measure(subject, variant):
+    def measure(loaded, variant):
         import fake_counter
         return ToolResult({"where": fake_counter.__file__}, fake_counter.COUNT)
 
@@ -62,7 +62,7 @@ ADAPTER = """
 
 
 def package(folder: Path, count: int, version: str | None = None) -> Path:
-    """A folder as pip leaves it, with a version of a tool that says this of everything."""
+    """A folder as pip leaves it, with a version of a tool that reports this count always."""
     (folder / "fake_counter").mkdir(parents=True)
     (folder / "fake_counter" / "__init__.py").write_text(f"COUNT = {count}\n")
     return folder if version is None else metadata(folder, version)
@@ -77,7 +77,7 @@ def metadata(folder: Path, version: str) -> Path:
 
 
 def wheel(folder: Path, version: str, name: str = "fake_counter") -> None:
-    """A wheel of the fake tool, or of what is put beside it."""
+    """A wheel of the fake tool, or of a package that is installed with it."""
     info, named = f"{name}-{version}.dist-info", name.title().replace("_", ".")
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
         file.writestr(f"{name}/__init__.py", "COUNT = 1\n")
@@ -90,7 +90,7 @@ def wheel(folder: Path, version: str, name: str = "fake_counter") -> None:
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where versions are kept, for one test."""
+    """The folder of kept versions, for one test."""
     monkeypatch.setenv(versions.VARIABLE, str(tmp_path / "kept"))
     versions.version.cache_clear()
     yield tmp_path / "kept"
@@ -310,10 +310,10 @@ def test_install(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, to
     with pytest.raises(versions.PipError, match="No matching distribution"):
         versions.install("fake_counter==2")
     assert list(kept.iterdir()) == [folder]
-    wheel(tmp_path, "1.0", "beside")
-    assert versions.install("Fake.Counter==1", ["beside"]) == (there, True)
-    assert versions.install("Fake.Counter==1", ["beside"]) == (there, False)
-    assert {path.name for path in folder.iterdir()} >= {"fake_counter", "beside"}
+    wheel(tmp_path, "1.0", "companion")
+    assert versions.install("Fake.Counter==1", ["companion"]) == (there, True)
+    assert versions.install("Fake.Counter==1", ["companion"]) == (there, False)
+    assert {path.name for path in folder.iterdir()} >= {"fake_counter", "companion"}
     assert list(kept.iterdir()) == [folder]
 
 
@@ -360,8 +360,8 @@ OLD = {
 @pytest.mark.slow
 def test_real_old_versions(tmp_path: Path) -> None:
     try:
-        for requirement, beside in OLD.items():
-            versions.install(requirement, beside)
+        for requirement, added in OLD.items():
+            versions.install(requirement, added)
     except versions.PipError as error:
         if os.environ.get("FLOPAUDIT_TEST_INDEX"):  # where there is one, as continuous integration
             raise

@@ -138,7 +138,7 @@ class Stops(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention, called by itself and in an encoder's layer."""
+    """Attention, called directly and inside an encoder's layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ def raises_between_functions() -> nn.Module:
 
 
 class OtherModel(nn.Module):
-    """Some of everything that tools patch: layers, functions and operators."""
+    """One or more of everything that tools patch: layers, functions and operators."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reports of an audit: a table of effects by tools, and sentences for each, the gravest first."""
+"""Reports of an audit: a table of effects by tools, and sentences, the most serious first."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def by_variant(effects: Sequence[SideEffect]) -> dict[str, list[SideEffect]]:
     """
     versions: dict[str, set[str | None]] = {}
     for each in effects:
-        versions.setdefault(each.column, set()).add(each.tool_version)
+        versions.setdefault(each.variant_name, set()).add(each.tool_version)
     found: dict[str, list[SideEffect]] = {}
     for each in effects:
-        several = len(versions[each.column]) > 1
-        name = f"{each.column} {each.tool_version or 'unknown'}" if several else each.column
+        several = len(versions[each.variant_name]) > 1
+        suffix = f" {each.tool_version or 'unknown'}" if several else ""
+        name = each.variant_name + suffix
         found.setdefault(name, []).append(each)
     return found
 
@@ -53,7 +54,7 @@ def _cell(found: Sequence[SideEffect]) -> str:
 def sentences(effects: Sequence[SideEffect]) -> Iterator[str]:
     """Yield for each tool a heading, and a line for each of its effects."""
     for group in by_variant(effects).values():
-        yield f"{group[0].column} {group[0].tool_version or ''}".strip() + ":"
+        yield f"{group[0].variant_name} {group[0].tool_version or ''}".strip() + ":"
         lines = [_sentence([each for each in group if each.check == check]) for check in EFFECTS]
         yield from (f"  {line}" for line in lines if line)
         if not any(lines):

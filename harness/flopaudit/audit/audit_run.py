@@ -1,4 +1,4 @@
-"""Runs an audit: plans the cells, starts them, and makes a record of each check.
+"""Run an audit: plan the cells, start them, and make a record of each check.
 
 Each call is made in a cell of its own. If a tool crashes or hangs there, its only record describes
 how the process ended.
@@ -122,7 +122,7 @@ def _job(variants: Sequence[ToolVariant], case: Case) -> Job:
 
 
 def records(variant: ToolVariant, event: Event) -> Iterator[SideEffect]:
-    """Make the records of one cell: one for each check, or one that says how the cell ended."""
+    """Make the records of one cell: one for each check, or one for how the cell ended."""
     assert event.cell is not None  # noqa: S101 - for mypy: the building of a model has no records
     assert event.outcome is not None  # noqa: S101 - the same
     result = event.outcome.result

@@ -1,9 +1,9 @@
-"""The checks of an audit, by name, the gravest first; imports no torch.
+"""The checks of an audit, by name, the most serious first; imports no torch.
 
 A check compares a state before and after the call, or the result of a trial before and after it,
 or it is made on the call itself, in `worker_task`. The code that reads a state or makes a trial is
 under the same name in `model_state`, `torch_state`, `process_state` and `trials`; this module has
-the words for tables and sentences.
+the texts for tables and sentences.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def _outcome(text: str, checks: Iterable[Comparison]) -> Outcome:
 
 
 def _when(text: str) -> When:
-    """Return what came before the second snapshot, given the action's result."""
+    """Return the event before the second snapshot, given the result of the action."""
     if text == IMPORTED or text.startswith(FAILS):
         return "import"
     if text.startswith("unsupported"):
@@ -184,7 +184,7 @@ def _import_checks(tool: Tool, site: str | None, text: str) -> Iterator[Comparis
 
 
 def _call_checks(forward: str, text: str) -> Iterator[Comparison]:
-    """Check whether a tool raises by itself, and whether it passes on what the model raises."""
+    """Check whether a tool raises on its own, and whether it passes on what the model raises."""
     model_fails, raised = forward.startswith(FAILS), text.startswith(RAISED)
     before = forward if model_fails else "the model runs"
     yield Comparison(

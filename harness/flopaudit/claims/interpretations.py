@@ -198,9 +198,9 @@ _CONVENTIONS = {
 
 
 def _other_conventions(ledger: Ledger) -> Iterator[Interpretation]:
-    for custom, meaning in _CONVENTIONS.items():
+    for alternative, meaning in _CONVENTIONS.items():
         for unit, name, mac in _UNITS:
-            value = ledger.read(Convention(name, meaning, mac, alternatives=(custom,)))
+            value = ledger.read(Convention(name, meaning, mac, alternatives=(alternative,)))
             yield Interpretation(f"{name}, {meaning}", value, unit, 2)
 
 

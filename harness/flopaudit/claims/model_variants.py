@@ -59,7 +59,7 @@ class PendingCount:
 
 
 class VariantCounter:
-    """Counts a model and its variants; `skipped` has the variants that failed, with the reason."""
+    """A counter of a model and its variants; `skipped` has those that failed, with the reason."""
 
     def __init__(self, request: ModelRequest) -> None:
         self.request = request
@@ -162,7 +162,7 @@ def move_strides(model: torch.nn.Module) -> str:
     """Move each stride between a 1×1 convolution and the larger one after it, in bottlenecks.
 
     Returns:
-        The change in words; "" if there is no such block.
+        A description of the change; "" if there is no such block.
     """
     to_first, to_second = "stride in the 1×1", "stride in the larger convolution after the 1×1"
     moved = ""

@@ -1,4 +1,4 @@
-"""Parses a published number, and finds the counts that may be printed as its digits.
+"""Parsing of published numbers: read one, and find the counts that may be printed as its digits.
 
 Only the printed digits are known of the number behind them: 3.8G is anything from 3.75 to 3.85
 billion, if it was rounded. `Claim.printings` lists the ways in which a number may have become those
@@ -73,7 +73,7 @@ class Printing:
 
     @property
     def name(self) -> str:
-        """The way in words; "" for the usual one."""
+        """A description of the way; "" for the usual one."""
         parts = [self.scale.name]
         if self.coarser:
             parts.append(f"rounded before its last {self.coarser} zeros")

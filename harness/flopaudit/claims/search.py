@@ -1,4 +1,4 @@
-"""Searches the interpretations of a model for those that give a claimed number.
+"""Search the interpretations of a model for those that give a claimed number.
 
 An interpretation is a number that a model has under some assumptions. Its cost states how unlikely
 these are before the number is seen: each unit of cost halves their probability. Of the
@@ -55,7 +55,7 @@ class Interpretation:
     """A number that a model has under some assumptions.
 
     Attributes:
-        name: the assumptions in words.
+        name: a description of the assumptions.
         value: the exact count.
         unit: MAC, FLOP or param.
         cost: the cost of the assumptions; 0 for the usual ones.
@@ -96,7 +96,7 @@ class Fit:
 
     @property
     def name(self) -> str:
-        """The interpretation and the printing in words."""
+        """A description of the interpretation and the printing."""
         return "; ".join(filter(None, (self.interpretation.name, self.printing.name)))
 
     def to_json(self) -> dict[str, Any]:
@@ -294,7 +294,7 @@ class Search:
 
     @cached_property
     def _drawn(self) -> list[tuple[float, ...]]:
-        """For each random number, the costs of the fits that are about as simple."""
+        """The costs of the fits that are about as simple, for each random number."""
         return [self._costs_of_fits(*printed) for printed in self._draws()]
 
     @cached_property

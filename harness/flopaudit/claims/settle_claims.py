@@ -1,4 +1,4 @@
-"""`flopaudit settle --claim`: finds the interpretations of a model that give claimed numbers.
+"""`flopaudit settle --claim`: find the interpretations of a model that give claimed numbers.
 
 Variants of the model are counted in the order of their cost, and only as long as they could change
 the answer to one of the claims.

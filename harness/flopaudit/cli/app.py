@@ -106,7 +106,7 @@ def _about_arguments(error: Any) -> str:
 _WRONG_CHOICE = re.compile(
     r"Invalid value for '(?P<option>[^']*)': .*'(?P<given>[^']*)' is not one of (?P<listed>.*)"
 )
-"""What typer says of a value that is not one of the choices, in any of its versions."""
+"""Typer's message for a value that is not one of the choices, in any of its versions."""
 
 
 def _about_choice(option: str, given: str, listed: str) -> str:

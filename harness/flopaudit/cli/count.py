@@ -29,7 +29,7 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
         typer.Option(
             "--convention",
             metavar="NAME",
-            help="How to read a total off the ledger: macs, macs-layers, flops or flops-all; one "
+            help="How to read a total from the ledger: macs, macs-layers, flops or flops-all; one "
             "of them with +bias, +norm, +activation, +pooling, +elementwise, +reduction or "
             "+interpolation; or a TOML file. Repeat the option for several totals.",
             autocompletion=completion.convention,

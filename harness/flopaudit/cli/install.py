@@ -21,7 +21,7 @@ def install(
             metavar="TOOL==VERSION…", help="Versions to keep, such as thop==0.1.0.post2206102148."
         ),
     ] = None,
-    beside: Annotated[
+    added: Annotated[
         list[str] | None,
         typer.Option(
             "--with",
@@ -47,20 +47,20 @@ def install(
             "Write, for example, `flopaudit install thop==0.1.0.post2206102148`.",
         )
     lines = [_line(each) for each in versions.kept()] if as_list else []
-    lines += [_installed(each, beside or (), as_json=as_json) for each in requirements or ()]
+    lines += [_installed(each, added or (), as_json=as_json) for each in requirements or ()]
     if as_json:
         print_json(lines)
     elif as_list:
         _print_kept(lines)
 
 
-def _installed(requirement: str, beside: list[str] | tuple[()], *, as_json: bool) -> dict[str, Any]:
+def _installed(requirement: str, added: list[str] | tuple[()], *, as_json: bool) -> dict[str, Any]:
     """Keep a version, and print where it is unless JSON is wanted."""
     from flopaudit.reports.terminal import print_line
     from flopaudit.tools import versions
 
     try:
-        version, new = versions.install(requirement, beside)
+        version, new = versions.install(requirement, added)
     except versions.PipError as error:
         print_error(f"{error}\nflopaudit: pip could not install {requirement}.")
         raise typer.Exit(1) from None

@@ -30,7 +30,7 @@ MODEL_HELP = (
 
 
 class Source(str, Enum):
-    """Where models come from: a library, or the probes."""
+    """Sources of models: a library, or the probes."""
 
     TORCHVISION = "torchvision"
     TIMM = "timm"
@@ -46,7 +46,7 @@ class Preset(str, Enum):
 
 
 class Grouping(str, Enum):
-    """How `count --by` groups the operators of a model."""
+    """The ways in which `count --by` groups the operators of a model."""
 
     MODULE = "module"
     OP = "op"

@@ -1,4 +1,4 @@
-"""What commands print, and how they end when they are interrupted."""
+"""Output of commands, and how they end when they are interrupted."""
 
 from __future__ import annotations
 

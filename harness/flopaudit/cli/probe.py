@@ -59,7 +59,7 @@ def probe(  # noqa: PLR0913, PLR0917 - the options of a command
 
 
 def _to_json(profile: Profile, directory: Path) -> dict[str, Any]:
-    """Return a summary of a profile, and the file that holds the whole of it."""
+    """Return a summary of a profile, and the file that holds all of it."""
     from flopaudit.pipeline import probe_tools
     from flopaudit.profiles.repository import file_name
 

@@ -1,4 +1,4 @@
-"""`flopaudit study`: the studies that developers of the project make of its own reference."""
+"""`flopaudit study`: studies of the project's own reference, for its developers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
 
     if source is Source.PROBE:
         raise UsageError(
-            "The probes are no library of models.",
+            "The probes are not a library of models.",
             "Give --source torchvision, timm or transformers.",
         )
     allowed = limits(timeout, memory, jobs=1)

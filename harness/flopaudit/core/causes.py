@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @unique
 class Category(str, Enum):
-    """What a cause is about."""
+    """The topic of a cause."""
 
     UNIT = "unit"
     MISSED_PRODUCTS = "missed products"
@@ -27,7 +27,7 @@ class Category(str, Enum):
     UNEXPLAINED = "unexplained"
 
     def __str__(self) -> str:
-        """The name in words."""
+        """The name as it is shown to users."""
         return self.value
 
 

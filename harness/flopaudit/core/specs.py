@@ -91,7 +91,7 @@ def parse_input(text: str) -> InputSpec:
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(
-            f"'{dtype}' in '{text}' is not a dtype.", f"Known are {', '.join(DTYPES)}."
+            f"'{dtype}' in '{text}' is not a dtype.", f"The choices are {', '.join(DTYPES)}."
         )
     shape = tuple(int(size) for size in match["shape"].split("x"))
     return InputSpec(shape, dtype, match["name"] or "")

@@ -40,7 +40,7 @@ NOTHING_LEFT = "nothing is left over"
 
 @dataclass(frozen=True)
 class Known:
-    """What is known about a measurement, and explains it.
+    """The known facts that explain a measurement.
 
     Attributes:
         reference: for the same model and inputs.

@@ -92,7 +92,7 @@ class Settlement(TypedDict):
 
 
 class _Unexplained(NamedTuple):
-    """What is unexplained of one quantity, and for how many modules alone."""
+    """The unexplained part of one quantity, and the number of module rows that differ."""
 
     amount: int | None
     evidence: str | None

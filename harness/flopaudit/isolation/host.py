@@ -97,7 +97,7 @@ class Running:
 
 
 class Host:
-    """Serves one channel until it is closed."""
+    """The host's side of one channel, which it serves until the channel is closed."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -246,7 +246,7 @@ def _outcome(cell: Running, status: int, max_rss: int) -> Outcome:
 
 
 def _become_worker(host: int, output: int, result: int, run: Callable[[], Outcome]) -> NoReturn:
-    """In the child: tie to the host, redirect the streams, run, hand over the outcome, end."""
+    """Act as the child: tie to the host, redirect the streams, run, hand over the outcome, end."""
     try:
         os.setsid()
         die_with_parent(host)

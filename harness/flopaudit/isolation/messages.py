@@ -93,7 +93,7 @@ Message = Annotated[
 
 
 class MessageError(Exception):
-    """A line is not a message: a fault of this program, since only its own processes write them."""
+    """A line is not a message: a fault of this program, because only its processes write them."""
 
 
 @cache

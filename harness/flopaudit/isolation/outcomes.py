@@ -1,4 +1,4 @@
-"""Outcomes: what a worker hands over for a cell, typed, and its form as one line of JSON.
+"""Outcomes of cells: typed results that workers hand over, and their form as one line of JSON.
 
 A worker runs foreign code, which may write anything into its pipe. `decode_outcome` therefore
 accepts nothing but an outcome of exactly the right types.
@@ -87,7 +87,7 @@ class Audited:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no result; `raw` is what the tool returned, if it returned."""
+    """The reason for which there is no result; `raw` is what the tool returned, if it returned."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
@@ -129,7 +129,7 @@ class Outcome:
 
     @property
     def error(self) -> str | None:
-        """Why there is no result; None if there is one."""
+        """The reason for which there is no result; None if there is one."""
         return self.result.error if isinstance(self.result, Failed) else None
 
 

@@ -90,7 +90,7 @@ def kill_group(pid: int) -> None:
 
 
 class MemoryWatch:
-    """Compares the memory of a process, and of the processes below it, with a limit.
+    """A comparison of the memory of a process, and of the processes below it, with a limit.
 
     The process itself is read at each call, which takes some 10 µs; the tree below it every
     `TREE_SECONDS`, because listing it is slower. A descendant that has detached itself is no longer

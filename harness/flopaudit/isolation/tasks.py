@@ -16,7 +16,7 @@ from flopaudit.isolation.outcomes import Outcome
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker process works on.
+    """The work of one worker process.
 
     Attributes:
         tool: the name that `flopaudit_adapters.find` takes, or that of one of the harness's cells.

@@ -52,7 +52,7 @@ class ZooModel:
 
 @dataclass(frozen=True)
 class _Rule:
-    """How a family's transforms imply an input."""
+    """The rule by which a family's transforms imply an input."""
 
     size_argument: str | None  # the transforms' argument that is the final image size
     size: int  # the image size where no such argument is written

@@ -2,7 +2,7 @@
 
 A model gets its main input (`main_input_name`), the parameters of forward without a default, the
 decoder's tokens if it has a decoder, and one input for each modality if it gives features of each
-by itself, as CLIP does. Sizes are those of the configuration, else common ones. Imports neither
+separately, as CLIP does. Sizes are those of the configuration, else common ones. Imports neither
 torch nor transformers.
 """
 

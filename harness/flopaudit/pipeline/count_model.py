@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CountOptions:
-    """How a model is counted.
+    """The options of a count.
 
     Attributes:
         conventions: names of the conventions to show.

@@ -53,7 +53,7 @@ def _ignore(_event: Event, _done: int, _total: int) -> None:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How cells are run.
+    """The options of a run.
 
     Attributes:
         slots: the number of cells at a time.

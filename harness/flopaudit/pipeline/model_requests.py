@@ -56,7 +56,7 @@ def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
     elif spec.source == PROBE:
         given = _probe_inputs(spec, given)
     if not given:
-        raise UsageError(f"'{text}' comes without an input.", "Add --input 1x3x224x224.")
+        raise UsageError(f"'{text}' needs an input shape.", "Add --input 1x3x224x224.")
     if spec.source == "file" and not Path(spec.location).is_file():
         raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
     return ModelRequest(spec, given)
@@ -140,10 +140,10 @@ def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any
         PROBE: _probe_lines,
     }
     if source not in listed:
-        raise UsageError(f"There is no source '{source}'.", f"Known are {', '.join(listed)}.")
+        raise UsageError(f"There is no source '{source}'.", f"The choices are {', '.join(listed)}.")
     lines = listed[source](pattern, source)
     if not lines:
-        raise UsageError(f"No model fits '{pattern}'.", "`flopaudit models` lists all.")
+        raise UsageError(f"No model matches '{pattern}'.", "`flopaudit models` lists all.")
     return lines
 
 

@@ -2,8 +2,8 @@
 
 A probe isolates one thing that a tool may or may not count. Its cases are the same thing at several
 sizes, chosen so that the quantities that a tool could count by (elements in and out, products, bias
-adds, parameters, calls) can be told apart. Nearly every probe takes one image of 1xCxHxW, because
-torchstat accepts nothing else; the tensors for the layer or function are views cut from it.
+adds, parameters, calls) can be distinguished. Nearly every probe takes one image of 1xCxHxW,
+because torchstat accepts nothing else; the tensors for the layer or function are views cut from it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Probe:
 
     Attributes:
         name: `group/what_it_is`.
-        about: the same in words.
+        about: a description of it.
         cases: five or more.
         root: the model around it.
         make: builds the layer, given torch and the case's sizes; None for a function.

@@ -209,5 +209,5 @@ def only_probes(found: Matrix, pattern: str) -> Matrix:
     rows = rows or [row for row in found.rows if pattern in row.probes[0]]
     if not rows:
         groups = ", ".join(found.groups)
-        raise UsageError(f"No probe fits '{pattern}'.", f"The groups are {groups}.")
+        raise UsageError(f"No probe matches '{pattern}'.", f"The groups are {groups}.")
     return Matrix(found.tools, tuple(rows))

@@ -32,7 +32,7 @@ from flopaudit.tracing.sites import (
     Trace,
 )
 
-LIBRARIES = ("torch", "torchvision", "timm", "transformers")
+NAMED_PACKAGES = ("torch", "torchvision", "timm", "transformers")
 """Packages whose classes a tool may know by name; it knows others only as their subclasses."""
 
 

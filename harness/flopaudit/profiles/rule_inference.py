@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from flopaudit.profiles.formula_fitting import value
 from flopaudit.profiles.prediction import (
-    LIBRARIES,
+    NAMED_PACKAGES,
     Term,
     rule_of,
     terms,
@@ -297,8 +297,8 @@ def key_of(names: Sequence[str], level: str = MODULE) -> str | None:
     """
     if level != MODULE:
         return names[0]
-    libraries = (n for n in names if n.removeprefix(SUBCLASS).partition(".")[0] in LIBRARIES)
-    return next(libraries, None)
+    known = (n for n in names if n.removeprefix(SUBCLASS).partition(".")[0] in NAMED_PACKAGES)
+    return next(known, None)
 
 
 def flat(rules: Rules) -> tuple[Rule, ...]:

@@ -55,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Habits:
-    """What a tool does everywhere alike.
+    """The behaviour of a tool that is the same everywhere.
 
     Attributes:
         view: which sites it sees, one of `VIEWS`.

@@ -27,7 +27,7 @@ When = Literal["success", "raise", "import", "none"]
 
 
 class Status(str, Enum):
-    """How a cell, one tool on one model, ended."""
+    """The way in which a cell, one tool on one model, ended."""
 
     COUNTED = "counted"
     """The tool returned a number."""
@@ -83,7 +83,7 @@ class Environment(Record):
 class ModuleRow(Record):
     """The tool's count for one module, in the unit of the measurement.
 
-    `operator` is set if the tool tells the operators of a module apart.
+    `operator` is set if the tool distinguishes the operators of a module.
     """
 
     path: str
@@ -141,8 +141,8 @@ class Measurement(Record):
         return (*self.tool_key, self.model, self.inputs)
 
     @property
-    def column(self) -> str:
-        """The tool's name in a table, with its variant."""
+    def variant_name(self) -> str:
+        """The name of the tool variant in a table."""
         return f"{self.tool} {self.variant}" if self.variant else self.tool
 
 
@@ -290,8 +290,8 @@ class SideEffect(Record):
         return self
 
     @property
-    def column(self) -> str:
-        """The tool's name in a table, with its variant."""
+    def variant_name(self) -> str:
+        """The name of the tool variant in a table."""
         return f"{self.tool} {self.variant}" if self.variant else self.tool
 
 

@@ -1,7 +1,7 @@
 """The syntax of a call: `torch.nn.functional.relu(x)`, `x.relu()` or an operator such as `+`.
 
 torch reports `x + y` and `x.add(y)` as the same function, but a tool that patches methods sees only
-one of them. The bytecode instruction of the calling frame tells the two apart.
+one of them. The bytecode instruction of the calling frame distinguishes the two.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conventions: named rules for reading one total off a ledger.
+"""Conventions: named rules for reading one total from a ledger.
 
 A convention sets how much a multiply-accumulate counts and in which kinds of products, how much an
 addition of a bias counts, and how much any other scalar operation counts, by kind. `convention`
@@ -36,7 +36,7 @@ class ConventionError(UsageError):
 
 @dataclass(frozen=True)
 class Convention:
-    """A rule for reading one total off a ledger.
+    """A rule for reading one total from a ledger.
 
     Attributes:
         name: by which it is found.

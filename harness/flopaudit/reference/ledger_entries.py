@@ -1,6 +1,7 @@
 """Ledger entries: the cost, kind and tensors of one executed operator.
 
-Both ways to a ledger use them: a run (`recorder.py`) and an exported graph (`export_counter.py`).
+Both ways to a ledger use them: a run (`run_recorder.py`) and an exported graph
+(`export_counter.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Causes in words: their category, a label, and the evidence for them."""
+"""Texts about causes: their category, a label, and the evidence for them."""
 
 from __future__ import annotations
 

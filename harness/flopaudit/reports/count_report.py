@@ -112,7 +112,7 @@ class ModelCount:
 
 
 def show(count: ModelCount, by: str = "", depth: int = 0) -> None:
-    """Print a count to standard output, with a listing of what it consists of if asked for.
+    """Print a count to standard output, with a listing of its parts if requested.
 
     Args:
         count: of one model.

@@ -103,7 +103,7 @@ def symbols_in(rows: Iterable[Row]) -> list[str]:
 
 
 def about(probe: str) -> str:
-    """Return what a probe isolates, in words; nothing for a probe that no longer exists."""
+    """Return a description of what a probe isolates; nothing for a probe that no longer exists."""
     found = probes.PROBES.get(probe)
     return found.about if found else ""
 

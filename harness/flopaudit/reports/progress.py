@@ -72,7 +72,7 @@ class Bar:
 
 
 def describe(event: Event) -> str:
-    """Return the model and tool of an event, in words."""
+    """Return the model and tool of an event as text."""
     model = event.job.model.factory or event.job.model.location
     if event.cell is None:
         return f"{event.job.model.location}: building"

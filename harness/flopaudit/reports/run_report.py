@@ -141,7 +141,7 @@ def _failed(
 
 
 def _not_counted(measurements: Sequence[Measurement], names: Names, to: Screen) -> Iterator[Text]:
-    """What tools did not take, with each error once."""
+    """The models that tools did not take, with each error once."""
     refused = Counter(
         (names[m.tool_key], m.status.value, m.error or "")
         for m in measurements
@@ -198,7 +198,7 @@ def _largest(findings: Iterable[Finding]) -> list[_Most]:
 
 
 def _joined(causes: Sequence[_Most], room: int | None) -> str:
-    """The causes in one line, in the most detailed of these forms for which there is room."""
+    """The causes in one line, in the most detailed form that fits."""
     forms = [", ".join(most.text(exact=exact) for most in causes) for exact in (True, False)]
     names = [most.cause for most in causes]
     for shown in range(len(causes) - 1, 0, -1):

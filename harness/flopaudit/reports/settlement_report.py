@@ -1,6 +1,6 @@
 """A settlement as a first screen that answers the question, with details, and as Markdown.
 
-Anything unexplained comes first. Every number is exact, unless the screen has no room for it.
+Anything unexplained comes first. Every number is exact, unless the screen is too narrow for it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def lines(
 
 
 def _head(settlement: Settlement, to: Screen, *, details: bool) -> Iterator[Text]:
-    """What was counted, what is unexplained, and the reference."""
+    """The model that was counted, anything unexplained, and the reference."""
     from rich.text import Text
 
     yield from wrap(Text(settlement_text.title(settlement), "bold"), to)
@@ -119,7 +119,7 @@ def _waterfall(tool: Tool, to: Screen) -> Iterator[Text]:
 
 
 def _rest(name: str, rest: Rest, to: Screen) -> Iterator[Text]:
-    """What is unexplained, in red if it is anything."""
+    """The unexplained amount, in red if there is one."""
     style = marks.STYLES[marks.UNEXPLAINED] if rest.amount or rest.modules else ""
     yield from _step(name, _signed(rest.amount), rest.evidence, to, style)
 

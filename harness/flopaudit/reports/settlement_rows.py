@@ -73,8 +73,8 @@ def rows_of(tools: Sequence[Tool], to: Screen) -> Iterator[Text]:
     if not tools:
         return
     heads = _heads(tools, to)
-    beside = max(head.cell_len for head in heads) + 2
-    places = [(beside, True), (beside, False), (_INDENT, True), (_INDENT, False)]
+    right = max(head.cell_len for head in heads) + 2
+    places = [(right, True), (right, False), (_INDENT, True), (_INDENT, False)]
     for indent, exact in places:
         texts = ["", *(_text(tool, to, exact=exact) for tool in tools)]
         if to.width is None or indent + max(map(len, texts)) <= to.width:
@@ -148,7 +148,7 @@ def _number(tool: Tool, *, exact: bool = True) -> str:
 
 
 def _bars(tools: Sequence[Tool], used: int, to: Screen) -> list[str]:
-    """The scale and a bar for each tool; all empty if there is no room for them or no difference.
+    """The scale and a bar for each tool; all empty if there is no space for them or no difference.
 
     A bar grows from the axis to the left where a tool counts less than the reference.
     """

@@ -60,7 +60,7 @@ def _joined(*words: str | None) -> str:
 
 
 def status_of(tool: Tool) -> str:
-    """Return how a tool ended, in words."""
+    """Return a description of how a tool ended."""
     return str(tool["status"]).replace("_", " ")
 
 
@@ -73,7 +73,7 @@ def unit_of(tool: Tool) -> str:
 
 
 class Rest(NamedTuple):
-    """What no known cause accounts for, of one quantity that a tool reported.
+    """The amount that no known cause accounts for, of one quantity that a tool reported.
 
     Attributes:
         of: MACs, FLOPs or parameters.

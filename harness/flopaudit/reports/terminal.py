@@ -33,7 +33,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Screen:
-    """What a report is composed for.
+    """The output that a report is composed for.
 
     Attributes:
         width: columns; None if lines are not to be wrapped.
@@ -217,5 +217,5 @@ def fit(widths: Sequence[int], width: int | None, keep: int) -> list[list[int]]:
 
 
 def _row_style(line: str) -> str:
-    """Rows with something unexplained are red; the `?` in them says it without colour."""
+    """Rows with something unexplained are red; the `?` in them shows it without colour."""
     return "red" if line.rstrip().endswith(" ?") or " ? " in line else ""

@@ -1,4 +1,4 @@
-"""Compares the two ways of counting the reference: from the exported graph, and from a run.
+"""Compare the two ways of counting the reference: from the exported graph, and from a run.
 
 The first half is pure: it compares two ledgers of one model. The second builds each model of
 torchvision, counts it both ways, and writes agreement.csv and agreement.md.

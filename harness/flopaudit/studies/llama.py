@@ -1,4 +1,4 @@
-"""Counts Llama 3.1 405B on meta tensors, in a process of its own, and prints the result as JSON.
+"""Count Llama 3.1 405B on meta tensors, in a process of its own, and print the result as JSON.
 
 `flopaudit study speed` runs it as `python -m flopaudit.studies.llama`, so that the peak memory is
 that of this count alone.

@@ -165,7 +165,7 @@ def place(named: Named, distribution: str) -> Path | None:
         return None
     if distribution == _SHARED:
         raise UsageError(
-            f"'{named.name}' is of torch, of which there is one for all tools.",
+            f"'{named.name}' is part of torch, and all tools share one torch.",
             "Run flopaudit where that torch is installed.",
         )
     return _kept_folder(named, distribution) if named.folder is None else _given_folder(named)
@@ -220,24 +220,24 @@ def _in(folder: Path) -> list[Kept]:
     return [Kept(name, canonical(version), folder) for name, version in names]
 
 
-def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
+def install(requirement: str, added: Sequence[str] = ()) -> tuple[Kept, bool]:
     """Keep a version, and return it and whether it is new here.
 
-    Its folder appears whole or not at all. A folder that lacks one of the packages of `beside` is
+    Its folder appears whole or not at all. A folder that lacks one of the packages of `added` is
     made again.
 
     Args:
         requirement: `NAME==VERSION`.
-        beside: packages to put into the same folder: those that the version imports and that are
+        added: packages to put into the same folder: those that the version imports and that are
             not installed here.
 
     Raises:
         UsageError: the requirement is not `NAME==VERSION`, or the folder cannot be written.
         PipError: pip could not install it.
     """
-    matches = [_REQUIREMENT.match(text) for text in (requirement, *beside)]
+    matches = [_REQUIREMENT.match(text) for text in (requirement, *added)]
     if not all(matches) or not matches[0] or not matches[0][2]:
-        odd = next((t for t, m in zip((requirement, *beside), matches, strict=True) if not m), "")
+        odd = next((t for t, m in zip((requirement, *added), matches, strict=True) if not m), "")
         raise UsageError(
             f"'{odd or requirement}' is not a version to install.", "Write it as thop==0.1.1."
         )
@@ -248,7 +248,7 @@ def install(requirement: str, beside: Sequence[str] = ()) -> tuple[Kept, bool]:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home(), prefix=".") as scratch:
             scratched = Path(scratch, "site")
-            return _install([requirement, *beside], matches[0][1], scratched, there)
+            return _install([requirement, *added], matches[0][1], scratched, there)
     except OSError as error:
         raise UsageError(
             f"Cannot write to {home()}: {error.strerror}.", f"Name another folder in ${VARIABLE}."

@@ -126,7 +126,7 @@ class Calls:
         for index in range(len(self._calls) - 1, -1, -1):
             call = self._calls[index]
             if call.level == OPERATOR and call.writes & wanted:
-                # The memory holds this result from here on; what was in it before is another's.
+                # The memory holds this result from here on, and that of another call before.
                 wanted -= call.writes - call.reads
                 wanted |= call.reads
                 self._mark(index, alive)

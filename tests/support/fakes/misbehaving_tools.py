@@ -38,14 +38,14 @@ REALTIME_SIGNAL = 40
 
 
 def log(name: str, pid: int | None = None) -> None:
-    """Leave a line that says this ran, and in which process."""
+    """Append a line to the log: which tool ran, and in which process."""
     if "FLOPAUDIT_TEST_LOG" in os.environ:
         with Path(os.environ["FLOPAUDIT_TEST_LOG"]).open("a") as file:
             file.write(f"{name} {pid or os.getpid()}\n")
 
 
 def fake(measure: Callable[[], ToolResult], package: str = "torch") -> Tool:
-    """A tool that does this instead of counting; its name is the function's."""
+    """A tool that calls a function instead of counting; its name is the function's."""
     name = measure.__name__.strip("_")
 
     def logged(_loaded: LoadedModel, _variant: str | None) -> ToolResult:

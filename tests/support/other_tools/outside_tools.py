@@ -1,4 +1,4 @@
-"""Tools from outside the package, each called as its README says.
+"""Tools from outside the package, each called as described in its README.
 
 None is installed with the package: `flopaudit install NAME==VERSION` keeps each in a folder of its
 own, and `outside_tools.py:CALFLOPS==0.3.2` names it. `TORCHSTAT_REPORT` is torchstat with its

@@ -1,4 +1,4 @@
-"""Formulas of operators: one small pure function for each, in a module by subject.
+"""Formulas of operators: one small pure function for each, in modules by topic.
 
 A formula takes a `Call`, the operator's arguments by position and name with its result, and returns
 its `Work`. It reads only shapes and dtypes of tensors, so meta, fake and real tensors work alike.

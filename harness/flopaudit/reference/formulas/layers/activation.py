@@ -89,9 +89,9 @@ def softplus(call: Call) -> Work:
 
 
 def logit(call: Call) -> Work:
-    """log(x / (1 - x)), x held between eps and 1 - eps where eps is given."""
-    held = Work(comparisons=2) if call.arg(1, "eps") is not None else NOTHING
-    return (held + Work(adds=1, divs=1, elementary=1)) * numel(call.first_out)
+    """log(x / (1 - x)), x clamped to [eps, 1 - eps] where eps is given."""
+    clamp = Work(comparisons=2) if call.arg(1, "eps") is not None else NOTHING
+    return (clamp + Work(adds=1, divs=1, elementary=1)) * numel(call.first_out)
 
 
 def rrelu(call: Call) -> Work:

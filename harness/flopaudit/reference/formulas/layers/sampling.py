@@ -162,8 +162,8 @@ def ps_roi_align(call: Call) -> Work:
 def _regions(call: Call, place: Work) -> Work:
     """Return the cost of placing each region and its samples, and of their weights and means.
 
-    A sample lies at start + bin·p + bin·(i + 1/2)/ratio; it is held inside, cut into whole and
-    fraction, and 1 less the fraction is taken.
+    A sample lies at start + bin·p + bin·(i + 1/2)/ratio; it is clamped to the input, cut into
+    whole and fraction, and 1 less the fraction is taken.
     """
     ratio, height, width = max(call.args[5], 1), call.args[3], call.args[4]
     rois, out = int(call.args[1].shape[0]), numel(call.first_out)

@@ -125,7 +125,7 @@ def _bags_backward(call: Call, mode: int, weights: Any) -> Work:
 
 
 def per_sample_weights_backward(call: Call) -> Work:
-    """For each looked-up row the product with its bag's gradient."""
+    """A product for each looked-up row with its bag's gradient."""
     rows, width = numel(call.args[2]), int(call.args[0].shape[-1])
     return Work(muls=rows * width, adds=rows * (width - 1))
 

@@ -51,7 +51,7 @@ def mul(call: Call) -> Work:
 
 
 def div(call: Call) -> Work:
-    """One division, and one rounding where a rounding mode asks for it.
+    """One division, and one rounding where a rounding mode is given.
 
     A complex number by a real one is 2 divisions; by a complex one see `complex_work`.
     """

@@ -1,11 +1,11 @@
 """Fourier transforms, counted as the mixed-radix algorithm of Cooley and Tukey performs them.
 
 A transform of N = p·q… points is, for each prime factor p, N/p butterflies: p - 1 twiddle factors
-and a p-point transform done directly, of p·(p - 1) additions and, since a factor -1 is none,
+and a p-point transform done directly, of p·(p - 1) additions and, because a factor -1 is free,
 (p - 1)² multiplications for p > 2. All are complex: a product is 4 multiplications and 2
-additions. For N = 2ᵏ that is the customary 5·N·log₂(N) operations (Cooley & Tukey 1965; FFTW's
-benchmark, fftw.org/speed/method.html). Real input or output takes half, as the other half follows
-by symmetry; the benchmark counts so too.
+additions. For N = 2ᵏ that is the usual 5·N·log₂(N) operations (Cooley & Tukey 1965; FFTW's
+benchmark, fftw.org/speed/method.html). Real input or output takes half, because the other
+half follows by symmetry; the benchmark counts so too.
 """
 
 from __future__ import annotations

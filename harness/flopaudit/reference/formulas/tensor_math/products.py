@@ -203,7 +203,7 @@ def mkldnn_linear_backward_weights(call: Call) -> Work:
 
 
 def matmul_backward(call: Call) -> Work:
-    """Of Y = A·B: dA = dY·Bᵀ and dB = Aᵀ·dY: the forward's MACs for each that is asked for."""
+    """Of Y = A·B: dA = dY·Bᵀ and dB = Aᵀ·dY: the forward's MACs for each that is requested."""
     grad, left = call.args[:2]
     mask = call.arg(3, "mask", (True, True))
     each = numel(grad) * int(left.shape[-1])
