@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,22 @@ INTERRUPTED = 130
 
 
 def print_json(value: Any) -> None:
-    """Print plain data as one JSON document."""
+    """Print plain data as one JSON document, in UTF-8.
+
+    Where standard output has another encoding, JSON's own escapes replace what is not ASCII, so
+    that every string is read back unchanged.
+    """
     import json
 
-    from flopaudit.reports.terminal import print_line
+    from flopaudit.reports.terminal import encodable, print_line
 
-    print_line(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    plain = not _is_utf_8(sys.stdout.encoding) or encodable(text, "utf-8") != text
+    print_line(json.dumps(value, indent=2) if plain else text)
+
+
+def _is_utf_8(encoding: str | None) -> bool:
+    return codecs.lookup(encoding or "utf-8").name == "utf-8"
 
 
 def print_error(text: str) -> None:
