@@ -152,7 +152,7 @@ def test_coverage_in_text(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(coverage, "main", main)
-    app(["study", "coverage", "one", "--source", "timm", "--again"], standalone_mode=False)
+    app(["study", "coverage", "one", "--source", "timm", "--retry"], standalone_mode=False)
     text = capsys.readouterr().out
     assert text == "1 of 2 models are counted; the rows are in results/coverage.\n"
     assert given == ["timm", "one", Path("results/coverage"), True]

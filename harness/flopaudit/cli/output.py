@@ -5,10 +5,12 @@ from __future__ import annotations
 import codecs
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import typer
+
+from flopaudit.core.errors import UsageError
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
@@ -38,15 +40,31 @@ def print_error(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
+def require_command(context: typer.Context, example: str) -> None:
+    """Print the help of a group of commands to standard error if none of them is given.
+
+    Args:
+        context: of the group.
+        example: a command to start with.
+
+    Raises:
+        UsageError: no command is given.
+    """
+    if context.invoked_subcommand is None:
+        with redirect_stdout(sys.stderr):
+            print(context.get_help())  # with rich, typer prints it, and this ends it with a blank
+        raise UsageError("A command is missing.", f"Start with `{example}`.")
+
+
 @contextmanager
-def interruptible(message: str) -> Iterator[None]:
+def interruptible(message: str = "") -> Iterator[None]:
     """End the command with a message, and without a traceback, if the user presses Ctrl-C.
 
     Args:
-        message: what is kept, and how to go on.
+        message: what is kept, and how to go on; nothing if that goes without saying.
     """
     try:
         yield
     except KeyboardInterrupt:
-        print_error(f"\nStopped. {message}")
+        print_error(f"\nStopped. {message}".rstrip(" "))
         raise typer.Exit(INTERRUPTED) from None
