@@ -96,7 +96,13 @@ def test_an_option_of_several_commands_is_the_same_in_each() -> None:
         for each in (each for each in command.params if each.opts[0].startswith("--")):
             # What a command writes to its directory is its own matter.
             text = each.help if each.opts[0] != "--out" else each.help[: len("Directory for ")]
-            same = (*each.opts, each.type_descriptor.annotation, each.multiple, each.metavar, text)
+            same = (
+                *each.opts,
+                each.type_descriptor.annotation,
+                each.multiple,
+                each.metavar or "",
+                text,
+            )
             described.setdefault(each.opts[0], {}).setdefault(same, []).append(" ".join(name))
     several = {option: found for option, found in described.items() if len(found) > 1}
     assert not several

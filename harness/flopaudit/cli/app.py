@@ -16,14 +16,13 @@ import typer
 
 from flopaudit.cli.audit import audit
 from flopaudit.cli.bench import bench
-from flopaudit.cli.commands import Command, Group
 from flopaudit.cli.completion import complete_in_bash, is_bash
 from flopaudit.cli.count import count
 from flopaudit.cli.install import install
 from flopaudit.cli.matrix import matrix
 from flopaudit.cli.models import models
 from flopaudit.cli.options import EXTRA_ARGUMENTS
-from flopaudit.cli.output import INTERRUPTED, print_error, require_command
+from flopaudit.cli.output import INTERRUPTED, Command, Group, print_error, require_command
 from flopaudit.cli.probe import probe
 from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle

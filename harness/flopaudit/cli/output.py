@@ -1,4 +1,7 @@
-"""What commands print, and how they end when they are interrupted."""
+"""What commands print, their help included, and how they end when they are interrupted.
+
+The help shows no type for a flag, because a flag takes no value.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from flopaudit.core.errors import UsageError
 
@@ -68,3 +72,35 @@ def interruptible(message: str = "") -> Iterator[None]:
     except KeyboardInterrupt:
         print_error(f"\nStopped. {message}".rstrip(" "))
         raise typer.Exit(INTERRUPTED) from None
+
+
+# -- commands and their help -----------------------------------------------------------------------
+
+
+class Command(TyperCommand):
+    """A command of typer with plain flags in its help."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options and arguments, `--help` included."""
+        return _plain(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands with plain flags in its help, which Ctrl-C ends in one sentence."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options and arguments, `--help` included."""
+        return _plain(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was given."""
+        with interruptible():
+            return super().invoke(ctx)
+
+
+def _plain(parameters: list[Any]) -> list[Any]:
+    """Let the help show nothing where typer would show `<bool>`."""
+    for each in parameters:
+        if getattr(each, "is_flag", False) and each.metavar is None:
+            each.metavar = ""
+    return parameters

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from flopaudit.cli.commands import Command, Group
 from flopaudit.cli.options import (
     Json,
     Models,
@@ -20,7 +19,14 @@ from flopaudit.cli.options import (
     memory_limit,
     out,
 )
-from flopaudit.cli.output import interruptible, print_error, print_json, require_command
+from flopaudit.cli.output import (
+    Command,
+    Group,
+    interruptible,
+    print_error,
+    print_json,
+    require_command,
+)
 from flopaudit.core.errors import UsageError
 
 study = typer.Typer(
