@@ -120,6 +120,16 @@ def test_flags_show_no_type(tmp_path: Path) -> None:
         assert "bool" not in shown
 
 
+def test_help_can_be_shown_in_any_encoding(tmp_path: Path) -> None:
+    for name, command in COMMANDS.items():
+        texts = [command.help, *(each.help for each in command.params)]
+        assert all(map(str.isascii, filter(None, texts))), name
+        assert all((each.metavar or "").isascii() for each in command.params), name
+    done = flopaudit("install", "-h", cwd=tmp_path, variables={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "TOOL==VERSION" in done.stdout
+
+
 def test_choices_are_those_that_the_program_knows() -> None:
     assert {each.value for each in Preset} == set(PRESETS)
     assert [each.value for each in Grouping] == list(GROUPS)
