@@ -211,3 +211,4 @@ def test_out_is_looked_in_first(home: Path, tmp_path: Path) -> None:
 def test_a_stored_settlement_of_the_package_is_read_without_torch(tmp_path: Path) -> None:
     imported = modules_imported_by(["settle", "resnet18"], cwd=tmp_path)
     assert not {"torch", "torchvision", "numpy", "pandas"} & imported
+    assert "flopaudit.isolation.scheduler" not in imported

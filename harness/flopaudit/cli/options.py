@@ -15,7 +15,7 @@ import typer
 
 from flopaudit.cli import completion
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import split_list
+from flopaudit.core.specs import parse_bytes, split_list
 
 if TYPE_CHECKING:
     from flopaudit.isolation.scheduler import Limits
@@ -134,7 +134,15 @@ def memory_limit(shown_default: str | None = None) -> Any:
         metavar="SIZE",
         help="Memory limit per tool and model, such as 8G or 512M.",
         show_default=shown_default or True,
+        callback=_amount,
     )
+
+
+def _amount(value: str) -> str:
+    """Return an amount of memory as it was given; refuse one that cannot be read."""
+    if value:
+        parse_bytes(value)
+    return value
 
 
 Memory = Annotated[str, memory_limit("a share of this machine's memory")]
@@ -187,11 +195,7 @@ def limits(timeout: float, memory: str, jobs: int) -> Limits:
         timeout: in seconds.
         memory: an amount such as 8G; "" for a share of this machine's memory.
         jobs: how many run at the same time, and so share the memory.
-
-    Raises:
-        UsageError: the amount cannot be read.
     """
-    from flopaudit.core.specs import parse_bytes
     from flopaudit.isolation.scheduler import Limits, default_memory_bytes
 
     return Limits(timeout, parse_bytes(memory) if memory else default_memory_bytes(jobs))

@@ -65,9 +65,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     Example: flopaudit settle resnet18
     """
     from flopaudit.pipeline import model_requests, settle_model
-    from flopaudit.pipeline.measure import RunOptions
     from flopaudit.reports import settlement_report
-    from flopaudit.reports.progress import Bar
     from flopaudit.reports.terminal import print_line
 
     if as_markdown and as_json:
@@ -79,13 +77,16 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         _settle_claims(request, claims, directory, as_json=as_json)
         return
     tool_variants = variants(tool_list)
-    allowed = limits(timeout, memory, jobs)
     found = None if again else settle_model.stored(request, tool_variants, directory)
     if found:
         settlement = found[0]
     else:
+        # Imported here, so that a stored answer does not wait for what only a run needs.
+        from flopaudit.pipeline.measure import RunOptions
+        from flopaudit.reports.progress import Bar
+
         with interruptible("Give the same command again to continue."), Bar() as notice:
-            options = RunOptions(jobs, allowed, notice, again)
+            options = RunOptions(jobs, limits(timeout, memory, jobs), notice, again)
             settlement = settle_model.measured(request, tool_variants, options, directory)
     if as_json:
         print_json(settlement)
