@@ -136,6 +136,11 @@ def test_choices_are_those_that_the_program_knows() -> None:
     assert [each.value for each in Source] == ["torchvision", *LIBRARIES, PROBE]
 
 
+@pytest.mark.parametrize(("pattern", "last"), [("vit_b_16", "1 model"), ("vit_b_", "2 models")])
+def test_models_are_numbered(pattern: str, last: str, tmp_path: Path) -> None:
+    assert flopaudit("models", pattern, cwd=tmp_path).stdout.splitlines()[-1] == last
+
+
 def test_models_and_tools_import_no_torch(tmp_path: Path) -> None:
     imported = modules_imported_by(["models"], ["tools"], cwd=tmp_path)
     assert not {"torch", "torchvision"} & imported
