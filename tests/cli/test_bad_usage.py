@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from flopaudit.pipeline import model_requests
 from flopaudit.probes import PROBES
 
 from tests.support.command_line import flopaudit, flopaudit_here
@@ -66,6 +67,20 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["install", "thop"], "'thop' is not a version", "thop==0.1.1"),
         (["study", "coverage", "--source", "probe"], "probes", "--source torchvision"),
         (["explode"], "explode", "--help"),
+        (["settle"], "Missing argument 'MODEL'", "flopaudit settle --help"),
+        (["run", "--model", "resnet18"], "No such option: --model.", "Did you mean --models?"),
+        (["settle", "resnet18", "--colour"], "option: --colour. `", "flopaudit settle --help"),
+        (["run", "--models", ","], "--models names nothing", "commas"),
+        (["settle", "resnet18", "--tools", " , "], "--tools names nothing", "commas"),
+        (["matrix", "--tools", ","], "--tools names nothing", "commas"),
+        (["audit", "--models", ","], "--models names nothing", "commas"),
+        (["count", "resnet18", "--depth", "2"], "--depth", "--by module"),
+        (["settle", "resnet18", "--markdown", "--json"], "both given", "Give one of them"),
+        (
+            ["settle", "resnet18", "--claim", "3.8G", "--markdown", "--tools", "thop"],
+            "--claim cannot be combined with --tools and --markdown.",
+            "Leave out",
+        ),
         (["cont"], "cont", "count"),
     ],
 )
@@ -80,6 +95,30 @@ def test_bad_usage_is_one_sentence_and_a_remedy(
     assert not done.stdout
     assert len(done.stderr.splitlines()) <= 2
     assert not list(empty.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("args", "listed"), [([], ["settle", "run", "count"]), (["study"], ["agreement", "speed"])]
+)
+def test_a_missing_command_gets_the_help_on_standard_error(
+    args: list[str], listed: list[str], tmp_path: Path
+) -> None:
+    done = flopaudit(*args, cwd=tmp_path, columns=80)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert all(f"│ {name} " in done.stderr for name in listed)
+    assert "A command is missing. Start with `flopaudit " in done.stderr.splitlines()[-1]
+
+
+def test_an_interrupt_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_requests, "model_lines", pressed)
+    done = flopaudit_here("models", capsys=capsys)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.split("\n") == ["", "Stopped.", ""]
 
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:

@@ -90,10 +90,55 @@ def test_an_option_is_spelled_in_one_way() -> None:
     }
 
 
+def test_an_option_of_several_commands_is_the_same_in_each() -> None:
+    described: dict[str, dict[tuple[object, ...], list[str]]] = {}
+    for name, command in COMMANDS.items():
+        for each in (each for each in command.params if each.opts[0].startswith("--")):
+            # What a command writes to its directory is its own matter.
+            text = each.help if each.opts[0] != "--out" else each.help[: len("Directory for ")]
+            same = (
+                *each.opts,
+                each.type_descriptor.annotation,
+                each.multiple,
+                each.metavar or "",
+                text,
+            )
+            described.setdefault(each.opts[0], {}).setdefault(same, []).append(" ".join(name))
+    several = {option: found for option, found in described.items() if len(found) > 1}
+    assert not several
+    shared = {
+        option for option, found in described.items() for names in found.values() if names[1:]
+    }
+    assert shared >= {"--tools", "--models", "--json", "--out", "--jobs", "--timeout", "--memory",
+                      "--input", "--preset", "--source", "--again", "--details"}  # fmt: skip
+
+
+def test_flags_show_no_type(tmp_path: Path) -> None:
+    for name in ((), ("settle",), ("study",), ("study", "coverage")):
+        shown = flopaudit(*name, "--help", cwd=tmp_path, columns=100).stdout
+        assert "--help" in shown
+        assert "bool" not in shown
+
+
+def test_help_can_be_shown_in_any_encoding(tmp_path: Path) -> None:
+    for name, command in COMMANDS.items():
+        texts = [command.help, *(each.help for each in command.params)]
+        assert all(map(str.isascii, filter(None, texts))), name
+        assert all((each.metavar or "").isascii() for each in command.params), name
+    done = flopaudit("install", "-h", cwd=tmp_path, variables={"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "TOOL==VERSION" in done.stdout
+
+
 def test_choices_are_those_that_the_program_knows() -> None:
     assert {each.value for each in Preset} == set(PRESETS)
     assert [each.value for each in Grouping] == list(GROUPS)
     assert [each.value for each in Source] == ["torchvision", *LIBRARIES, PROBE]
+
+
+@pytest.mark.parametrize(("pattern", "last"), [("vit_b_16", "1 model"), ("vit_b_", "2 models")])
+def test_models_are_numbered(pattern: str, last: str, tmp_path: Path) -> None:
+    assert flopaudit("models", pattern, cwd=tmp_path).stdout.splitlines()[-1] == last
 
 
 def test_models_and_tools_import_no_torch(tmp_path: Path) -> None:

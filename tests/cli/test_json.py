@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flopaudit.cli.app import app
+from flopaudit.cli.output import print_json
 from flopaudit.pipeline import probe_tools
 from flopaudit.profiles import repository
 from flopaudit.studies import bench, coverage, speed
@@ -27,6 +29,21 @@ def in_process(args: list[str], capsys: pytest.CaptureFixture[str]) -> Any:
     """Run a command with `--json` in this process, where its work can be replaced."""
     assert not app([*args, "--json"], standalone_mode=False)
     return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
+def test_no_encoding_changes_what_is_printed(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = {"input": "1×3 · 10⁹ … ½", "路径": "模型/net.py", "not UTF-8": "\udc80"}
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding=encoding))
+    print_json(value)
+    text = written.getvalue().decode("utf-8")
+    assert json.loads(text) == value
+    assert text.isascii()
+    print_json({"input": "1×3"})
+    assert ("×" in written.getvalue().decode("utf-8")) == (encoding == "utf-8")
 
 
 def test_models_and_probes(tmp_path: Path) -> None:
@@ -135,7 +152,7 @@ def test_coverage_in_text(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(coverage, "main", main)
-    app(["study", "coverage", "one", "--source", "timm", "--again"], standalone_mode=False)
+    app(["study", "coverage", "one", "--source", "timm", "--retry"], standalone_mode=False)
     text = capsys.readouterr().out
     assert text == "1 of 2 models are counted; the rows are in results/coverage.\n"
     assert given == ["timm", "one", Path("results/coverage"), True]

@@ -147,6 +147,13 @@ def test_details_name_every_cause_with_its_evidence(found: Any) -> None:
             assert any(cause["cause"] in line and cause["evidence"] in line for line in lines)
 
 
+def test_markdown_is_the_whole_settlement(tmp_path: Path) -> None:
+    done = flopaudit("settle", "resnet18", "--markdown", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    stored = json.loads(flopaudit("settle", "resnet18", "--json", cwd=tmp_path).stdout)
+    assert done.stdout == settlement_report.markdown(stored)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -204,3 +211,4 @@ def test_out_is_looked_in_first(home: Path, tmp_path: Path) -> None:
 def test_a_stored_settlement_of_the_package_is_read_without_torch(tmp_path: Path) -> None:
     imported = modules_imported_by(["settle", "resnet18"], cwd=tmp_path)
     assert not {"torch", "torchvision", "numpy", "pandas"} & imported
+    assert "flopaudit.isolation.scheduler" not in imported

@@ -115,3 +115,18 @@ def test_the_tree_has_an_ascii_form() -> None:
     assert names[1] == "|- 0 Branches"
     assert names[-1] == "`- 2 Linear"
     assert all(name.isascii() for name in names)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_text_next_to_a_number_keeps_its_column(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    conventions = ("macs", "macs-layers", "flops")
+    show(ModelCount("m", ("1x3x16x16",), conventions, False, False, ledger(), None, "2"))  # noqa: FBT003 - fields
+    printed = capsys.readouterr().out.splitlines()
+    (start,) = (n for n, line in enumerate(printed) if line.startswith("macs-layers "))
+    column = printed[start].index("multiply-accumulates")
+    below = printed[start + 1]
+    assert len(below) - len(below.lstrip()) == column
+    assert max(map(len, printed)) <= columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import cache
+from typing import Any
 
 import pytest
 from flopaudit.pipeline.results import Results, measurements_in, references_in
@@ -68,6 +69,26 @@ def test_no_line_is_wider_than_the_screen(width: int, details: bool) -> None:  #
             printed = lines(results, Screen(width, encoding), details=details)
             assert max(map(len, printed)) <= width
             assert encoding == "utf-8" or all(line.isascii() for line in printed)
+
+
+def renamed(results: Results, names: dict[str, str]) -> Results:
+    """The same, of models with other names."""
+
+    def with_name(record: Any) -> Any:
+        return record.model_copy(update={"model": names[record.model]})
+
+    return Results(*(tuple(map(with_name, each)) for each in
+                     (results.measurements, results.references, results.findings)))  # fmt: skip
+
+
+@pytest.mark.parametrize("other", ["/somewhere/else/net.py:large", "/somewhere/else/net.py:small"])
+def test_models_in_files_are_shown_without_folders_if_that_is_clear(other: str) -> None:
+    names = {"torchvision:resnet18": "/a/folder/net.py:small", "torchvision:vgg11": other}
+    two = renamed(only(quick(), "resnet18", "vgg11"), names)
+    shown = {line.split()[0] for line in lines(two, Screen(80)) if "net.py:" in line}
+    clear = not other.endswith("small")
+    assert shown == ({"…/net.py:small", "…/net.py:large"} if clear else set(names.values()))
+    assert {line.split()[0] for line in lines(two) if "net.py:" in line} == set(names.values())
 
 
 @pytest.mark.parametrize("width", [80, None])

@@ -102,6 +102,11 @@ def test_an_output_in_ascii_gets_ascii(environment: dict[str, str]) -> None:
     assert ("#" in text) == ("COLUMNS" in environment)
 
 
+def test_symbols_of_reports_have_an_ascii_form() -> None:
+    text = "2M† · 1×3 → 10⁹ ± 5 … −1"
+    assert Screen(encoding="ascii").fit(text) == "2M~ - 1x3 -> 10^9 +- 5 ... -1"
+
+
 def test_a_terminal_in_ascii_gets_ascii() -> None:
     text = in_terminal(COMMAND, 80, {"PYTHONIOENCODING": "ascii"})
     assert text.isascii()

@@ -22,7 +22,7 @@ from flopaudit.cli.install import install
 from flopaudit.cli.matrix import matrix
 from flopaudit.cli.models import models
 from flopaudit.cli.options import EXTRA_ARGUMENTS
-from flopaudit.cli.output import INTERRUPTED, print_error
+from flopaudit.cli.output import INTERRUPTED, Command, Group, print_error, require_command
 from flopaudit.cli.probe import probe
 from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle
@@ -34,18 +34,18 @@ NAME = "flopaudit"
 
 app = typer.Typer(
     name=NAME,
+    cls=Group,
     help="Run FLOP counters on PyTorch models side by side, compare them with an exact reference, "
     "and explain every difference.",
     epilog="Start with: flopaudit settle resnet18",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (settle, run, count, models, tools, install, matrix):
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 for _command_of_tools in (probe, audit):
-    app.command(context_settings=EXTRA_ARGUMENTS)(_command_of_tools)
-app.command()(bench)
+    app.command(cls=Command, context_settings=EXTRA_ARGUMENTS)(_command_of_tools)
+app.command(cls=Command)(bench)
 app.add_typer(study, name="study")
 
 _options = {"traceback": False}
@@ -53,6 +53,7 @@ _options = {"traceback": False}
 
 @app.callback(invoke_without_command=True)
 def common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version of flopaudit and exit.")
     ] = False,
@@ -67,6 +68,7 @@ def common(
 
         print(metadata.version(NAME))
         raise typer.Exit
+    require_command(context, "flopaudit settle resnet18")
 
 
 def main() -> None:
@@ -80,6 +82,7 @@ def main() -> None:
     try:
         sys.exit(program() or 0)
     except typer.Abort:
+        print_error("Stopped.")
         sys.exit(INTERRUPTED)
     except UsageError as error:
         _fail(f"{NAME}: {error}", 2)
@@ -91,10 +94,8 @@ def main() -> None:
 
 
 def _about_arguments(error: Any) -> str:
-    """Describe an error in the arguments in one line; "" where the help was shown instead."""
-    message = error.format_message().rstrip(".")
-    if not message:
-        return ""
+    """Describe an error in the arguments in one line."""
+    message = _NO_OPTION.sub(_about_option, error.format_message().rstrip("."))
     wrong = _WRONG_CHOICE.match(message)
     if wrong:
         return f"{NAME}: {_about_choice(**wrong.groupdict())}"
@@ -109,6 +110,19 @@ _WRONG_CHOICE = re.compile(
 """Typer's message for a value that is not one of the choices, in any of its versions."""
 
 
+_NO_OPTION = re.compile(
+    r"No such option: (?P<given>\S+) \((?:Possible options: |Did you mean )(?P<listed>[^)]*?)\??\)"
+)
+"""What typer says of an option that is not there and of those that look like it."""
+
+
+def _about_option(found: re.Match[str]) -> str:
+    """Describe an option that is not there, and suggest the nearest if it is near."""
+    near = get_close_matches(found["given"], found["listed"].split(", "), n=1, cutoff=0.75)
+    hint = f". Did you mean {near[0]}?" if near else ""
+    return f"No such option: {found['given']}{hint}"
+
+
 def _about_choice(option: str, given: str, listed: str) -> str:
     """Describe a value that is not one of the choices, and suggest the nearest of them."""
     choices = re.findall(r"'([^']*)'", listed)
@@ -121,6 +135,5 @@ def _fail(text: str, code: int) -> NoReturn:
     """Print what went wrong and exit; with --traceback, raise the error that is being handled."""
     if _options["traceback"]:
         raise  # noqa: PLE0704 - called while an exception is handled
-    if text:
-        print_error(text)
+    print_error(text)
     sys.exit(code)

@@ -56,6 +56,8 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
 
     if static and backward:
         raise UsageError("--static and --backward are both given.", "Give one of them.")
+    if depth and by is not Grouping.MODULE:
+        raise UsageError("--depth limits the levels of modules.", "Give it with --by module.")
     totals = tuple(conventions or count_report.CONVENTIONS)
     options = CountOptions(totals, backward, static, strict)
     result = count_model(model_request(model, inputs or ()), options)

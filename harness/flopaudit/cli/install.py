@@ -18,7 +18,7 @@ def install(
     requirements: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TOOL==VERSION…", help="Versions to keep, such as thop==0.1.0.post2206102148."
+            metavar="TOOL==VERSION", help="Versions to keep, such as thop==0.1.0.post2206102148."
         ),
     ] = None,
     added: Annotated[

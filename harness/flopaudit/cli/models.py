@@ -33,7 +33,7 @@ def models(
     else:
         rows = [[line["model"], line["family"]] for line in lines]
         print_table(["model", "family"], rows, left=2)
-    print_wrapped(f"{len(lines)} models")
+    print_wrapped("1 model" if len(lines) == 1 else f"{len(lines)} models")
 
 
 def _published(line: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ import typer
 
 from flopaudit.cli import completion
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import split_list
+from flopaudit.core.specs import parse_bytes, split_list
 
 if TYPE_CHECKING:
     from flopaudit.isolation.jobs import Limits
@@ -53,6 +53,13 @@ class Grouping(str, Enum):
     KIND = "kind"
 
 
+def _names(parameter: typer.CallbackParam, value: str) -> str:
+    """Return a comma-separated list as it was given; refuse one that names nothing, such as `,`."""
+    if value and not split_list(value):
+        raise UsageError(f"{parameter.opts[0]} names nothing.", "Separate names by commas.")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=completion.model)
@@ -72,6 +79,7 @@ Models = Annotated[
         "--models",
         metavar="A,B",
         help="Models, separated by commas, named as for `flopaudit count`.",
+        callback=_names,
         autocompletion=completion.model_list,
     ),
 ]
@@ -81,6 +89,7 @@ Tools = Annotated[
         "--tools",
         metavar="A,B",
         help="Tools, separated by commas, such as thop,ptflops:aten; all tools by default.",
+        callback=_names,
         autocompletion=completion.tool_list,
     ),
 ]
@@ -112,15 +121,31 @@ Timeout = Annotated[
         help="Time limit per tool and model, in seconds.",
     ),
 ]
-Memory = Annotated[
-    str,
-    typer.Option(
+
+
+def memory_limit(shown_default: str | None = None) -> Any:
+    """Return the option `--memory SIZE`.
+
+    Args:
+        shown_default: the default as the help shows it, where it is not a plain value.
+    """
+    return typer.Option(
         "--memory",
         metavar="SIZE",
-        help="Memory limit per tool and model, such as 8G or 512M; a share of this machine's "
-        "memory by default.",
-    ),
-]
+        help="Memory limit per tool and model, such as 8G or 512M.",
+        show_default=shown_default or True,
+        callback=_amount,
+    )
+
+
+def _amount(value: str) -> str:
+    """Return an amount of memory as it was given; refuse one that cannot be read."""
+    if value:
+        parse_bytes(value)
+    return value
+
+
+Memory = Annotated[str, memory_limit("a share of this machine's memory")]
 Again = Annotated[
     bool, typer.Option("--again", help="Measure again, and replace what is already stored.")
 ]
@@ -170,11 +195,7 @@ def limits(timeout: float, memory: str, jobs: int) -> Limits:
         timeout: in seconds.
         memory: an amount such as 8G; "" for a share of this machine's memory.
         jobs: how many run at the same time, and so share the memory.
-
-    Raises:
-        UsageError: the amount cannot be read.
     """
-    from flopaudit.core.specs import parse_bytes
     from flopaudit.isolation.jobs import Limits
     from flopaudit.isolation.scheduler import default_memory_bytes
 

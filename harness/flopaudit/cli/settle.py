@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,8 @@ from flopaudit.cli.options import (
     variants,
 )
 from flopaudit.cli.output import interruptible, print_json
+from flopaudit.core.errors import UsageError
+from flopaudit.reports.amounts import listed
 
 if TYPE_CHECKING:
     from flopaudit.pipeline.model_requests import ModelRequest
@@ -50,6 +53,9 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     memory: Memory = "",
     again: Again = False,
     details: Details = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the settlement with every detail as Markdown.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Explain each tool's number for a model, and say which one to quote.
@@ -59,30 +65,49 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     Example: flopaudit settle resnet18
     """
     from flopaudit.pipeline import model_requests, settle_model
-    from flopaudit.pipeline.measure import RunOptions
     from flopaudit.reports import settlement_report
-    from flopaudit.reports.progress import Bar
     from flopaudit.reports.terminal import print_line
 
+    if as_markdown and as_json:
+        raise UsageError("--markdown and --json are both given.", "Give one of them.")
     request = model_requests.model_request(model, inputs or ())
     if claims:
+        given = {"--tools": tool_list, "--again": again, "--details": details}
+        _refuse_with_claims({**given, "--markdown": as_markdown})
         _settle_claims(request, claims, directory, as_json=as_json)
         return
     tool_variants = variants(tool_list)
-    allowed = limits(timeout, memory, jobs)
     found = None if again else settle_model.stored(request, tool_variants, directory)
     if found:
         settlement = found[0]
     else:
+        # Imported here, so that a stored answer does not wait for what only a run needs.
+        from flopaudit.pipeline.measure import RunOptions
+        from flopaudit.reports.progress import Bar
+
         with interruptible("Give the same command again to continue."), Bar() as notice:
-            options = RunOptions(jobs, allowed, notice, again)
+            options = RunOptions(jobs, limits(timeout, memory, jobs), notice, again)
             settlement = settle_model.measured(request, tool_variants, options, directory)
     if as_json:
         print_json(settlement)
-        return
-    settlement_report.show(settlement, details=details)
-    if found:
-        print_line(f"\nFrom {found[1]}; --again measures it again.")
+    elif as_markdown:
+        print_line(settlement_report.markdown(settlement).rstrip())
+    else:
+        settlement_report.show(settlement, details=details)
+        if found:
+            print_line(f"From {found[1]}; --again measures it again.")
+
+
+def _refuse_with_claims(options: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing for published numbers.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    given = [name for name, value in options.items() if value]
+    if given:
+        names = listed(given)
+        raise UsageError(f"--claim cannot be combined with {names}.", f"Leave out {names}.")
 
 
 def _settle_claims(

@@ -8,17 +8,39 @@ from typing import Annotated
 
 import typer
 
-from flopaudit.cli.options import Json, Models, Pattern, Source, SourceOption, limits, out
-from flopaudit.cli.output import interruptible, print_error, print_json
+from flopaudit.cli.options import (
+    Json,
+    Models,
+    Pattern,
+    Source,
+    SourceOption,
+    Timeout,
+    limits,
+    memory_limit,
+    out,
+)
+from flopaudit.cli.output import (
+    Command,
+    Group,
+    interruptible,
+    print_error,
+    print_json,
+    require_command,
+)
 from flopaudit.core.errors import UsageError
 
 study = typer.Typer(
+    cls=Group,
     help="Developer's studies: measure the reference itself, and write tables.",
-    no_args_is_help=True,
 )
 
 
-@study.command()
+@study.callback(invoke_without_command=True)
+def _studies(context: typer.Context) -> None:
+    require_command(context, "flopaudit study coverage --help")
+
+
+@study.command(cls=Command)
 def agreement(
     model_list: Models = "",
     directory: Annotated[Path, out("Directory for the tables.")] = Path("results/static"),
@@ -40,22 +62,15 @@ def agreement(
         print_wrapped(module.summary(outcomes))
 
 
-@study.command()
+@study.command(cls=Command)
 def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
     pattern: Pattern = "*",
     source: SourceOption = Source.TORCHVISION,
     directory: Annotated[Path, out("Directory for SOURCE.csv.")] = Path("results/coverage"),
-    timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout", metavar="SECONDS", min=1, help="Time limit per model, in seconds."
-        ),
-    ] = 120,
-    memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Memory limit per model, such as 8G.")
-    ] = "8G",
-    again: Annotated[
-        bool, typer.Option("--again", help="Try again the models that were not counted.")
+    timeout: Timeout = 120,
+    memory: Annotated[str, memory_limit()] = "8G",
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try again the models that were not counted.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +89,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
     allowed = limits(timeout, memory, jobs=1)
     kept = f"Finished rows are in {directory}; give the same command again to continue."
     with interruptible(kept):
-        rows = module.main(source.value, pattern, directory, allowed, again=again)
+        rows = module.main(source.value, pattern, directory, allowed, again=retry)
     if as_json:
         print_json([asdict(row) for row in rows])
     else:
@@ -82,7 +97,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
         print_line(f"{counted} of {len(rows)} models are counted; the rows are in {directory}.")
 
 
-@study.command()
+@study.command(cls=Command)
 def speed(
     directory: Annotated[Path, out("Directory for the tables.")] = Path("results/speed"),
     as_json: Json = False,

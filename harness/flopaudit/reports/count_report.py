@@ -10,7 +10,14 @@ from typing import Any
 from flopaudit.reference.conventions import convention
 from flopaudit.reference.cost import Work
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
-from flopaudit.reports.terminal import print_table, print_wrapped
+from flopaudit.reports.terminal import (
+    Screen,
+    print_lines,
+    print_table,
+    print_wrapped,
+    screen,
+    wrap,
+)
 
 GROUPS = ("module", "op", "kind")
 """What a count can be listed by."""
@@ -119,11 +126,25 @@ def show(count: ModelCount, by: str = "", depth: int = 0) -> None:
         by: one of `GROUPS`; no listing if empty.
         depth: by module, how many levels to list; all if 0.
     """
+    to = screen()
     for line in count.lines():
-        print_wrapped(line)
+        print_lines(wrap(line, to, _indent(line, to)))
     if by:
         print_wrapped()
         print_table([by, *COLUMNS], listing(count.ledger, by, depth))
+
+
+_TEXT = 49
+"""The column at which the text next to a number begins."""
+
+_LEAST_TEXT = 20
+"""Columns that this text needs, so that its lines are set below each other."""
+
+
+def _indent(line: str, to: Screen) -> int:
+    """Return where a line that is wider than the screen goes on."""
+    has_text = to.width is not None and to.width - _TEXT >= _LEAST_TEXT
+    return _TEXT if has_text and re.match(rf"\S.{{{_TEXT - 5}}}\d {{3}}\S", line) else 4
 
 
 COLUMNS = ("MACs", "% of MACs", "bias adds", "all FLOPs")

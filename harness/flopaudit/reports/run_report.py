@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,8 +62,9 @@ def lines(
     to = to or Screen()
     names = tables.variant_names(measurements)
     headers, rows = tables.grid(measurements, references, findings)
-    yield from table(headers, rows, to, left=2)
-    yield from wrap(tables.legend(references, marks.LEGEND), to)
+    yield from table(headers, rows if to.width is None else _brief(rows), to, left=2)
+    yield from wrap(tables.unit_note(references), to)
+    yield from wrap(marks.LEGEND, to)
     yield from _section(_unexplained(measurements, findings, names, to))
     yield from _section(_failed(measurements, references, to))
     yield from _section(_not_counted(measurements, names, to))
@@ -74,6 +76,17 @@ def lines(
         yield from _each_cell(measurements, findings, names, to)
     else:
         yield from _section(_each_cause(findings, names, to))
+
+
+_FOLDER = re.compile(r"^.*[/\\](?=[^/\\]*\.py:)")
+
+
+def _brief(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return rows without the folders of models in files, unless two would have the same name."""
+    names = [row[0] for row in rows]
+    brief = [_FOLDER.sub("…/", name) for name in names]
+    same = len(set(brief)) < len(set(names))
+    return [[name, *row[1:]] for name, row in zip(names if same else brief, rows, strict=True)]
 
 
 def failures(measurements: Sequence[Measurement], references: Iterable[Reference]) -> list[str]:

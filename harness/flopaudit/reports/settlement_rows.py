@@ -46,13 +46,18 @@ def mark_of(tool: Tool) -> str:
 
 
 def percent(tool: Tool) -> str:
-    """Return how far a tool's number is from the reference, such as `+1.09 %`."""
+    """Return how far a tool's number is from the reference, such as `+1.09 %`.
+
+    Only an exact match is `0 %`; a difference that would be rounded to zero is `<0.01 %`.
+    """
     share = _share(tool)
     if share is None:
         return ""
     if not share:
-        return "0 %"  # +0.00 % is a difference that is less than half of 0.01 %
+        return "0 %"
     hundredths = floor(abs(share) * 10_000 + Fraction(1, 2))
+    if not hundredths:
+        return "<0.01 %"
     return f"{'+' if share > 0 else '-'}{hundredths // 100:,}.{hundredths % 100:02d} %"
 
 

@@ -65,10 +65,10 @@ def scale(references: Sequence[Reference]) -> Scale:
     return next(unit for unit in SCALES if unit.macs == 1 or 100 * smallest >= unit.macs)
 
 
-def legend(references: Sequence[Reference], of_marks: str = LEGEND) -> str:
-    """Return how to read the grid: its unit and its marks."""
+def unit_note(references: Sequence[Reference]) -> str:
+    """Return a sentence on the unit of the grid."""
     unit = scale(references)
-    return f"In {unit.name} ({unit.meaning}; a tool's FLOPs halved). {of_marks}"
+    return f"In {unit.name} ({unit.meaning}; a tool's FLOPs halved)."
 
 
 def variant_names(measurements: Iterable[Measurement]) -> dict[ToolKey, str]:
@@ -189,7 +189,7 @@ def write(
     text = [
         "# What the counters say",
         "",
-        legend(references),
+        f"{unit_note(references)} {LEGEND}",
         "",
         tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True),
         "",

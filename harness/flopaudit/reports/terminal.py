@@ -22,7 +22,7 @@ Rows = Sequence[Sequence[str]]
 GAP = 2  # blanks between columns
 
 _ASCII = str.maketrans(
-    {"×": "x", "·": "-", "…": "...", "−": "-", "⁹": "^9", "⁶": "^6", "±": "+-"}
+    {"×": "x", "·": "-", "…": "...", "−": "-", "⁹": "^9", "⁶": "^6", "±": "+-", "→": "->", "†": "~"}
     | {"├": "|", "└": "`", "─": "-", "│": "|", "█": "#", "▌": "#", "▐": "#"}
 )
 """What is written in place of characters that an output cannot encode."""
