@@ -245,9 +245,11 @@ def _each_cell(
         number = f"{measurement.reported:,} {measurement.unit.value}s"
         yield from _section(wrap(f"{where}: {number}", to))
         for finding in mine:
-            if finding.amount or finding.cause == Cause.UNEXPLAINED:
+            if finding.amount or finding.rows_that_differ:
                 head = f"  {finding.amount:>+20,}  {_cause(finding)}: "
                 yield from wrap(Text.assemble(head, _evidence(finding, to)), to, 6)
+            elif finding.cause == Cause.UNEXPLAINED:
+                yield from wrap(f"  {0:>20}  {_cause(finding)}", to, 6)
 
 
 def _each_cause(findings: Sequence[Finding], names: Names, to: Screen) -> Iterator[Text]:
