@@ -1,5 +1,7 @@
 """The tools under audit, one module each; `find` returns a tool by its name.
 
+In: a `LoadedModel`. Out: what the tool reports, unchanged, as a `ToolResult`.
+
 To add a tool, write `flopaudit_adapters/NAME.py` with a `TOOL` of that name (see `contract.py`) and
 add NAME to `NAMES`. A tool outside this package is named `package.module:ATTRIBUTE` or
 `path/to/file.py:ATTRIBUTE`.

@@ -1,6 +1,6 @@
 """flopaudit: FLOP counters of PyTorch models, compared with an exact reference and explained.
 
-`count(model, *inputs)` returns the reference count of a model as a `Ledger`.
+In: a model and its inputs. Out: `count(model, *inputs)` returns the reference count as a `Ledger`.
 """
 
 from __future__ import annotations

@@ -335,3 +335,30 @@ def test_bad_usage_is_one_sentence_and_code_2(arguments: list[str], message: str
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TRAINING = """
+import importlib, os, sys, torch
+torch.set_num_threads(1)
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+
+def trained(forks):
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if forks > 1:
+        os._exit(1 if trained(forks - 1) else 0)
+    torch.nn.Linear(2, 2)(torch.rand(1, 2)).sum().backward()
+    os._exit(0)
+
+# As from the zygote to a trial: host, worker, trial.
+assert [trained(3) for _ in range(30)] == [0] * 30
+"""
+
+
+def test_a_model_can_be_trained_in_processes_forked_after_the_preloaded_modules() -> None:
+    """A trial that aborts by itself would be held against the tool."""
+    command = [sys.executable, "-c", TRAINING, *audit_run.PRELOAD]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

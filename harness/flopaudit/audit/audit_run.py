@@ -33,8 +33,11 @@ from flopaudit.records.schema import SideEffect
 from flopaudit.tools.registry import ToolVariant, tool_variants
 
 RECORDS = "audit.jsonl"
-PRELOAD = ("flopaudit.audit.worker_task", "flopaudit.audit.export_warmup", "networkx")
-"""Modules that every cell needs, imported once for all."""
+PRELOAD = ("flopaudit.audit.worker_task", "torch._dynamo", "networkx")
+"""Modules that every cell needs, imported once for all.
+
+None of them may run torch: a backward pass in a process forked after an export aborts.
+"""
 
 
 def tools(names: Sequence[str]) -> list[ToolVariant]:

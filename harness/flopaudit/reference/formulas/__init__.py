@@ -1,7 +1,7 @@
 """Formulas of operators: one small pure function for each, in modules by topic.
 
-A formula takes a `Call`, the operator's arguments by position and name with its result, and returns
-its `Work`. It reads only shapes and dtypes of tensors, so meta, fake and real tensors work alike.
+In: a `Call`, an operator's arguments by position and name with its result. Out: its `Work`.
+A formula reads only shapes and dtypes of tensors, so meta, fake and real tensors work alike.
 Each module ends with its table; `flopaudit.reference.operators` merges the tables. What is counted
 and why is explained in docs/DEFINITIONS.md.
 """
