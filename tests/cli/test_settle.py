@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flopaudit.cli.app import app
+from flopaudit.core.checksum import State, check
 from flopaudit.explain.settlement import FILE
 from flopaudit.reports import settlement_report
 
@@ -49,7 +50,9 @@ def found(measured: Done) -> dict[str, Any]:
 def test_a_model_that_is_not_stored_is_measured_and_kept(measured: Done, home: Path) -> None:
     assert measured.returncode == 0, measured.stderr
     (stored,) = (home / RESULTS).read_text().splitlines()
-    assert json.loads(stored) == json.loads(measured.stdout)
+    text, state = check(stored)
+    assert state is State.INTACT
+    assert json.loads(text) == json.loads(measured.stdout)
 
 
 def test_a_machine_gets_what_was_promised(found: dict[str, Any]) -> None:

@@ -98,7 +98,8 @@ def _settled(cause: Cause) -> Settlement:
     tool: SettledTool = {
         "tool": "a_tool", "version": "1", "variant": None, "status": "counted", "error": None,
         "reported": 15, "unit": "MAC", "reference": 10, "causes": [delta], "unexplained": 0,
-        "unexplained_evidence": None, "rows_that_differ": 0, "params": None, "params_causes": [],
+        "unexplained_evidence": None, "rows_that_differ": 0, "limits": None, "params": None,
+        "params_causes": [],
         "params_unexplained": None, "params_unexplained_evidence": None,
         "params_rows_that_differ": 0,
     }  # fmt: skip
@@ -110,6 +111,7 @@ def _settled(cause: Cause) -> Settlement:
             "uncounted_ops": {}, "error": None,
         },
         "tools": [tool],
+        "identity": None, "records": None,
     }  # fmt: skip
 
 

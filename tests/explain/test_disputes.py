@@ -388,8 +388,8 @@ def of_torchinfo(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     (variant,) = tool_variants(TORCHINFO)
     cases = [case for case in probe_tools.cases() if case.spec.location.partition("#")[0] in PROBES]
     preload = (variant.tool.package, *probe_tools.PRELOAD)
-    with Scheduler(2, LIMITS, preload) as scheduler:
-        measure(scheduler, Plan(cases, (variant,), (), len(cases)), out, lambda *_: None)
+    plan = Plan(cases, (variant,), (), len(cases))
+    measure(lambda: Scheduler(2, LIMITS, preload), plan, out, RunOptions(2, LIMITS))
     traces = {(str(case.spec), case.inputs): traced(case) for case in cases}
     return probe_tools.profile_from(variant, measurements_in(out / MEASUREMENTS), traces)
 

@@ -22,7 +22,7 @@ from flopaudit.isolation.outcomes import Counted, Outcome, failed
 from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline.measure import cell_of
 from flopaudit.pipeline.model_requests import ModelRequest
-from flopaudit.pipeline.record_builders import measurement
+from flopaudit.pipeline.record_builders import Finished, measurement
 from flopaudit.pipeline.results import measurements_in
 from flopaudit.records.schema import Measurement, Status
 from flopaudit.records.store import Journal
@@ -403,7 +403,8 @@ def stored_and_read(path: Path, outcomes: Mapping[str, Outcome | None]) -> dict[
     request = ModelRequest(SMALL, ("1x8",))
     for name, outcome in outcomes.items():
         assert outcome is not None
-        journal.append(measurement(ToolVariant(name, find(name), None), request, outcome))
+        finished = Finished(request, outcome, None, Limits(30, MEMORY_MIB << 20))
+        journal.append(measurement(ToolVariant(name, find(name), None), finished))
     journal.close()
     return dict(zip(outcomes, measurements_in(path), strict=True))
 

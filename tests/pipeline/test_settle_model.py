@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from flopaudit import published
+from flopaudit.core.checksum import add, check
 from flopaudit.isolation.jobs import Limits
 from flopaudit.pipeline import settle_model
 from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions
@@ -28,9 +29,9 @@ def keep(folder: Path, torch: str | None, mark: str) -> Path:
     lines = (published.settlements()[0] / SETTLEMENTS).read_text().splitlines()
     (line,) = (line for line in lines if json.loads(line)["model"] == "torchvision:resnet18")
     folder.mkdir(parents=True)
-    changed = {**json.loads(line), "torch": torch}
+    changed = {**json.loads(check(line)[0]), "torch": torch}
     changed["tools"] = [{**changed["tools"][0], "tool": mark}]
-    (folder / SETTLEMENTS).write_text(json.dumps(changed) + "\n")
+    (folder / SETTLEMENTS).write_text(add(json.dumps(changed)) + "\n")
     return folder
 
 
@@ -44,8 +45,8 @@ def test_named_directory_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def found(directory: Path | None) -> tuple[str, str]:
         stored = settle_model.stored(request, (), directory)
-        assert stored is not None
-        return stored[0]["tools"][0]["tool"], stored[1]
+        assert stored.settlement is not None
+        return stored.settlement["tools"][0]["tool"], stored.place
 
     assert found(out) == ("named", str(out))
     assert found(None) == ("below results", "results/settled")
@@ -60,10 +61,14 @@ def test_measured_settlement_is_kept_in_the_named_directory(
     monkeypatch.chdir(tmp_path)
     out, request = tmp_path / "mine", model_request(f"{FAKES}:small", ["1x8"])
     variants = tool_variants("thop")
-    assert settle_model.stored(request, variants, out) is None
     options = RunOptions(1, Limits(120, 8 << 30))
-    settlement = settle_model.measured(request, variants, options, out)
+    settlement, reuse = settle_model.measured(request, variants, options, out)
+    assert reuse.text() == "Reused 0 results, measured 3: not measured before (3)."
     assert [tool["tool"] for tool in settlement["tools"]] == ["thop"]
-    assert settle_model.stored(request, variants, out) == (settlement, str(out))
+    # A user's own model is built to be recognised; then its records are reused.
+    assert settle_model.stored(request, variants, out) == settle_model.Stored()
+    again, reuse = settle_model.measured(request, variants, options, out)
+    assert again == settlement
+    assert reuse.text() == "Reused 3 results, measured 0."
     assert [record.reported for record in measurements_in(out / MEASUREMENTS)] == [32]
     assert not (tmp_path / settle_model.RESULTS).exists()

@@ -77,8 +77,11 @@ def renamed(results: Results, names: dict[str, str]) -> Results:
     def with_name(record: Any) -> Any:
         return record.model_copy(update={"model": names[record.model]})
 
-    return Results(*(tuple(map(with_name, each)) for each in
-                     (results.measurements, results.references, results.findings)))  # fmt: skip
+    measurements, references, findings = (
+        tuple(map(with_name, each))
+        for each in (results.measurements, results.references, results.findings)
+    )
+    return Results(measurements, references, findings)
 
 
 @pytest.mark.parametrize("other", ["/somewhere/else/net.py:large", "/somewhere/else/net.py:small"])

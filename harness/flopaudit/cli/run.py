@@ -18,6 +18,7 @@ from flopaudit.cli.options import (
     Memory,
     Models,
     Preset,
+    Retry,
     Timeout,
     Tools,
     limits,
@@ -54,6 +55,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     timeout: Timeout = 600,
     memory: Memory = "",
     again: Again = False,
+    retry: Retry = False,
     details: Details = False,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
 
     Example: flopaudit run --models resnet50,vit_b_16 --tools thop,fvcore
     """
-    from flopaudit.pipeline.measure import RunOptions, discard
+    from flopaudit.pipeline.measure import RunOptions
     from flopaudit.pipeline.run import run_all
     from flopaudit.reports import run_report
     from flopaudit.reports.progress import Bar
@@ -74,18 +76,16 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     name = preset.value if preset else sample.replace(":", "-") or "models"
     folder = directory or Path("results") / name
     allowed = limits(timeout, memory, jobs)
-    if again:
-        discard(folder)
     kept = f"Finished records are in {folder}; give the same command again to continue."
     with interruptible(kept), Bar() as notice:
-        options = RunOptions(jobs, allowed, notice)
+        options = RunOptions(jobs, allowed, notice, again, retry)
         results = run_all(requests, tool_variants, folder, options)
     chosen = results.only(requests, tool_variants)
     if as_json:
         print_json(chosen.to_json(folder))
     else:
         run_report.show(chosen.measurements, chosen.references, chosen.findings, details=details)
-        print_line(f"\nRecords and tables are in {folder}.")
+        print_line(f"\n{results.reuse.text()} Records and tables are in {folder}.")
     failed = run_report.failures(chosen.measurements, chosen.references)
     raise typer.Exit(1 if failed else 0)
 

@@ -17,13 +17,14 @@ from flopaudit.cli.options import (
     Json,
     Memory,
     Model,
+    Retry,
     Timeout,
     Tools,
     limits,
     out,
     variants,
 )
-from flopaudit.cli.output import interruptible, print_json
+from flopaudit.cli.output import interruptible, print_error, print_json
 from flopaudit.core.errors import UsageError
 from flopaudit.reports.amounts import listed
 
@@ -52,6 +53,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     timeout: Timeout = 600,
     memory: Memory = "",
     again: Again = False,
+    retry: Retry = False,
     details: Details = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the settlement with every detail as Markdown.")
@@ -72,30 +74,34 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError("--markdown and --json are both given.", "Give one of them.")
     request = model_requests.model_request(model, inputs or ())
     if claims:
-        given = {"--tools": tool_list, "--again": again, "--details": details}
+        given = {"--tools": tool_list, "--again": again, "--retry": retry, "--details": details}
         _refuse_with_claims({**given, "--markdown": as_markdown})
         _settle_claims(request, claims, directory, as_json=as_json)
         return
     tool_variants = variants(tool_list)
-    found = None if again else settle_model.stored(request, tool_variants, directory)
-    if found:
-        settlement = found[0]
-    else:
+    allowed = limits(timeout, memory, jobs)
+    known = settle_model.Stored()
+    if not (again or retry):
+        known = settle_model.stored(request, tool_variants, directory, allowed)
+        for reason in known.refused:
+            print_error(f"Measured again: {reason}.")
+    settlement, origin = known.settlement, f"From {known.place}; --again measures it again."
+    if settlement is None:
         # Imported here, so that a stored answer does not wait for what only a run needs.
         from flopaudit.pipeline.measure import RunOptions
         from flopaudit.reports.progress import Bar
 
         with interruptible("Give the same command again to continue."), Bar() as notice:
-            options = RunOptions(jobs, limits(timeout, memory, jobs), notice, again)
-            settlement = settle_model.measured(request, tool_variants, options, directory)
+            options = RunOptions(jobs, allowed, notice, again, retry)
+            settlement, reuse = settle_model.measured(request, tool_variants, options, directory)
+        origin = reuse.text()
     if as_json:
         print_json(settlement)
     elif as_markdown:
         print_line(settlement_report.markdown(settlement).rstrip())
     else:
         settlement_report.show(settlement, details=details)
-        if found:
-            print_line(f"From {found[1]}; --again measures it again.")
+        print_line(origin)
 
 
 def _refuse_with_claims(options: Mapping[str, object]) -> None:
@@ -122,7 +128,7 @@ def _settle_claims(
 
     parsed = parse_claims(claims)
     known = stored(request, (), directory)
-    predictions = predicted_by_tools(request, known[0] if known else None)
+    predictions = predicted_by_tools(request, known.settlement)
     found = settle_claims(request, parsed, predictions)
     if as_json:
         print_json(found.to_json())

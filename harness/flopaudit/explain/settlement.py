@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
+from flopaudit.core import checksum
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
-    from flopaudit.records.schema import Finding, Measurement, Reference
+    from flopaudit.records.schema import Finding, Measurement, ModelIdentity, Reference
 
 FILE = "settlements.jsonl"
 SETTLEMENT_VERSION = 1
@@ -52,11 +53,18 @@ class SettledCause(TypedDict):
     issue: str | None
 
 
+class SettledLimits(TypedDict):
+    """The limits of a cell that failed."""
+
+    timeout_seconds: float
+    memory_bytes: int
+
+
 class SettledTool(TypedDict):
     """One tool's number, and its causes.
 
     `reported`, `reference` and all deltas are in the tool's `unit`. What is unexplained is None if
-    the tool did not count.
+    the tool did not count; `limits` are those of a cell that failed.
     """
 
     tool: str
@@ -71,6 +79,7 @@ class SettledTool(TypedDict):
     unexplained: int | None
     unexplained_evidence: str | None
     rows_that_differ: int
+    limits: SettledLimits | None
     params: int | None
     params_causes: list[SettledCause]
     params_unexplained: int | None
@@ -79,7 +88,11 @@ class SettledTool(TypedDict):
 
 
 class Settlement(TypedDict):
-    """All that is known of one model with its inputs."""
+    """All that is known of one model with its inputs.
+
+    `identity` is that of the model (see `records.schema.ModelIdentity`), and `records` a digest of
+    the records that the settlement was made from; both are None in files of earlier versions.
+    """
 
     settlement_version: int
     model: str
@@ -89,6 +102,8 @@ class Settlement(TypedDict):
     torch: str
     reference: SettledReference
     tools: list[SettledTool]
+    identity: dict[str, Any] | None
+    records: str | None
 
 
 class _Unexplained(NamedTuple):
@@ -103,8 +118,10 @@ def settlements(
     measurements: Sequence[Measurement],
     references: Sequence[Reference],
     findings: Sequence[Finding],
+    identities: Sequence[ModelIdentity] = (),
 ) -> Iterator[Settlement]:
     """Yield one settlement for each model and inputs with a reference, in the references' order."""
+    known = {(each.key, each.fingerprint): each for each in identities}
     for reference in references:
         mine = [m for m in measurements if (m.model, m.inputs) == reference.key]
         about: dict[tuple[str, str, str], list[Finding]] = {}
@@ -120,7 +137,18 @@ def settlements(
             "torch": reference.environment.torch,
             "reference": _reference(reference),
             "tools": [_tool(m, reference, about.get(m.tool_key, [])) for m in mine],
+            "identity": _identity(known.get((reference.key, reference.fingerprint or ""))),
+            "records": records_digest([reference, *mine]),
         }
+
+
+def _identity(known: ModelIdentity | None) -> dict[str, Any] | None:
+    return known.model_dump(mode="json") if known else None
+
+
+def records_digest(records: Iterable[Reference | Measurement]) -> str:
+    """Return a digest of the records that a settlement is made from."""
+    return checksum.digest("\n".join(record.line() for record in records).encode())
 
 
 def _reference(reference: Reference) -> SettledReference:
@@ -156,12 +184,20 @@ def _tool(
         "unexplained": left.amount,
         "unexplained_evidence": left.evidence,
         "rows_that_differ": left.rows_that_differ,
+        "limits": _limits(measurement),
         "params": measurement.params,
         "params_causes": [_cause(f) for f in params if f.cause != Cause.UNEXPLAINED],
         "params_unexplained": params_left.amount,
         "params_unexplained_evidence": params_left.evidence,
         "params_rows_that_differ": params_left.rows_that_differ,
     }
+
+
+def _limits(measurement: Measurement) -> SettledLimits | None:
+    kept = measurement.limits
+    if kept is None:
+        return None
+    return {"timeout_seconds": kept.timeout_seconds, "memory_bytes": kept.memory_bytes}
 
 
 def _cause(finding: Finding) -> SettledCause:
@@ -197,7 +233,7 @@ def is_explained(tool: SettledTool) -> bool:
 def find(
     directories: Iterable[Traversable], model: str, inputs: Sequence[str]
 ) -> Settlement | None:
-    """Return the first stored settlement of a model on such inputs, None if there is none.
+    """Return the first stored settlement of a model on such inputs; None if there is none.
 
     Args:
         directories: in which to look for a file of settlements, in this order.
@@ -205,6 +241,7 @@ def find(
         inputs: the input specs.
 
     Raises:
+        ChangedError: the settlement was changed after it was written, or does not add up.
         UsageError: the settlement is of a version that this program does not know.
     """
     mark = f'"model": {json.dumps(model, ensure_ascii=False)}, '
@@ -212,21 +249,61 @@ def find(
         path = directory / FILE
         if path.is_file():
             for line in path.read_text(encoding="utf-8").split("\n"):
-                if mark in line[:500] and (found := json.loads(line))["inputs"] == list(inputs):
-                    return _checked(found, path)
+                if mark in line[:500]:
+                    found = _read(line, path)
+                    if found["inputs"] == list(inputs):
+                        return found
     return None
 
 
-def _checked(found: dict[str, object], path: Traversable) -> Settlement:
+def _read(line: str, path: Traversable) -> Settlement:
+    text, state = checksum.check(line)
+    if state is checksum.State.CHANGED:
+        raise checksum.ChangedError(f"a settlement in {path} was changed after it was written")
+    found = json.loads(text)
     if found["settlement_version"] != SETTLEMENT_VERSION:
         raise UsageError(
             f"{path} has format {found['settlement_version']}, but this program reads "
             f"{SETTLEMENT_VERSION}.",
             "Measure the model again with --again.",
         )
-    return cast(Settlement, found)
+    known = {"identity": None, "records": None, **found}
+    settlement = cast(Settlement, known)
+    if not adds_up(settlement):
+        raise checksum.ChangedError(f"the numbers of a settlement in {path} do not add up")
+    return settlement
+
+
+def adds_up(settlement: Settlement) -> bool:
+    """Whether each tool's number is the reference, its causes and what is unexplained, summed up.
+
+    The reference of each tool is that of the settlement in the tool's unit.
+    """
+    reference = settlement["reference"]
+    macs, params = reference["macs"], reference["params"]
+    return reference["flops"] == _times(macs, 2) and all(
+        tool["reference"] == (wanted := _times(macs, 2 if tool["unit"] == "FLOP" else 1))
+        and _sums_up(tool["reported"], wanted, tool["causes"], tool["unexplained"])
+        and _sums_up(tool["params"], params, tool["params_causes"], tool["params_unexplained"])
+        for tool in settlement["tools"]
+    )
+
+
+def _times(count: int | None, factor: int) -> int | None:
+    return None if count is None else factor * count
+
+
+def _sums_up(
+    reported: int | None, wanted: int | None, causes: Iterable[SettledCause], rest: int | None
+) -> bool:
+    """Whether a number is what is wanted and all differences; without a rest, there is no claim."""
+    if rest is None:
+        return True
+    if reported is None or wanted is None:
+        return False
+    return reported == wanted + sum(cause["delta"] for cause in causes) + rest
 
 
 def to_line(settlement: Settlement) -> str:
-    """Return the settlement as one line of JSON."""
-    return json.dumps(settlement, ensure_ascii=False)
+    """Return the settlement as one line of JSON, with a checksum."""
+    return checksum.add(json.dumps(settlement, ensure_ascii=False))

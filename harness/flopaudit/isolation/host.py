@@ -42,6 +42,7 @@ from flopaudit.isolation.process_tree import (
     end_children,
     kill_group,
 )
+from flopaudit.records.schema import ModelIdentity
 
 TICK_SECONDS = 0.02
 EXCERPT_BYTES = 2000
@@ -149,13 +150,14 @@ class Host:
             specs = parse_inputs(message.inputs)
             model = build(message.model)
             self._loaded = LoadedModel(model, make_inputs(specs), make_kwargs(specs))
+            found = _identity(message, self._loaded) if message.identify else None
         except UsageError as error:
             self._channel.send(BuildFailed(str(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory may raise anything
             self._channel.send(BuildFailed(f"the model could not be built: {one_line(error)}"))
         else:
             self._of_model = children()
-            self._channel.send(ModelBuilt())
+            self._channel.send(ModelBuilt(found))
 
     def _fork(self, message: RunCell) -> None:
         output_read, output_write = os.pipe()
@@ -214,6 +216,12 @@ class Host:
         if not self._running:
             end_children(keep=self._of_model)
         self._channel.send(CellFinished(cell.id, _outcome(cell, status, max_rss)))
+
+
+def _identity(message: BuildModel, loaded: LoadedModel) -> ModelIdentity:
+    from flopaudit.models.identity import identity
+
+    return identity(message.model, message.inputs, loaded.model, loaded.inputs, loaded.kwargs)
 
 
 def _enforce(cell: Running) -> None:

@@ -12,16 +12,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.jobs import Cell, Limits
 from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
+from flopaudit.records.schema import ModelIdentity
 
 
 @dataclass(frozen=True)
 class BuildModel:
-    """Scheduler to host: build this model, in place of the one before."""
+    """Scheduler to host: build this model, in place of the one before, and identify it if asked."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     model: ModelSpec
     inputs: tuple[str, ...]
+    identify: bool = False
     kind: Literal["build_model"] = "build_model"
 
 
@@ -62,6 +64,7 @@ class ModelBuilt:
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
+    identity: ModelIdentity | None = None
     kind: Literal["model_built"] = "model_built"
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -37,6 +37,7 @@ from flopaudit.isolation.messages import (
 )
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
+from flopaudit.records.schema import ModelIdentity
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
@@ -49,11 +50,19 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 @dataclass(frozen=True)
 class Event:
-    """A cell of a job started (no outcome) or finished; `cell` is None for building the model."""
+    """A cell of a job started (no outcome) or finished; `cell` is None for building the model.
+
+    `identity` is that of the model that the cell ran on, where the scheduler was asked for it.
+    """
 
     job: Job
     cell: Cell | None
     outcome: Outcome | None
+    identity: ModelIdentity | None = None
+
+
+Choice = Callable[[Job, ModelIdentity], Collection[Cell]]
+"""Chooses, once a model is built and known, which cells of its job are to run."""
 
 
 @dataclass
@@ -66,18 +75,23 @@ class _Host:
     state: Literal["building", "built", "lost"] = "building"
     started: float = 0
     running: set[int] = field(default_factory=set)
+    identity: ModelIdentity | None = None
 
     @property
     def done(self) -> bool:
         """Whether all cells have finished."""
         return self.state == "built" and not (self.waiting or self.running)
 
-    def build(self, job: Job) -> None:
+    def build(self, job: Job, *, identify: bool) -> None:
         """Have the host build a model: its first, or the next once it is done."""
         self.job, self.waiting = job, deque(range(len(job.cells)))
-        self.state, self.started = "building", time.monotonic()
+        self.state, self.started, self.identity = "building", time.monotonic(), None
         with contextlib.suppress(BrokenPipeError):
-            self.channel.send(BuildModel(job.model, job.inputs))
+            self.channel.send(BuildModel(job.model, job.inputs, identify))
+
+    def event(self, index: int, outcome: Outcome | None) -> Event:
+        """Return the event of a cell that started or finished."""
+        return Event(self.job, self.job.cells[index], outcome, self.identity)
 
 
 class Scheduler:
@@ -103,6 +117,7 @@ class Scheduler:
         self._preload, self._site = frozenset(preload), site
         self._hosts: list[_Host] = []
         self._events: deque[Event] = deque()
+        self._choose: Choice | None = None
         ours, theirs = socket.socketpair()
         self._zygote_channel = Channel(ours)
         self._ready = False
@@ -129,8 +144,13 @@ class Scheduler:
             self._zygote.kill()  # it is importing torch; on Linux all others end with it
             self._zygote.wait()
 
-    def run(self, jobs: list[Job]) -> Iterator[Event]:
+    def run(self, jobs: list[Job], choose: Choice | None = None) -> Iterator[Event]:
         """Run all cells of all jobs, in their order as far as slots allow.
+
+        Args:
+            jobs: the models and their cells.
+            choose: called for each model that has been built, with its identity; only the cells
+                that it returns are run. All are if there is no such function.
 
         Raises:
             RuntimeError: the zygote ended, because of a fault in this program or in its setup.
@@ -139,6 +159,7 @@ class Scheduler:
         tools = {(cell.tool, cell.site) for job in jobs for cell in job.cells}
         if self._preload and (len(tools) > 1 or any(site != self._site for _, site in tools)):
             raise ValueError("a scheduler that has preloaded a tool runs no other")
+        self._choose = choose
         pending = deque(job for job in jobs if job.cells)
         while pending or self._hosts:
             self._fill(pending)
@@ -164,7 +185,8 @@ class Scheduler:
 
     def _start(self, job: Job) -> None:
         free = (host for host in self._hosts if self._can_follow(host, job))
-        (next(free, None) or self._start_host(job)).build(job)
+        host = next(free, None) or self._start_host(job)
+        host.build(job, identify=self._choose is not None)
         self._events.append(Event(job, None, None))
 
     def _can_follow(self, host: _Host, job: Job) -> bool:
@@ -187,7 +209,7 @@ class Scheduler:
             host.state = "lost"  # `_wait` reads its last messages, and then that it ended
             return
         host.running.add(host.waiting.popleft())
-        self._events.append(Event(host.job, cell, None))
+        self._events.append(host.event(index, None))
 
     def _wait(self) -> None:
         channels = [self._zygote_channel, *(host.channel for host in self._hosts)]
@@ -219,14 +241,20 @@ class Scheduler:
             if isinstance(message, HostStarted):
                 host.pid, host.memory = message.pid, MemoryWatch(message.pid)
             elif isinstance(message, ModelBuilt):
-                host.state = "built"
+                self._built(host, message.identity)
             elif isinstance(message, BuildFailed):
                 self._fail(host, failed("unavailable", message.error))
             elif isinstance(message, CellFinished):
                 host.running.discard(message.id)
-                self._events.append(Event(host.job, host.job.cells[message.id], message.outcome))
+                self._events.append(host.event(message.id, message.outcome))
             else:
                 raise TypeError(f"a host sends no {type(message).__name__}")
+
+    def _built(self, host: _Host, identity: ModelIdentity | None) -> None:
+        host.state, host.identity = "built", identity
+        if self._choose and identity:
+            chosen = set(self._choose(host.job, identity))
+            host.waiting = deque(i for i in host.waiting if host.job.cells[i] in chosen)
 
     def _limit_building(self, host: _Host) -> None:
         seconds, limit = self._limits.timeout_seconds, self._limits.memory_bytes
@@ -244,7 +272,7 @@ class Scheduler:
             return
         outcome = failed("crashed", "the process that held the model ended")
         for index in sorted(host.running):
-            self._events.append(Event(host.job, host.job.cells[index], outcome))
+            self._events.append(host.event(index, outcome))
         host.running.clear()
         waiting = [host.job.cells[index] for index in host.waiting]
         self._retire(host)
@@ -253,7 +281,7 @@ class Scheduler:
 
     def _fail(self, host: _Host, outcome: Outcome) -> None:
         for index in host.waiting:
-            self._events.append(Event(host.job, host.job.cells[index], outcome))
+            self._events.append(host.event(index, outcome))
         host.waiting.clear()
         self._retire(host)
 

@@ -41,6 +41,7 @@ PRELOAD = (
     "flopaudit.reference.counter",
     "flopaudit.reference.summary",
     "flopaudit.models.build",
+    "flopaudit.models.structure",
 )
 
 REAP_SECONDS = 0.2

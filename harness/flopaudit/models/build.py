@@ -26,8 +26,7 @@ from flopaudit.core.specs import (
     ModelSpec,
 )
 from flopaudit.models import libraries
-
-SEED = 0
+from flopaudit.models.identity import SEED
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:

@@ -1,31 +1,33 @@
 """Measurement of cells: runs them, and appends each record to its journal as its cell finishes.
 
-Cells of which a journal has a record from the same environment are not run again, so an interrupted
-run continues where it was.
+Cells of which a journal has a record of the same model, tool and environment are not run again, so
+an interrupted run continues where it was. A new record replaces an old one when it is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flopaudit.core.errors import UsageError
 from flopaudit.isolation.jobs import REFERENCE, TRACE, Cell, Job, Limits
-from flopaudit.isolation.outcomes import Outcome
 from flopaudit.isolation.scheduler import Event, Scheduler
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import (
-    is_current,
+    Finished,
     measurement,
     reference,
     trace_record,
 )
+from flopaudit.pipeline.reuse import Candidates, Now, Reuse, obstacle
 from flopaudit.records import store
 from flopaudit.records.environment import environment
 from flopaudit.records.schema import (
     Measurement,
+    ModelIdentity,
     Record,
     Reference,
     TraceRecord,
@@ -37,6 +39,7 @@ Notice = Callable[[Event, int, int], None]
 """Called with each event, the number of cells that are done, and the number of all cells."""
 
 MEASUREMENTS = "measurements.jsonl"
+IDENTITIES = "models.jsonl"
 
 OWN: dict[str, tuple[str, type[Record]]] = {
     REFERENCE: ("references.jsonl", Reference),
@@ -44,7 +47,7 @@ OWN: dict[str, tuple[str, type[Record]]] = {
 }
 """The harness's own cells: the file and the kind of their records."""
 
-_BUILDERS = {REFERENCE: reference, TRACE: trace_record}
+_BUILDERS: dict[str, Callable[[Finished], Record]] = {REFERENCE: reference, TRACE: trace_record}
 
 
 def _ignore(_event: Event, _done: int, _total: int) -> None:
@@ -60,12 +63,15 @@ class RunOptions:
         limits: the time and memory that each may take.
         notice: called with each event, to show the progress.
         again: whether to run also the cells of which there are records; the last record counts.
+        retry: whether to run also the cells that failed. Those that failed because of a limit are
+            always run if the limit is higher now.
     """
 
     slots: int
     limits: Limits
     notice: Notice = _ignore
     again: bool = False
+    retry: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,14 +83,12 @@ class Plan:
         variants: the tools, all on every model.
         own: the harness's own cells, `REFERENCE` or `TRACE`.
         sync_every: after how many records a journal is synced (see `flopaudit.records.store`).
-        again: whether to measure also cells of which there are records; the last record counts.
     """
 
     requests: Sequence[ModelRequest]
     variants: Sequence[ToolVariant]
     own: Sequence[str] = (REFERENCE, TRACE)
     sync_every: int = 1
-    again: bool = False
 
 
 def cell_of(variant: ToolVariant) -> Cell:
@@ -92,39 +96,83 @@ def cell_of(variant: ToolVariant) -> Cell:
     return Cell(variant.name, variant.variant, str(variant.site) if variant.site else None)
 
 
-def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None:
-    """Run the cells that the journals of a directory do not have yet, and append their records.
+def measure(
+    open_scheduler: Callable[[], Scheduler], plan: Plan, out: Path, options: RunOptions
+) -> Reuse:
+    """Run the cells that have no record to be reused in a directory, and append their records.
+
+    Args:
+        open_scheduler: starts the processes; called only if a model has to be built.
+        plan: the models and tools.
+        out: the directory.
+        options: the limits of each cell, and where to show the progress.
 
     Raises:
-        UsageError: files of a tool were overwritten by another distribution.
+        UsageError: files of a tool were overwritten by another distribution, or a record in the
+            directory cannot be read.
     """
     for variant in plan.variants:
         _check_files(variant)
-    jobs = _open_jobs(plan, out)
-    total = sum(len(job.cells) for job in jobs)
-    if not total:
-        return
-    requests = {request.job(()): request for request in plan.requests}
-    variants = {cell_of(variant): variant for variant in plan.variants}
-    done = 0
-    with ExitStack() as stack:
-        journals = {name: _journal(stack, out / name, plan) for name in _files()}
-        for event in scheduler.run(jobs):
-            if event.cell is not None and event.outcome is not None:
-                request = requests[Job(event.job.model, event.job.inputs, ())]
-                file, record = _record(event.cell, event.outcome, request, variants)
-                journals[file].append(record)
-                done += 1
-            notice(event, done, total)
+    wanted = _candidates(plan, out, options)
+    run = _Run(plan, wanted, options)
+    jobs = [job for each in wanted.values() if (job := each.request.job(each.to_start())).cells]
+    if jobs:
+        with ExitStack() as stack:
+            journals = {name: _journal(stack, out / name, plan) for name in _files()}
+            scheduler = stack.enter_context(open_scheduler())
+            for event in scheduler.run(jobs, run.choose):
+                for file, record in run.records(event):
+                    journals[file].append(record)
+                options.notice(event, run.done, run.total)
+    return run.reuse
 
 
-def _record(
-    cell: Cell, outcome: Outcome, request: ModelRequest, variants: Mapping[Cell, ToolVariant]
-) -> tuple[str, Record]:
-    """Return the record of a cell, and the name of its journal."""
-    if cell.tool in OWN:
-        return OWN[cell.tool][0], _BUILDERS[cell.tool](request, outcome)
-    return MEASUREMENTS, measurement(variants[cell], request, outcome)
+class _Run:
+    """The state of one run: what is measured and why, and what is done."""
+
+    def __init__(self, plan: Plan, wanted: Mapping[Job, Candidates], options: RunOptions) -> None:
+        self._wanted = wanted
+        self._limits = options.limits
+        self._variants = {cell_of(variant): variant for variant in plan.variants}
+        self._reasons: dict[tuple[Job, Cell], str] = {}
+        self._identified: set[str] = set()
+        self.done = 0
+        self.total = sum(len(each.to_start()) for each in wanted.values())
+        cells = sum(len(each.obstacles) for each in wanted.values())
+        self.reuse = Reuse(reused=cells - self.total)
+
+    def choose(self, job: Job, now: ModelIdentity) -> Collection[Cell]:
+        """Return the cells to run of a model that has been built."""
+        key = replace(job, cells=())
+        reasons = self._wanted[key].to_measure(now)
+        chosen = [cell for cell in job.cells if cell in reasons]
+        self._reasons.update({(key, cell): reasons[cell] for cell in chosen})
+        self.reuse.reused += len(job.cells) - len(chosen)
+        self.total -= len(job.cells) - len(chosen)
+        return chosen
+
+    def records(self, event: Event) -> Iterator[tuple[str, Record]]:
+        """Yield the records of an event, each with the name of its journal."""
+        if event.cell is None or event.outcome is None:
+            return
+        key = replace(event.job, cells=())
+        self.done += 1
+        reason = self._reasons.get((key, event.cell), "the model could not be built")
+        self.reuse.measured[reason] += 1
+        now = event.identity
+        if now is not None and now.fingerprint not in self._identified:
+            self._identified.add(now.fingerprint)
+            yield IDENTITIES, now
+        finished = Finished(
+            self._wanted[key].request,
+            event.outcome,
+            now.fingerprint if now else None,
+            self._limits,
+        )
+        if event.cell.tool in OWN:
+            yield OWN[event.cell.tool][0], _BUILDERS[event.cell.tool](finished)
+        else:
+            yield MEASUREMENTS, measurement(self._variants[event.cell], finished)
 
 
 def _check_files(variant: ToolVariant) -> None:
@@ -140,7 +188,7 @@ def _check_files(variant: ToolVariant) -> None:
 
 
 def _files() -> Iterable[str]:
-    return (MEASUREMENTS, *(name for name, _ in OWN.values()))
+    return (MEASUREMENTS, IDENTITIES, *(name for name, _ in OWN.values()))
 
 
 def _journal(stack: ExitStack, path: Path, plan: Plan) -> store.Journal:
@@ -149,48 +197,36 @@ def _journal(stack: ExitStack, path: Path, plan: Plan) -> store.Journal:
     return journal
 
 
-def _open_jobs(plan: Plan, out: Path) -> list[Job]:
-    """Return the cells without a record from this environment, by model."""
-    measured = {
-        (record.key, record.environment)
-        for record in store.read(out / MEASUREMENTS, Measurement)
-        if isinstance(record, Measurement) and not plan.again
-    }
-    own = {
-        name: set() if plan.again else _done(out / OWN[name][0], OWN[name][1]) for name in plan.own
-    }
-    jobs = []
+def _candidates(plan: Plan, out: Path, options: RunOptions) -> dict[Job, Candidates]:
+    """Return the cells of each model, with what is in the way of reusing their records."""
+    measured = last(out / MEASUREMENTS, Measurement)
+    own = {name: last(out / OWN[name][0], OWN[name][1]) for name in plan.own}
+    known = last(out / IDENTITIES, ModelIdentity)
+    here = Now(environment(), None, options.limits, options.retry)
+    now = {each: _now(each, options) for each in plan.variants}
+    found = {}
     for request in plan.requests:
-        model = str(request.spec)
-        cells = [
-            *(Cell(name, None) for name in plan.own if (model, request.inputs) not in own[name]),
-            *(
-                cell_of(variant)
-                for variant in plan.variants
-                if (
-                    (*variant.key, model, request.inputs),
-                    environment(variant.tool.distribution, variant.site),
-                )
-                not in measured
-            ),
-        ]
-        jobs.append(request.job(cells))
-    return jobs
+        key = (str(request.spec), request.inputs)
+        model = known.get(key)
+        reasons = {
+            **{Cell(name, None): obstacle(own[name].get(key), model, here) for name in plan.own},
+            **{
+                cell_of(each): obstacle(measured.get((*each.key, *key)), model, now[each])
+                for each in plan.variants
+            },
+        }
+        if options.again:
+            reasons = {cell: reason or "--again" for cell, reason in reasons.items()}
+        found[request.job(())] = Candidates(request, reasons, model)
+    return found
 
 
-def _done(path: Path, kind: type[Record]) -> set[tuple[str, tuple[str, ...]]]:
-    """Return the models and inputs of which there is a record from this environment."""
-    here = environment()
-    return {
-        record.key
-        for record in store.read(path, kind)
-        if isinstance(record, (Reference, TraceRecord)) and is_current(record, here)
-    }
+def _now(variant: ToolVariant, options: RunOptions) -> Now:
+    here = environment(variant.tool.distribution, variant.site)
+    return Now(here, variant.adapter, options.limits, options.retry)
 
 
-def discard(out: Path) -> None:
-    """Delete the records of a directory, so that its cells are measured again."""
-    if out.is_dir():
-        with store.locked(out):
-            for name in _files():
-                (out / name).unlink(missing_ok=True)
+def last(path: Path, kind: type[Any]) -> dict[tuple[Any, ...], Any]:
+    """Return the last record of each key in a journal of records that have keys."""
+    records: Iterable[Any] = store.read(path, kind)
+    return {record.key: record for record in records}

@@ -9,35 +9,33 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TypeGuard
 
 from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
 from flopaudit.isolation.outcomes import Outcome, Traced
 from flopaudit.isolation.scheduler import Scheduler
+from flopaudit.models.identity import difference, identity
 from flopaudit.pipeline.measure import (
+    IDENTITIES,
     MEASUREMENTS,
     Plan,
     RunOptions,
+    last,
     measure,
 )
 from flopaudit.pipeline.model_requests import ModelRequest
-from flopaudit.pipeline.record_builders import is_current, trace_record
+from flopaudit.pipeline.record_builders import Finished, trace_record
 from flopaudit.pipeline.results import TRACES, measurements_in, traces_in
+from flopaudit.pipeline.reuse import Now, obstacle
 from flopaudit.profiles.profile_inference import ToolIdentity, infer_profile
 from flopaudit.profiles.repository import file_name
 from flopaudit.profiles.rule_inference import CaseResult
 from flopaudit.profiles.tool_profile import COUNTED, Profile
 from flopaudit.records import store
 from flopaudit.records.environment import environment
-from flopaudit.records.schema import (
-    Environment,
-    Measurement,
-    Record,
-    Status,
-    TraceRecord,
-)
+from flopaudit.records.schema import Measurement, ModelIdentity, Status, TraceRecord
 from flopaudit.reports import matrix_report
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tracing.sites import Trace
@@ -64,41 +62,51 @@ def probe(variants: Sequence[ToolVariant], out: Path, options: RunOptions) -> li
     with store.locked(out):
         work = out / WORK
         work.mkdir(exist_ok=True)
-        traces = _traced(work / TRACES)
+        traces = _traced(work, options)
         profiles = [_probe_one(each, out, traces, options) for each in variants]
         matrix_report.write(out)
         return profiles
 
 
-def _traced(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
+def _traced(work: Path, options: RunOptions) -> dict[tuple[str, tuple[str, ...]], Trace]:
     """Return the traces of all cases; missing ones are made in this process, as no tool is run."""
-    here = environment()
-    known = {r.key for r in store.read(path, TraceRecord) if _is_from(r, here)}
-    missing = [each for each in cases() if (str(each.spec), each.inputs) not in known]
+    now = Now(environment(), None, options.limits)
+    records = last(work / TRACES, TraceRecord)
+    known = last(work / IDENTITIES, ModelIdentity)
+    missing = []
+    for case in cases():
+        key = (str(case.spec), case.inputs)
+        found = known.get(key)
+        if obstacle(records.get(key), found, now) or (
+            found and difference(found.seed, found.versions, found.sources)
+        ):
+            missing.append(case)
     if missing:
-        _trace(missing, path)
-    return traces_in(path)
+        _trace(missing, work, options)
+    return traces_in(work / TRACES)
 
 
-def _trace(requests: Sequence[ModelRequest], path: Path) -> None:
+def _trace(requests: Sequence[ModelRequest], work: Path, options: RunOptions) -> None:
     import torch
 
     from flopaudit.models.build import build, make_inputs, make_kwargs
     from flopaudit.tracing.watcher import trace
 
     torch.set_num_threads(1)  # with such small tensors more would only wait for each other
-    journal = store.Journal(path, SYNC_EVERY)
-    try:
+    with ExitStack() as stack:
+        traces, identities = (
+            stack.enter_context(closing(store.Journal(work / name, SYNC_EVERY)))
+            for name in (TRACES, IDENTITIES)
+        )
         for request in requests:
             specs = parse_inputs(request.inputs)
-            found = trace(build(request.spec), make_inputs(specs), make_kwargs(specs))
-            journal.append(trace_record(request, Outcome(Traced(found.to_json()))))
-    finally:
-        journal.close()
-
-
-def _is_from(record: Record, here: Environment) -> TypeGuard[TraceRecord]:
-    return isinstance(record, TraceRecord) and is_current(record, here)
+            model, inputs, kwargs = build(request.spec), make_inputs(specs), make_kwargs(specs)
+            this = identity(request.spec, request.inputs, model, inputs, kwargs)
+            identities.append(this)
+            outcome = Outcome(Traced(trace(model, inputs, kwargs).to_json()))
+            traces.append(
+                trace_record(Finished(request, outcome, this.fingerprint, options.limits))
+            )
 
 
 def cases() -> list[ModelRequest]:
@@ -121,9 +129,10 @@ def _probe_one(
     journals.mkdir(exist_ok=True)
     preload = (variant.tool.package, *PRELOAD)
     site = str(variant.site) if variant.site else None
-    plan = Plan(cases(), (variant,), (), SYNC_EVERY, options.again)
-    with Scheduler(options.slots, options.limits, preload, site) as scheduler:
-        measure(scheduler, plan, journals, options.notice)
+    plan = Plan(cases(), (variant,), (), SYNC_EVERY)
+    measure(
+        lambda: Scheduler(options.slots, options.limits, preload, site), plan, journals, options
+    )
     profile = profile_from(variant, measurements_in(journals / MEASUREMENTS), traces)
     if has_counted(profile):
         store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))

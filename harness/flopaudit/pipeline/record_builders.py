@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flopaudit.core.specs import parse_input
+from flopaudit.isolation.jobs import Limits
 from flopaudit.isolation.outcomes import Counted, Failed, Outcome, ReferenceCounted, Traced
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.records.environment import environment
 from flopaudit.records.schema import (
+    CellLimits,
     Conditions,
-    Environment,
     Measurement,
-    Record,
     Reference,
     Status,
     TraceRecord,
@@ -24,12 +25,35 @@ from flopaudit.tracing.sites import TRACE_VERSION
 _Kind = TypeVar("_Kind", Counted, ReferenceCounted, Traced)
 
 
-def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -> Measurement:
-    """Return the record of one cell.
+@dataclass(frozen=True)
+class Finished:
+    """A cell that has finished.
+
+    Attributes:
+        request: the model that it ran on.
+        outcome: how it ended.
+        fingerprint: that of the model; None if it could not be built.
+        limits: what the cell was allowed to take.
+    """
+
+    request: ModelRequest
+    outcome: Outcome
+    fingerprint: str | None
+    limits: Limits
+
+    @property
+    def kept_limits(self) -> CellLimits | None:
+        """The limits of a cell that failed, because higher ones may let it succeed."""
+        return CellLimits(**vars(self.limits)) if self.outcome.error else None
+
+
+def measurement(variant: ToolVariant, finished: Finished) -> Measurement:
+    """Return the record of one cell of a tool.
 
     Raises:
         TypeError: the outcome is not that of a tool.
     """
+    request, outcome = finished.request, finished.outcome
     result = _checked(outcome, Counted)
     counted = result if isinstance(result, Counted) else None
     unit = Unit(variant.tool.unit)
@@ -53,6 +77,9 @@ def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -
         output_excerpt=outcome.output_excerpt,
         error=outcome.error,
         environment=env,
+        fingerprint=finished.fingerprint,
+        adapter=variant.adapter,
+        limits=finished.kept_limits,
     )
 
 
@@ -70,12 +97,13 @@ def _macs(reported: int, unit: Unit) -> int | None:
     return None if reported % 2 else reported // 2
 
 
-def reference(request: ModelRequest, outcome: Outcome) -> Reference:
+def reference(finished: Finished) -> Reference:
     """Return the record of the reference count of one model.
 
     Raises:
         TypeError: the outcome is not that of the reference.
     """
+    request, outcome = finished.request, finished.outcome
     result = _checked(outcome, ReferenceCounted)
     counted: dict[str, Any] = {"device": "none"}
     if isinstance(result, ReferenceCounted):
@@ -89,16 +117,20 @@ def reference(request: ModelRequest, outcome: Outcome) -> Reference:
         peak_rss_bytes=outcome.peak_rss_bytes,
         error=outcome.error,
         environment=environment(),
+        status=Status(outcome.status),
+        fingerprint=finished.fingerprint,
+        limits=finished.kept_limits,
         **counted,
     )
 
 
-def trace_record(request: ModelRequest, outcome: Outcome) -> TraceRecord:
+def trace_record(finished: Finished) -> TraceRecord:
     """Return the record of the trace of one model.
 
     Raises:
         TypeError: the outcome is not that of a trace.
     """
+    request, outcome = finished.request, finished.outcome
     result = _checked(outcome, Traced)
     return TraceRecord(
         model=str(request.spec),
@@ -108,11 +140,7 @@ def trace_record(request: ModelRequest, outcome: Outcome) -> TraceRecord:
         seconds=outcome.seconds,
         error=outcome.error,
         environment=environment(),
+        status=Status(outcome.status),
+        fingerprint=finished.fingerprint,
+        limits=finished.kept_limits,
     )
-
-
-def is_current(record: Record, here: Environment) -> bool:
-    """Whether one of the harness's own records is from this environment and this program."""
-    if isinstance(record, TraceRecord):
-        return record.environment == here and record.trace_version == TRACE_VERSION
-    return isinstance(record, Reference) and record.environment == here

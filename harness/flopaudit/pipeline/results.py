@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flopaudit.explain.findings import Known, explain
 from flopaudit.explain.settlement import FILE, settlements, to_line
 from flopaudit.isolation.jobs import REFERENCE, TRACE
-from flopaudit.pipeline.measure import MEASUREMENTS, OWN
+from flopaudit.pipeline.measure import IDENTITIES, MEASUREMENTS, OWN
 from flopaudit.pipeline.model_requests import ModelRequest
+from flopaudit.pipeline.reuse import Reuse
 from flopaudit.profiles import repository
 from flopaudit.records import store
 from flopaudit.records.schema import (
     Finding,
     Measurement,
+    ModelIdentity,
     Reference,
     TraceRecord,
 )
@@ -30,11 +32,12 @@ FINDINGS = "findings.jsonl"
 
 @dataclass(frozen=True)
 class Results:
-    """The records and findings in a directory after a run."""
+    """The records and findings in a directory after a run, and what the run measured."""
 
     measurements: tuple[Measurement, ...]
     references: tuple[Reference, ...]
     findings: tuple[Finding, ...]
+    reuse: Reuse = field(default_factory=Reuse)
 
     def only(self, requests: Sequence[ModelRequest], variants: Sequence[ToolVariant]) -> Results:
         """Return those of the requested models and tools, each in the requested version."""
@@ -50,12 +53,15 @@ class Results:
             tuple(
                 f for f in self.findings if (f.model, f.inputs) in models and f.tool_key in tools
             ),
+            self.reuse,
         )
 
     def to_json(self, out: Path) -> dict[str, Any]:
         """Return everything but the rows of modules, which are in the files."""
         return {
             "out": str(out),
+            "reused": self.reuse.reused,
+            "measured": dict(self.reuse.measured),
             "measurements": [
                 m.model_dump(mode="json", exclude={"modules"}) for m in self.measurements
             ],
@@ -93,12 +99,14 @@ def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
 def publish(out: Path) -> Results:
     """Put the records of a directory in order, and write its findings, settlements and tables."""
     results = collect(out)
-    store.write_records(out / MEASUREMENTS, list(results.measurements))
+    store.write_records(out / MEASUREMENTS, _in_order(measurements_in(out / MEASUREMENTS)))
     store.write_records(out / REFERENCES, list(results.references))
     if (out / TRACES).exists():
         store.write_records(out / TRACES, _in_order(store.read(out / TRACES, TraceRecord)))
     store.write_records(out / FINDINGS, list(results.findings))
-    lines = settlements(results.measurements, results.references, results.findings)
+    identities = _in_order(store.read(out / IDENTITIES, ModelIdentity))
+    store.write_records(out / IDENTITIES, identities)
+    lines = settlements(results.measurements, results.references, results.findings, identities)
     store.write_whole(out / FILE, "".join(to_line(each) + "\n" for each in lines))
     from flopaudit.reports import tables
 
@@ -107,11 +115,19 @@ def publish(out: Path) -> Results:
 
 
 def collect(out: Path) -> Results:
-    """Read a directory and derive its findings; of several records of one cell the last counts."""
-    measurements: list[Measurement] = _in_order(measurements_in(out / MEASUREMENTS))
+    """Read a directory and derive its findings; of several records of one cell the last counts.
+
+    A measurement of another model than the reference, such as an earlier state of the user's file,
+    is left out: it is measured again when its tool is next run.
+    """
     references: list[Reference] = _in_order(references_in(out / REFERENCES))
-    traces = traces_in(out / TRACES)
     by_key = {record.key: record for record in references}
+    measurements: list[Measurement] = [
+        record
+        for record in _in_order(measurements_in(out / MEASUREMENTS))
+        if _is_of(record, by_key.get((record.model, record.inputs)))
+    ]
+    traces = traces_in(out / TRACES)
     findings = [
         finding
         for record in measurements
@@ -126,6 +142,10 @@ def collect(out: Path) -> Results:
         )
     ]
     return Results(tuple(measurements), tuple(references), tuple(findings))
+
+
+def _is_of(record: Measurement, reference: Reference | None) -> bool:
+    return reference is None or record.fingerprint == reference.fingerprint
 
 
 def _in_order(records: Iterable[Any]) -> list[Any]:

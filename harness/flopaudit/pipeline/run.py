@@ -7,6 +7,7 @@ together with findings and tables.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from flopaudit.isolation.scheduler import Scheduler
@@ -23,7 +24,7 @@ def run_all(
     out: Path,
     options: RunOptions,
 ) -> Results:
-    """Measure all tool variants on all models, and return what the directory then holds.
+    """Measure all tool variants on all models.
 
     Args:
         requests: the models.
@@ -31,13 +32,16 @@ def run_all(
         out: the directory for records, findings and tables.
         options: how the cells are run.
 
+    Returns:
+        What the directory then holds, and how much of it was measured now.
+
     Raises:
         UsageError: the directory cannot be used, or holds what this program cannot read.
         KeyboardInterrupt: as usual; all child processes are ended first, and the records of
             finished cells are in the directory.
     """
     with store.locked(out):
-        with Scheduler(options.slots, options.limits) as scheduler:
-            plan = Plan(requests, variants, again=options.again)
-            measure(scheduler, plan, out, options.notice)
-        return publish(out)
+        reuse = measure(
+            lambda: Scheduler(options.slots, options.limits), Plan(requests, variants), out, options
+        )
+        return replace(publish(out), reuse=reuse)

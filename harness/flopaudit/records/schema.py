@@ -1,7 +1,8 @@
 """Records that are stored and exchanged: frozen, validated on reading, counts as exact integers.
 
 Version 1 of the format is the first. Files that were written before these fields were added lack
-`tool_version`, `probe`, `modules` and `issue` of a `Finding`; they read as their defaults.
+`tool_version`, `probe`, `modules` and `issue` of a `Finding`; they read as their defaults. A record
+without a `fingerprint` is of an unknown model, and its cell is measured again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from flopaudit.core import checksum
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey
@@ -56,8 +58,8 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def line(self) -> str:
-        """Return the record as one line of JSON."""
-        return self.model_dump_json()
+        """Return the record as one line of JSON, with a checksum."""
+        return checksum.add(self.model_dump_json())
 
 
 class Conditions(Record):
@@ -80,6 +82,38 @@ class Environment(Record):
     processor: str
 
 
+class CellLimits(Record):
+    """The time and memory that a cell was allowed to take."""
+
+    timeout_seconds: float
+    memory_bytes: Count
+
+
+class ModelIdentity(Record):
+    """All that defines the model of a cell: a stored count is of this model and of no other.
+
+    `structure` is a digest of the built model: its module tree, the shapes and types of parameters
+    and buffers, the code of its classes and the plain attributes of its modules. `inputs_digest` is
+    one of the inputs, `sources` has one of each source file that defines a class of the model, and
+    `versions` those of the distributions they are from. `fingerprint` is a digest of all of these.
+    """
+
+    schema_version: Literal[1] = 1
+    model: str
+    inputs: tuple[str, ...]
+    seed: int
+    structure: str
+    inputs_digest: str
+    sources: dict[str, str] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    fingerprint: str
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        """The names by which the model is requested: model and inputs."""
+        return (self.model, self.inputs)
+
+
 class ModuleRow(Record):
     """The tool's count for one module, in the unit of the measurement.
 
@@ -98,7 +132,8 @@ class Measurement(Record):
 
     `reported` is the tool's total in `unit`; `macs` is the same in multiply-accumulates, None if
     `reported` is an odd number of FLOPs. `raw` holds the totals that the tool returned, under its
-    own names; numbers that JSON cannot hold (nan, inf) are strings.
+    own names; numbers that JSON cannot hold (nan, inf) are strings. `fingerprint` is that of the
+    `ModelIdentity`, `adapter` a digest of the adapter's source, and `limits` are those of the cell.
     """
 
     schema_version: Literal[1] = 1
@@ -120,6 +155,9 @@ class Measurement(Record):
     output_excerpt: str = ""
     error: str | None = None
     environment: Environment
+    fingerprint: str | None = None
+    adapter: str | None = None
+    limits: CellLimits | None = None
 
     @model_validator(mode="after")
     def _status_fits(self) -> Measurement:
@@ -204,6 +242,9 @@ class Reference(Record):
     peak_rss_bytes: int | None = None
     error: str | None = None
     environment: Environment
+    status: Status = Status.COUNTED
+    fingerprint: str | None = None
+    limits: CellLimits | None = None
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
@@ -222,6 +263,9 @@ class TraceRecord(Record):
     seconds: float | None = None
     error: str | None = None
     environment: Environment
+    status: Status = Status.COUNTED
+    fingerprint: str | None = None
+    limits: CellLimits | None = None
 
     @property
     def key(self) -> tuple[str, tuple[str, ...]]:
@@ -300,11 +344,13 @@ def load(kind: type[Record], line: str) -> Any:
 
     Raises:
         UsageError: the record is of a version this program does not know.
+        ChangedError: the line was changed after it was written.
         ValueError: the line is not such a record (pydantic's ValidationError is one).
     """
     import json
 
-    data = json.loads(line)
+    text, state = checksum.check(line)
+    data = json.loads(text)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
         raise UsageError(
@@ -312,4 +358,8 @@ def load(kind: type[Record], line: str) -> Any:
             "Install the flopaudit that wrote it, or run again with another --out.",
         )
     # JSON has no tuples and no enums, so strictness is that of JSON: 1.0 or "1" is no int.
-    return kind.model_validate_json(line, strict=True)
+    record = kind.model_validate_json(text, strict=True)
+    unsealed = state is checksum.State.ABSENT and getattr(record, "fingerprint", None)
+    if state is checksum.State.CHANGED or unsealed:
+        raise checksum.ChangedError("its checksum is not that of its text")
+    return record

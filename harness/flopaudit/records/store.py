@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from flopaudit.core.checksum import ChangedError
 from flopaudit.core.errors import UsageError
 from flopaudit.records.schema import Record, load
 
@@ -73,6 +74,11 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
 def _record(kind: type[Record], line: bytes, place: str) -> Record:
     try:
         record: Record = load(kind, line.decode())
+    except ChangedError as error:
+        raise UsageError(
+            f"{place} was changed after it was written.",
+            "Remove that line, and its cell is measured again.",
+        ) from error
     except ValueError as error:
         raise UsageError(
             f"{place} is not a {kind.__name__.lower()}: {str(error).splitlines()[0]}.",

@@ -13,6 +13,7 @@ from typing import Any
 from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
 
+from flopaudit.core.checksum import source_digest
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey, split_list
 from flopaudit.tools import versions
@@ -39,6 +40,11 @@ class ToolVariant:
     def version(self) -> str | None:
         """Version of the tool's distribution; None if it is missing or states none."""
         return version(self.tool.distribution, self.site)
+
+    @property
+    def adapter(self) -> str | None:
+        """A digest of the adapter's source file; None if it has none."""
+        return source_digest(self.tool.measure)
 
     @property
     def key(self) -> ToolKey:
