@@ -35,7 +35,8 @@ def test_run_gives_files_and_the_same_again(tmp_path: Path) -> None:
         assert set(json.loads(line)) >= {
             "schema_version", "tool", "tool_version", "variant", "model", "inputs", "conditions",
             "status", "raw", "unit", "macs", "params", "modules", "seconds", "peak_rss_bytes",
-            "output_excerpt", "error", "environment", "fingerprint", "adapter", "limits", "checksum",
+            "output_excerpt", "error", "environment", "fingerprint", "adapter", "limits",
+            "checksum",
         }  # fmt: skip
 
 

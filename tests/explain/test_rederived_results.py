@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from flopaudit.explain.settlement import FILE, settlements, to_line
+from flopaudit.pipeline.measure import IDENTITIES
 from flopaudit.pipeline.results import FINDINGS, Results, collect
 from flopaudit.profiles import repository
 from flopaudit.profiles.tool_profile import from_text
+from flopaudit.records import store
+from flopaudit.records.schema import ModelIdentity
 
 from tests.support.paths import ROOT
 
@@ -31,7 +34,14 @@ def test_findings_are_the_stored_ones(collected: Results) -> None:
 def test_settlements_are_the_stored_ones(collected: Results) -> None:
     stored = (QUICK / FILE).read_text(encoding="utf-8").splitlines()
     assert len(stored) > 10
-    derived = settlements(collected.measurements, collected.references, collected.findings)
+    identities = [
+        record
+        for record in store.read(QUICK / IDENTITIES, ModelIdentity)
+        if isinstance(record, ModelIdentity)
+    ]
+    derived = settlements(
+        collected.measurements, collected.references, collected.findings, identities
+    )
     assert [to_line(each) for each in derived] == stored
 
 

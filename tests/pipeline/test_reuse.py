@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,9 @@ from flopaudit.pipeline.run import run_all
 from flopaudit.pipeline.settle_model import measured, stored
 from flopaudit.records.schema import Status
 from flopaudit.tools.registry import tool_variants
+from flopaudit.tools.versions import version
+
+from tests.support.command_line import flopaudit
 
 NET = """
 import json
@@ -48,13 +54,13 @@ def other():
 """
 TOOL = """
 import time
+from pathlib import Path
 
 from flopaudit_adapters.contract import Tool, ToolResult
 
 
 def measure(loaded, variant):
-    time.sleep(2)
-    loaded.model(*loaded.inputs)
+    time.sleep(float(Path("seconds").read_text()))
     return ToolResult({}, 64)
 
 
@@ -189,17 +195,18 @@ def test_a_failure_is_tried_again_under_a_higher_limit(project: Project) -> None
         results = project.run(tools="tool.py:TOOL", options=options)
         return results.measurements[0].status, dict(results.reuse.measured)
 
-    request, variants = model_request("net.py:net", ["1x8"]), tool_variants("tool.py:TOOL")
-    assert run(1)[0] is Status.TIMED_OUT
-    assert run(1) == (Status.TIMED_OUT, {})
-    assert run(1, retry=True) == (Status.TIMED_OUT, {"--retry": 1})
-    assert run(30) == (Status.COUNTED, {"time limit 1 s → 30 s": 1})
-    # The adapter is a part of what was measured.
-    project.replace("tool.py", "64", "65")
-    project.replace("tool.py", "sleep(2)", "sleep(0)")
-    found, reuse = measured(request, variants, RunOptions(2, LIMITS), project.path / "out")
-    assert found["tools"][0]["reported"] == 65
-    assert dict(reuse.measured) == {"the adapter changed": 1}
+    project.write("seconds", "600")
+    assert run(8)[0] is Status.TIMED_OUT
+    project.write("seconds", "0")
+    assert run(8) == (Status.TIMED_OUT, {})
+    assert run(30) == (Status.COUNTED, {"time limit 8 s → 30 s": 1})
+    assert run(60) == (Status.COUNTED, {})
+
+    # The adapter is a part of what was measured; what raises is not tried again by itself.
+    project.replace("tool.py", "    time.sleep", "    raise OSError\n    time.sleep")
+    assert run(60) == (Status.ERRORED, {"the adapter changed": 1})
+    assert run(90) == (Status.ERRORED, {})
+    assert run(90, retry=True) == (Status.ERRORED, {"--retry": 1})
 
 
 # -- what is stored --------------------------------------------------------------------------------
@@ -282,3 +289,30 @@ def test_an_edited_record_is_refused(name: str, tmp_path: Path) -> None:
     assert stored(model_request("resnet18"), (), path.parent).place != str(path.parent)
     with pytest.raises(UsageError, match=r"Line \d+ of .* was changed after it was written"):
         run_all([model_request("resnet18")], (), path.parent, RunOptions(1, LIMITS))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("FLOPAUDIT_TEST_INDEX" not in os.environ, reason="needs a package index")
+def test_a_model_of_an_upgraded_library_is_measured_again(tmp_path: Path) -> None:
+    """Another version of timm, in a folder that comes first on the path, as an overlay."""
+    overlay = tmp_path / "overlay"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    subprocess.run([*pip, str(overlay), "timm==1.0.20"], check=True, cwd=tmp_path)
+    first = os.environ.get("PYTHONPATH")
+    variables = {"PYTHONPATH": os.pathsep.join(filter(None, (str(overlay), first)))}
+
+    def run(**environment: str) -> dict[str, int]:
+        done = flopaudit(
+            *("run", "--models", "timm:test_resnet", "--tools", "flop_counter", "--json"),
+            cwd=tmp_path,
+            variables=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert isinstance(result["measured"], dict)
+        return result["measured"]
+
+    assert run(**variables) == {"not measured before": 3}
+    assert run(**variables) == {}
+    assert run() == {f"timm 1.0.20 → {version('timm')}": 3}
+    assert run() == {}

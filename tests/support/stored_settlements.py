@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from flopaudit.core.checksum import check
 from flopaudit.explain.settlement import FILE
 
 from tests.support.paths import ROOT
@@ -24,13 +25,13 @@ def committed_settlements() -> tuple[Any, ...]:
 def _read() -> Iterator[Any]:
     for path in sorted((ROOT / "results").glob(f"*/{FILE}")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            yield json.loads(line)
+            yield json.loads(check(line)[0])
 
 
 def settlement_of(model: str) -> Any:
     """The committed settlement of one of torchvision's models in the quick results."""
     for line in (ROOT / "results" / "quick" / FILE).read_text(encoding="utf-8").splitlines():
-        found = json.loads(line)
+        found = json.loads(check(line)[0])
         if found["model"] == f"torchvision:{model}":
             return found
     raise KeyError(model)

@@ -149,13 +149,7 @@ Memory = Annotated[str, memory_limit("a share of this machine's memory")]
 Again = Annotated[
     bool, typer.Option("--again", help="Measure again, and replace what is stored of these cells.")
 ]
-Retry = Annotated[
-    bool,
-    typer.Option(
-        "--retry",
-        help="Measure again what failed. A higher limit does so for what failed because of it.",
-    ),
-]
+Retry = Annotated[bool, typer.Option("--retry", help="Measure again what failed.")]
 Details = Annotated[
     bool, typer.Option("--details", help="Show modules, probes and threads for every cause.")
 ]

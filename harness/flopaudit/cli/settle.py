@@ -79,22 +79,24 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         _settle_claims(request, claims, directory, as_json=as_json)
         return
     tool_variants = variants(tool_list)
-    allowed = limits(timeout, memory, jobs)
     known = settle_model.Stored()
     if not (again or retry):
-        known = settle_model.stored(request, tool_variants, directory, allowed)
+        known = settle_model.stored(
+            request, tool_variants, directory, lambda: limits(timeout, memory, jobs)
+        )
         for reason in known.refused:
             print_error(f"Measured again: {reason}.")
-    settlement, origin = known.settlement, f"From {known.place}; --again measures it again."
+    settlement, origin = known.settlement, _from(known.place)
     if settlement is None:
         # Imported here, so that a stored answer does not wait for what only a run needs.
         from flopaudit.pipeline.measure import RunOptions
         from flopaudit.reports.progress import Bar
 
         with interruptible("Give the same command again to continue."), Bar() as notice:
+            allowed = limits(timeout, memory, jobs)
             options = RunOptions(jobs, allowed, notice, again, retry)
             settlement, reuse = settle_model.measured(request, tool_variants, options, directory)
-        origin = reuse.text()
+        origin = reuse.text() if reuse.measured else _from(str(directory))
     if as_json:
         print_json(settlement)
     elif as_markdown:
@@ -102,6 +104,10 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     else:
         settlement_report.show(settlement, details=details)
         print_line(origin)
+
+
+def _from(place: str) -> str:
+    return f"From {place}; --again measures it again."
 
 
 def _refuse_with_claims(options: Mapping[str, object]) -> None:

@@ -12,6 +12,7 @@ from flopaudit.cli.options import (
     Json,
     Models,
     Pattern,
+    Retry,
     Source,
     SourceOption,
     Timeout,
@@ -69,9 +70,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
     directory: Annotated[Path, out("Directory for SOURCE.csv.")] = Path("results/coverage"),
     timeout: Timeout = 120,
     memory: Annotated[str, memory_limit()] = "8G",
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Try again the models that were not counted.")
-    ] = False,
+    retry: Retry = False,
     as_json: Json = False,
 ) -> None:
     """Count all models of a source, and list operators without a formula.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ def stored(
     request: ModelRequest,
     variants: Sequence[ToolVariant],
     out: Path | None = None,
-    limits: Limits | None = None,
+    limits: Callable[[], Limits] | None = None,
 ) -> Stored:
     """Find a stored settlement that is of this model and was made with the versions used here.
 
@@ -65,8 +65,8 @@ def stored(
         variants: the tools that the settlement must have; it is returned with these only. All
             tools that it has if there are none.
         out: a directory to look in first.
-        limits: the limits that cells would have now; a settlement with a cell that failed under
-            lower ones is not used.
+        limits: returns the limits that cells would have now; a settlement with a cell that failed
+            under lower ones is not used.
 
     Raises:
         UsageError: a file of settlements there cannot be read by this program.
@@ -116,7 +116,7 @@ def _member(known: Mapping[str, Any], name: str) -> str:
     return json.dumps({name: known[name]}, ensure_ascii=False, separators=(",", ":"))[1:-1]
 
 
-def _worth_a_retry(settlement: Settlement, limits: Limits | None) -> str | None:
+def _worth_a_retry(settlement: Settlement, limits: Callable[[], Limits] | None) -> str | None:
     """Return which limit is higher than when a cell failed; None if none is."""
     failed = [tool for tool in settlement["tools"] if tool["status"] != "counted"]
     if limits is None or not failed:
@@ -125,10 +125,11 @@ def _worth_a_retry(settlement: Settlement, limits: Limits | None) -> str | None:
     from flopaudit.pipeline.reuse import ENDED_BY_LIMITS, raised_limit
     from flopaudit.records.schema import CellLimits
 
+    now = limits()
     for tool in failed:
         if tool["status"] in ENDED_BY_LIMITS:
             kept = tool.get("limits")
-            reason = raised_limit(CellLimits(**kept) if kept else None, limits)
+            reason = raised_limit(CellLimits(**kept) if kept else None, now)
             if reason:
                 return reason
     return None
