@@ -46,6 +46,8 @@ class ReferenceCounted:
     trainable_params: Count
     components: dict[str, int] = field(default_factory=dict)
     uncounted_ops: dict[str, int] = field(default_factory=dict)
+    user_formulas: dict[str, str] = field(default_factory=dict)
+    data_dependent: tuple[str, ...] = ()
     operators: tuple[OperatorTotal, ...] = ()
     modules: tuple[ModuleParams, ...] = ()
     kind: Literal["reference"] = "reference"

@@ -11,11 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from flopaudit.reference.data_dependence import ValueWatch
 from flopaudit.reference.ledger import BACKWARD, Ledger
 from flopaudit.reference.ledger_entries import modules_of, to_meta
 from flopaudit.reference.run_recorder import Recorder
@@ -92,15 +94,22 @@ def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: 
         # The memo makes deepcopy use these meta tensors, so no storage is copied.
         memo: dict[int, Any] = {id(tensor): to_meta(tensor) for tensor in tensors}
         model = copy.deepcopy(model, memo)
-    return _count(model, lambda: model(*args, **kwargs), "meta", None, backward=backward)
+    return _count(model, lambda: model(*args, **kwargs), "meta", backward=backward)
 
 
 def _count_own(
     model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool, fallback: str | None = None
 ) -> Ledger:
     device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
+    watch = ValueWatch((args, kwargs))
+
+    def run() -> Any:
+        with watch.watching():
+            return model(*args, **kwargs)
+
     with _restored(model):
-        return _count(model, lambda: model(*args, **kwargs), device, fallback, backward=backward)
+        ledger = _count(model, run, device, backward=backward)
+    return replace(ledger, fallback=fallback, data_dependent=watch.lines)
 
 
 @contextmanager
@@ -120,7 +129,6 @@ def _count(
     model: torch.nn.Module,
     run: Callable[[], Any],
     device: str,
-    fallback: str | None,
     *,
     backward: bool,
 ) -> Ledger:
@@ -136,7 +144,6 @@ def _count(
         rows=tuple(recorder.rows),
         modules=tuple(modules_of(model, recorder.calls)),
         device=device,
-        fallback=fallback,
         uncounted_ops=recorder.uncounted,
     )
 
