@@ -12,6 +12,7 @@ from flopaudit.cli.options import (
     PROCESSORS,
     Again,
     Details,
+    Formulas,
     Inputs,
     Jobs,
     Json,
@@ -21,6 +22,7 @@ from flopaudit.cli.options import (
     Timeout,
     Tools,
     limits,
+    load_formulas,
     out,
     variants,
 )
@@ -55,6 +57,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     memory: Memory = "",
     again: Again = False,
     details: Details = False,
+    formulas: Formulas = None,
     as_json: Json = False,
 ) -> None:
     """Run tools on models in isolated processes, and explain every difference.
@@ -69,6 +72,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from flopaudit.reports.progress import Bar
     from flopaudit.reports.terminal import print_line
 
+    load_formulas(formulas)
     requests = _requests(model_list, preset, sample, inputs or [])
     tool_variants = variants(tool_list)
     name = preset.value if preset else sample.replace(":", "-") or "models"

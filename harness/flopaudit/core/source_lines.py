@@ -6,11 +6,15 @@ The lines are those at which a count depends on the values of the input.
 from __future__ import annotations
 
 import linecache
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 
 DEPENDS = "The count depends on the values of the input"
+
+GENERATED = "<eval_with_key>"
+"""The file of code that torch generates from a graph."""
 
 _INSTALLED = ("site-packages", "dist-packages")
 _LONGEST = 120
@@ -35,7 +39,7 @@ def line_of(
     for frame, number in frames:
         file = frame.f_code.co_filename
         known = file.startswith(tuple(libraries))
-        if (file.startswith(tuple(left_out)) and not known) or (known and inside):
+        if (file.startswith((GENERATED, *left_out)) and not known) or (known and inside):
             continue
         line = linecache.getline(file, number, frame.f_globals).strip()
         if line:
@@ -48,6 +52,16 @@ def line_of(
 
 def _cut(line: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def line_in(stack: str) -> str | None:
+    """Return the innermost line of a printed stack, such as that of a node in a graph of torch."""
+    frames = re.findall(r'^ *File "(.+)", line (\d+), in .+\n +(.+)$', stack, re.MULTILINE)
+    written = [frame for frame in frames if not frame[0].startswith(GENERATED)]
+    if not written:
+        return None
+    file, number, line = written[-1]
+    return f"`{_cut(line.strip())}` at {shown_path(file)}:{number}"
 
 
 def shown_path(file: str, module: object = None) -> str:
@@ -85,9 +99,9 @@ def depends_on_values(lines: Sequence[str], shown: int = 3) -> str:
         shown: how many of them to name; the number of the others is given.
 
     Returns:
-        The sentence; an empty text if there are no lines.
+        The sentence without its full stop; an empty text if there are no lines.
     """
     if not lines:
         return ""
     more = f" and {len(lines) - shown} more" if len(lines) > shown else ""
-    return f"{DEPENDS}: {', '.join(lines[:shown])}{more}."
+    return f"{DEPENDS}: {', '.join(lines[:shown])}{more}"

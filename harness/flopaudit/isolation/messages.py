@@ -12,16 +12,18 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.jobs import Cell, Limits
 from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
+from flopaudit.reference.user_formulas import FormulaSource
 
 
 @dataclass(frozen=True)
 class BuildModel:
-    """Scheduler to host: build this model, in place of the one before."""
+    """Scheduler to host: build this model, in place of the one before, with users' formulas."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     model: ModelSpec
     inputs: tuple[str, ...]
+    formulas: tuple[FormulaSource, ...] = ()
     kind: Literal["build_model"] = "build_model"
 
 

@@ -89,13 +89,17 @@ class Audited:
 
 @dataclass(frozen=True)
 class Failed:
-    """The reason for which there is no result; `raw` is what the tool returned, if it returned."""
+    """The reason for which there is no result; `raw` is what the tool returned, if it returned.
+
+    `remedy` is set if what the user gave is wrong, such as a formula: the run ends with it.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     status: Failure
     error: str
     raw: dict[str, Any] | None = None
+    remedy: str | None = None
     kind: Literal["failed"] = "failed"
 
 

@@ -37,6 +37,7 @@ from flopaudit.isolation.messages import (
 )
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
+from flopaudit.reference import user_formulas
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
@@ -77,7 +78,7 @@ class _Host:
         self.job, self.waiting = job, deque(range(len(job.cells)))
         self.state, self.started = "building", time.monotonic()
         with contextlib.suppress(BrokenPipeError):
-            self.channel.send(BuildModel(job.model, job.inputs))
+            self.channel.send(BuildModel(job.model, job.inputs, user_formulas.sources()))
 
 
 class Scheduler:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flopaudit.core.errors import UsageError
 from flopaudit.isolation.jobs import REFERENCE, TRACE, Cell, Job, Limits
-from flopaudit.isolation.outcomes import Outcome
+from flopaudit.isolation.outcomes import Failed, Outcome
 from flopaudit.isolation.scheduler import Event, Scheduler
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import (
@@ -96,7 +96,8 @@ def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None
     """Run the cells that the journals of a directory do not have yet, and append their records.
 
     Raises:
-        UsageError: files of a tool were overwritten by another distribution.
+        UsageError: files of a tool were overwritten by another distribution, or a user's formula
+            raised or did not return a count.
     """
     for variant in plan.variants:
         _check_files(variant)
@@ -111,11 +112,22 @@ def measure(scheduler: Scheduler, plan: Plan, out: Path, notice: Notice) -> None
         journals = {name: _journal(stack, out / name, plan) for name in _files()}
         for event in scheduler.run(jobs):
             if event.cell is not None and event.outcome is not None:
+                _refuse_wrong_usage(event.outcome)
                 request = requests[Job(event.job.model, event.job.inputs, ())]
                 file, record = _record(event.cell, event.outcome, request, variants)
                 journals[file].append(record)
                 done += 1
             notice(event, done, total)
+
+
+def _refuse_wrong_usage(outcome: Outcome) -> None:
+    """Raise what a cell says is wrong with what the user gave; nothing of it is recorded.
+
+    Raises:
+        UsageError: a user's formula raised, or did not return a count.
+    """
+    if isinstance(outcome.result, Failed) and outcome.result.remedy is not None:
+        raise UsageError(outcome.result.error, outcome.result.remedy)
 
 
 def _record(

@@ -21,6 +21,7 @@ from flopaudit.reference.data_dependence import ValueWatch
 from flopaudit.reference.ledger import BACKWARD, Ledger
 from flopaudit.reference.ledger_entries import modules_of, to_meta
 from flopaudit.reference.run_recorder import Recorder
+from flopaudit.reference.user_formulas import FormulaError
 
 Device = Literal["auto", "meta", "own"]
 
@@ -50,6 +51,7 @@ def count(
 
     Raises:
         UncountedError: with `strict`, an operator without a formula was executed.
+        FormulaError: a user's formula for an operator raised, or did not return a count.
         Exception: whatever the model raises.
     """
     # A compiled model wraps the original; compiled parts of it are run eagerly too.
@@ -75,6 +77,8 @@ def _count_on(
         return _count_own(model, args, kwargs, backward=backward)
     try:
         return _count_on_meta(model, args, kwargs, backward=backward)
+    except FormulaError:
+        raise
     except Exception as error:
         if device == "meta":
             raise
@@ -94,7 +98,7 @@ def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: 
         # The memo makes deepcopy use these meta tensors, so no storage is copied.
         memo: dict[int, Any] = {id(tensor): to_meta(tensor) for tensor in tensors}
         model = copy.deepcopy(model, memo)
-    return _count(model, lambda: model(*args, **kwargs), "meta", backward=backward)
+    return _count(model, lambda: model(*args, **kwargs), "meta", None, backward=backward)
 
 
 def _count_own(
@@ -102,13 +106,8 @@ def _count_own(
 ) -> Ledger:
     device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
     watch = ValueWatch((args, kwargs))
-
-    def run() -> Any:
-        with watch.watching():
-            return model(*args, **kwargs)
-
     with _restored(model):
-        ledger = _count(model, run, device, backward=backward)
+        ledger = _count(model, lambda: model(*args, **kwargs), device, watch, backward=backward)
     return replace(ledger, fallback=fallback, data_dependent=watch.lines)
 
 
@@ -129,12 +128,14 @@ def _count(
     model: torch.nn.Module,
     run: Callable[[], Any],
     device: str,
+    watch: ValueWatch | None,
     *,
     backward: bool,
 ) -> Ledger:
     recorder = Recorder(model, device)
     with _eagerly(), torch.set_grad_enabled(backward):
-        with recorder.watching():
+        # The watch is outside, so that it sees what the functions that are counted whole run.
+        with watch.watching() if watch else nullcontext(), recorder.watching():
             out = run()
         if backward:
             recorder.phase = BACKWARD
@@ -145,6 +146,7 @@ def _count(
         modules=tuple(modules_of(model, recorder.calls)),
         device=device,
         uncounted_ops=recorder.uncounted,
+        user_formulas=recorder.user_formulas,
     )
 
 

@@ -23,14 +23,14 @@ from torch._subclasses.fake_tensor import (
     DynamicOutputShapeException,
     FakeTensorMode,
 )
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode, resolve_name
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from flopaudit.core.source_lines import line_of
 from flopaudit.reference.formulas.free import names
+from flopaudit.reference.ledger_entries import inside
 
 MOST_LINES = 20
 """Lines that are noted at most."""
@@ -157,13 +157,27 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         watch, kwargs = self._watch, kwargs or {}
         if not watch.is_marked((args, kwargs)):
-            return func(*args, **kwargs)
+            return func(*inside(self, func, args), **kwargs)
         if _decides(func, args, kwargs, watch):
             watch.note()
+        args = inside(self, func, args)
+        if str(func) == "while_loop":
+            args = (self._noted(args[0]), *args[1:])
         out = func(*args, **kwargs)
         for tensor in (*_results(func, out), *_written(func, args, kwargs)):
             watch.mark(tensor)
         return out
+
+    def _noted(self, condition: Any) -> Any:
+        """Return the condition of a loop such that the line is noted if its result is marked."""
+
+        def run(*values: Any) -> Any:
+            result = condition(*values)
+            if self._watch.is_marked(result):
+                self._watch.note()
+            return result
+
+        return run
 
 
 class _Functions(TorchFunctionMode):
@@ -206,8 +220,8 @@ def _has_slice_by_value(args: Any) -> bool:
 def _decides(func: Any, args: Any, kwargs: Any, watch: ValueWatch) -> bool:
     """Whether a marked value is read by an operator, or decides the size of its result."""
     schema = getattr(func, "_schema", None)
-    if schema is None:  # a higher-order operator, such as cond
-        return bool(args) and isinstance(args[0], torch.Tensor) and watch.is_marked(args[0])
+    if schema is None:
+        return str(func) == "cond" and watch.is_marked(args[0])
     if torch.Tag.data_dependent_output in func.tags:
         return not watch.sizes_only
     name = str(schema.name)
@@ -235,8 +249,11 @@ def _has_size_by_value(func: Any, args: Any, kwargs: Any) -> bool:
 
 def _sizes_unknown(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether torch cannot tell the sizes of a result from those of the arguments."""
-    shapes, without_modes = FakeTensorMode(shape_env=ShapeEnv()), torch._C.DisableTorchFunction  # noqa: SLF001 - torch has no public name for it
-    with warnings.catch_warnings(), without_modes(), shapes as mode:
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv  # takes long, and is rarely needed
+
+    no_functions = torch._C.DisableTorchFunction()  # noqa: SLF001 - torch has no public name for it
+    shapes = FakeTensorMode(shape_env=ShapeEnv())
+    with warnings.catch_warnings(), no_functions, _disable_current_modes(), shapes as mode:
         warnings.simplefilter("ignore")
         try:
             fake = tree_map_only(
