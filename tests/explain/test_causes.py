@@ -108,7 +108,8 @@ def _settled(cause: Cause) -> Settlement:
         "torch": "2",
         "reference": {
             "macs": 10, "flops": 20, "params": 0, "trainable_params": 0, "components": {},
-            "uncounted_ops": {}, "error": None,
+            "uncounted_ops": {}, "lower_bound": False, "user_formulas": {}, "data_dependent": [],
+            "error": None,
         },
         "tools": [tool],
         "identity": None, "records": None,

@@ -64,7 +64,8 @@ RESULTS = st.one_of(
     st.builds(
         ReferenceCounted,
         TEXT, st.none() | TEXT, COUNTS, COUNTS, COUNTS, st.dictionaries(TEXT, COUNTS, max_size=2),
-        st.dictionaries(TEXT, COUNTS, max_size=2), tuples(OPERATORS), tuples(MODULES),
+        st.dictionaries(TEXT, COUNTS, max_size=2), st.dictionaries(TEXT, TEXT, max_size=2),
+        tuples(TEXT), tuples(OPERATORS), tuples(MODULES),
     ),
     st.builds(Traced, TOTALS),
     st.builds(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flopaudit.cli import completion
-from flopaudit.cli.options import Grouping, Inputs, Json, Model
+from flopaudit.cli.options import Formulas, Grouping, Inputs, Json, Model, load_formulas
 from flopaudit.cli.output import print_json
 from flopaudit.core.errors import UsageError
 
@@ -44,6 +44,7 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if an operator has no formula.")
     ] = False,
+    formulas: Formulas = None,
     as_json: Json = False,
 ) -> None:
     """Count a model exactly: products and all other operations.
@@ -54,6 +55,7 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     from flopaudit.pipeline.model_requests import model_request
     from flopaudit.reports import count_report
 
+    load_formulas(formulas)
     if static and backward:
         raise UsageError("--static and --backward are both given.", "Give one of them.")
     if depth and by is not Grouping.MODULE:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -60,6 +62,15 @@ def _names(parameter: typer.CallbackParam, value: str) -> str:
     return value
 
 
+Formulas = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--formulas",
+        metavar="FILE",
+        help="Python file with flopaudit.register_formula(...) for operators that have no formula; "
+        "repeat the option for several files. [tool.flopaudit] in pyproject.toml names files too.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=completion.model)
@@ -174,6 +185,21 @@ def out(help_text: str, shown_default: str | None = None) -> Any:
     return typer.Option(
         "--out", metavar="DIRECTORY", help=help_text, show_default=shown_default or True
     )
+
+
+def load_formulas(files: Iterable[str] | None) -> None:
+    """Execute files of users' formulas: those that the project names, then those that are given.
+
+    Args:
+        files: the paths that were given, if any.
+
+    Raises:
+        UsageError: a file cannot be read or executed, or one of its formulas not be registered.
+    """
+    from flopaudit.reference import user_formulas
+
+    for path in (*user_formulas.formula_files(Path.cwd()), *map(Path, files or ())):
+        user_formulas.load(path)
 
 
 def variants(tools: str) -> list[ToolVariant]:

@@ -12,6 +12,7 @@ from flopaudit.cli.options import (
     PROCESSORS,
     Again,
     Details,
+    Formulas,
     Inputs,
     Jobs,
     Json,
@@ -22,6 +23,7 @@ from flopaudit.cli.options import (
     Timeout,
     Tools,
     limits,
+    load_formulas,
     out,
     variants,
 )
@@ -57,6 +59,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     again: Again = False,
     retry: Retry = False,
     details: Details = False,
+    formulas: Formulas = None,
     as_json: Json = False,
 ) -> None:
     """Run tools on models in isolated processes, and explain every difference.
@@ -71,6 +74,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from flopaudit.reports.progress import Bar
     from flopaudit.reports.terminal import print_line
 
+    load_formulas(formulas)
     requests = _requests(model_list, preset, sample, inputs or [])
     tool_variants = variants(tool_list)
     name = preset.value if preset else sample.replace(":", "-") or "models"

@@ -12,6 +12,7 @@ from flopaudit.cli.options import (
     PROCESSORS,
     Again,
     Details,
+    Formulas,
     Inputs,
     Jobs,
     Json,
@@ -21,6 +22,7 @@ from flopaudit.cli.options import (
     Timeout,
     Tools,
     limits,
+    load_formulas,
     out,
     variants,
 )
@@ -58,6 +60,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the settlement with every detail as Markdown.")
     ] = False,
+    formulas: Formulas = None,
     as_json: Json = False,
 ) -> None:
     """Explain each tool's number for a model, and say which one to quote.
@@ -72,6 +75,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
 
     if as_markdown and as_json:
         raise UsageError("--markdown and --json are both given.", "Give one of them.")
+    load_formulas(formulas)
     request = model_requests.model_request(model, inputs or ())
     if claims:
         given = {"--tools": tool_list, "--again": again, "--retry": retry, "--details": details}

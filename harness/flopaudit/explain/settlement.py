@@ -30,7 +30,9 @@ class SettledReference(TypedDict):
 
     The counts are None if the model could not be counted; `error` then says why. `components` are
     the parts of the count by kind of work, `uncounted_ops` the calls of operators without a
-    formula.
+    formula; with any, `lower_bound` is true: the model does at least this much. `user_formulas`
+    says of operators that a user's formula counted where it comes from. `data_dependent` are lines
+    of code at which the count depends on the values of the input.
     """
 
     macs: int | None
@@ -39,6 +41,9 @@ class SettledReference(TypedDict):
     trainable_params: int | None
     components: dict[str, int]
     uncounted_ops: dict[str, int]
+    lower_bound: bool
+    user_formulas: dict[str, str]
+    data_dependent: list[str]
     error: str | None
 
 
@@ -159,6 +164,9 @@ def _reference(reference: Reference) -> SettledReference:
         "trainable_params": reference.trainable_params,
         "components": dict(reference.components),
         "uncounted_ops": dict(reference.uncounted_ops),
+        "lower_bound": reference.lower_bound,
+        "user_formulas": dict(reference.user_formulas),
+        "data_dependent": list(reference.data_dependent),
         "error": reference.error,
     }
 
@@ -267,8 +275,14 @@ def _read(line: str, path: Traversable) -> Settlement:
             f"{SETTLEMENT_VERSION}.",
             "Measure the model again with --again.",
         )
-    known = {"identity": None, "records": None, **found}
-    settlement = cast(Settlement, known)
+    reference = found["reference"]
+    later: dict[str, object] = {  # keys that settlements got after some were stored
+        "lower_bound": bool(reference["uncounted_ops"]),
+        "user_formulas": {},
+        "data_dependent": [],
+    }
+    whole = {"identity": None, "records": None, **found, "reference": {**later, **reference}}
+    settlement = cast(Settlement, whole)
     if not adds_up(settlement):
         raise checksum.ChangedError(f"the numbers of a settlement in {path} do not add up")
     return settlement

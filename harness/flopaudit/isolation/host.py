@@ -43,6 +43,7 @@ from flopaudit.isolation.process_tree import (
     kill_group,
 )
 from flopaudit.records.schema import ModelIdentity
+from flopaudit.reference import user_formulas
 
 TICK_SECONDS = 0.02
 EXCERPT_BYTES = 2000
@@ -147,6 +148,7 @@ class Host:
         try:
             from flopaudit.models.build import build, make_inputs, make_kwargs
 
+            user_formulas.install(message.formulas)
             specs = parse_inputs(message.inputs)
             model = build(message.model)
             self._loaded = LoadedModel(model, make_inputs(specs), make_kwargs(specs))

@@ -13,16 +13,21 @@ from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.jobs import Cell, Limits
 from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
 from flopaudit.records.schema import ModelIdentity
+from flopaudit.reference.user_formulas import FormulaSource
 
 
 @dataclass(frozen=True)
 class BuildModel:
-    """Scheduler to host: build this model, in place of the one before, and identify it if asked."""
+    """Scheduler to host: build this model, in place of the one before.
+
+    `formulas` are the user's, and with `identify` the answer has the model's identity.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     model: ModelSpec
     inputs: tuple[str, ...]
+    formulas: tuple[FormulaSource, ...] = ()
     identify: bool = False
     kind: Literal["build_model"] = "build_model"
 

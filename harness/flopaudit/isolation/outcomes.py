@@ -46,6 +46,8 @@ class ReferenceCounted:
     trainable_params: Count
     components: dict[str, int] = field(default_factory=dict)
     uncounted_ops: dict[str, int] = field(default_factory=dict)
+    user_formulas: dict[str, str] = field(default_factory=dict)
+    data_dependent: tuple[str, ...] = ()
     operators: tuple[OperatorTotal, ...] = ()
     modules: tuple[ModuleParams, ...] = ()
     kind: Literal["reference"] = "reference"
@@ -87,13 +89,17 @@ class Audited:
 
 @dataclass(frozen=True)
 class Failed:
-    """The reason for which there is no result; `raw` is what the tool returned, if it returned."""
+    """The reason for which there is no result; `raw` is what the tool returned, if it returned.
+
+    `remedy` is set if what the user gave is wrong, such as a formula: the run ends with it.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     status: Failure
     error: str
     raw: dict[str, Any] | None = None
+    remedy: str | None = None
     kind: Literal["failed"] = "failed"
 
 

@@ -38,6 +38,7 @@ from flopaudit.isolation.messages import (
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
 from flopaudit.records.schema import ModelIdentity
+from flopaudit.reference import user_formulas
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
@@ -87,7 +88,8 @@ class _Host:
         self.job, self.waiting = job, deque(range(len(job.cells)))
         self.state, self.started, self.identity = "building", time.monotonic(), None
         with contextlib.suppress(BrokenPipeError):
-            self.channel.send(BuildModel(job.model, job.inputs, identify))
+            formulas = user_formulas.sources()
+            self.channel.send(BuildModel(job.model, job.inputs, formulas, identify))
 
     def event(self, index: int, outcome: Outcome | None) -> Event:
         """Return the event of a cell that started or finished."""

@@ -38,6 +38,7 @@ from flopaudit.isolation.outcomes import (
 )
 from flopaudit.isolation.tasks import Assignment
 from flopaudit.records.schema import ModuleParams, ModuleRow, OperatorTotal
+from flopaudit.reference.user_formulas import FormulaError
 
 LARGEST = 10**30
 """More than any model can take; Python will not even write out an integer of 4,300 digits."""
@@ -177,6 +178,8 @@ def _run_own(task: Callable[[LoadedModel], Result], loaded: LoadedModel) -> Outc
     started = time.perf_counter()
     try:
         outcome = Outcome(task(loaded))
+    except FormulaError as error:
+        return Outcome(Failed("errored", plain(error.message), remedy=error.remedy))
     except Exception as error:  # noqa: BLE001 - the model may raise anything
         traceback.print_exc()
         return failed("errored", one_line(error))

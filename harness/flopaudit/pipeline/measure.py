@@ -14,6 +14,7 @@ from typing import Any
 
 from flopaudit.core.errors import UsageError
 from flopaudit.isolation.jobs import REFERENCE, TRACE, Cell, Job, Limits
+from flopaudit.isolation.outcomes import Failed, Outcome
 from flopaudit.isolation.scheduler import Event, Scheduler
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.pipeline.record_builders import (
@@ -32,6 +33,8 @@ from flopaudit.records.schema import (
     Reference,
     TraceRecord,
 )
+from flopaudit.reference import user_formulas
+from flopaudit.reference.user_formulas import torch_registry
 from flopaudit.tools import versions
 from flopaudit.tools.registry import ToolVariant
 
@@ -108,8 +111,8 @@ def measure(
         options: the limits of each cell, and where to show the progress.
 
     Raises:
-        UsageError: files of a tool were overwritten by another distribution, or a record in the
-            directory cannot be read.
+        UsageError: files of a tool were overwritten by another distribution, a record in the
+            directory cannot be read, or a user's formula raised or did not return a count.
     """
     for variant in plan.variants:
         _check_files(variant)
@@ -155,6 +158,7 @@ class _Run:
         """Yield the records of an event, each with the name of its journal."""
         if event.cell is None or event.outcome is None:
             return
+        _refuse_wrong_usage(event.outcome)
         key = replace(event.job, cells=())
         self.done += 1
         reason = self._reasons.get((key, event.cell), "the model could not be built")
@@ -173,6 +177,16 @@ class _Run:
             yield OWN[event.cell.tool][0], _BUILDERS[event.cell.tool](finished)
         else:
             yield MEASUREMENTS, measurement(self._variants[event.cell], finished)
+
+
+def _refuse_wrong_usage(outcome: Outcome) -> None:
+    """Raise what a cell says is wrong with what the user gave; nothing of it is recorded.
+
+    Raises:
+        UsageError: a user's formula raised, or did not return a count.
+    """
+    if isinstance(outcome.result, Failed) and outcome.result.remedy is not None:
+        raise UsageError(outcome.result.error, outcome.result.remedy)
 
 
 def _check_files(variant: ToolVariant) -> None:
@@ -208,8 +222,12 @@ def _candidates(plan: Plan, out: Path, options: RunOptions) -> dict[Job, Candida
     for request in plan.requests:
         key = (str(request.spec), request.inputs)
         model = known.get(key)
+        formulas = _changed_formulas(own.get(REFERENCE, {}).get(key))
         reasons = {
-            **{Cell(name, None): obstacle(own[name].get(key), model, here) for name in plan.own},
+            **{
+                Cell(name, None): obstacle(own[name].get(key), model, here) or formulas
+                for name in plan.own
+            },
             **{
                 cell_of(each): obstacle(measured.get((*each.key, *key)), model, now[each])
                 for each in plan.variants
@@ -219,6 +237,19 @@ def _candidates(plan: Plan, out: Path, options: RunOptions) -> dict[Job, Candida
             reasons = {cell: reason or "--again" for cell, reason in reasons.items()}
         found[request.job(())] = Candidates(request, reasons, model)
     return found
+
+
+def _changed_formulas(record: Reference | None) -> str | None:
+    """Return that a reference was counted by other formulas of users, or by none; None if not.
+
+    Formulas that a model registers with torch are part of the model.
+    """
+    if record is None:
+        return None
+    theirs = torch_registry.REGISTER
+    given = {n: o for n, o in record.user_formulas.items() if not o.startswith(theirs)}
+    same = user_formulas.still_hold(record.uncounted_ops, given)
+    return None if same else "the user's formulas changed"
 
 
 def _now(variant: ToolVariant, options: RunOptions) -> Now:

@@ -223,7 +223,12 @@ class ModuleParams(Record):
 
 
 class Reference(Record):
-    """The reference count of one model: totals, and the ledger summed by module and operator."""
+    """The reference count of one model: totals, and the ledger summed by module and operator.
+
+    `uncounted_ops` are the calls of operators without a formula: with any, the totals are lower
+    bounds. `user_formulas` says of operators that a user's formula counted where it comes from.
+    `data_dependent` are lines of code at which the count depends on the values of the input.
+    """
 
     schema_version: Literal[1] = 1
     model: str
@@ -236,6 +241,8 @@ class Reference(Record):
     trainable_params: Count | None = None
     components: dict[str, int] = Field(default_factory=dict)
     uncounted_ops: dict[str, int] = Field(default_factory=dict)
+    user_formulas: dict[str, str] = Field(default_factory=dict)
+    data_dependent: tuple[str, ...] = ()
     operators: tuple[OperatorTotal, ...] = ()
     modules: tuple[ModuleParams, ...] = ()
     seconds: float | None = None
@@ -250,6 +257,11 @@ class Reference(Record):
     def key(self) -> tuple[str, tuple[str, ...]]:
         """The identity of the reference: model and inputs."""
         return (self.model, self.inputs)
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether the totals are lower bounds, because an operator without a formula ran."""
+        return bool(self.uncounted_ops)
 
 
 class TraceRecord(Record):

@@ -11,14 +11,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from flopaudit.reference.data_dependence import ValueWatch
 from flopaudit.reference.ledger import BACKWARD, Ledger
 from flopaudit.reference.ledger_entries import modules_of, to_meta
 from flopaudit.reference.run_recorder import Recorder
+from flopaudit.reference.user_formulas import FormulaError
 
 Device = Literal["auto", "meta", "own"]
 
@@ -48,6 +51,7 @@ def count(
 
     Raises:
         UncountedError: with `strict`, an operator without a formula was executed.
+        FormulaError: a user's formula for an operator raised, or did not return a count.
         Exception: whatever the model raises.
     """
     # A compiled model wraps the original; compiled parts of it are run eagerly too.
@@ -73,6 +77,8 @@ def _count_on(
         return _count_own(model, args, kwargs, backward=backward)
     try:
         return _count_on_meta(model, args, kwargs, backward=backward)
+    except FormulaError:
+        raise
     except Exception as error:
         if device == "meta":
             raise
@@ -99,8 +105,10 @@ def _count_own(
     model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool, fallback: str | None = None
 ) -> Ledger:
     device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
+    watch = ValueWatch((args, kwargs))
     with _restored(model):
-        return _count(model, lambda: model(*args, **kwargs), device, fallback, backward=backward)
+        ledger = _count(model, lambda: model(*args, **kwargs), device, watch, backward=backward)
+    return replace(ledger, fallback=fallback, data_dependent=watch.lines)
 
 
 @contextmanager
@@ -120,13 +128,14 @@ def _count(
     model: torch.nn.Module,
     run: Callable[[], Any],
     device: str,
-    fallback: str | None,
+    watch: ValueWatch | None,
     *,
     backward: bool,
 ) -> Ledger:
     recorder = Recorder(model, device)
     with _eagerly(), torch.set_grad_enabled(backward):
-        with recorder.watching():
+        # The watch is outside, so that it sees what the functions that are counted whole run.
+        with watch.watching() if watch else nullcontext(), recorder.watching():
             out = run()
         if backward:
             recorder.phase = BACKWARD
@@ -136,8 +145,8 @@ def _count(
         rows=tuple(recorder.rows),
         modules=tuple(modules_of(model, recorder.calls)),
         device=device,
-        fallback=fallback,
         uncounted_ops=recorder.uncounted,
+        user_formulas=recorder.user_formulas,
     )
 
 

@@ -5,7 +5,7 @@ or fake tensors; each operator of the ATen graph is counted with the same formul
 without a formula is first decomposed. Only `calls` of modules is less exact than in a run: a call
 that leaves no operator in the graph is not seen.
 
-A model that cannot be exported, or whose cost depends on the data, raises `NotExportable`.
+A model that cannot be exported, or whose cost depends on values, raises `NotExportable`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from torch.fx.node import map_arg
 from torch.overrides import get_overridable_functions, resolve_name
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from flopaudit.reference import operators
-from flopaudit.reference.formulas import Call, Formula
+from flopaudit.core.source_lines import DEPENDS, line_in
+from flopaudit.reference import operators, user_formulas
+from flopaudit.reference.formulas import Call
 from flopaudit.reference.graph_export import NotExportable, export, first_line
-from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
 from flopaudit.reference.ledger_entries import (
     Entry,
+    Planned,
     described,
-    entry,
+    entries_of_operator,
     full_name,
+    is_triton,
     modules_of,
     plan,
     tensors_in,
@@ -73,7 +75,7 @@ def count_static(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Ledger:
         reason why the model could not be exported on meta tensors, if it was exported otherwise.
 
     Raises:
-        NotExportable: torch.export fails, or what runs depends on the data.
+        NotExportable: torch.export fails, or the count depends on the values of the input.
     """
     program, fallback = export(model, args, kwargs)
     reader = _Reader(model)
@@ -84,6 +86,7 @@ def count_static(model: torch.nn.Module, *args: Any, **kwargs: Any) -> Ledger:
         device="export",
         fallback=fallback,
         uncounted_ops=Counter(row.operator for row in rows if row.operator in reader.unknown),
+        user_formulas=reader.user_formulas,
     )
 
 
@@ -104,6 +107,7 @@ class _Reader:
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.unknown: set[str] = set()
+        self.user_formulas: dict[str, str] = {}
         self._calls: dict[str, list[str]] = {}
         self._decomposed: dict[Any, list[Node]] = {}
         # A module with several names goes by the first one, as in a run.
@@ -157,14 +161,16 @@ class _Reader:
             yield from self._book(part.target, _call(part), origin)
 
     def _book(self, operator: Any, call: Call, origin: _Origin) -> Iterator[OperatorRow]:
-        """Yield the row of one operator, if it does any arithmetic."""
-        planned = _plan_of(operator)
-        found = planned and entry(operator, planned, origin.syntax, call)
-        if planned is None or found is None:
+        """Yield the rows of one operator, if it does any arithmetic."""
+        planned = plan(operator, call.kwargs) if is_triton(operator) else _plan_of(operator)
+        if planned is None:
             return
-        if planned[1] is unknown:
+        found = entries_of_operator(operator, planned, origin.syntax, call)
+        if planned.formula is unknown and found:
             self.unknown.add(str(operator))
-        yield _row(found, origin)
+        if planned.origin:
+            self.user_formulas[str(operator)] = planned.origin
+        yield from (_row(each, origin) for each in found)
 
     def _parts(self, operator: Any, call: Call) -> list[Node]:
         """Return the parts of an operator; each kind of call is traced once."""
@@ -180,7 +186,7 @@ class _Reader:
         inner = [each for each in node.all_input_nodes if each.op == "get_attr"]
         bodies = [list(self.rows(getattr(owner, str(each.target)), origin)) for each in inner]
         if name == "cond":
-            yield from _either(bodies)
+            yield from _either(bodies, node)
         elif name == "flex_attention":
             kind, formula = operators.HIGHER_ORDER[name]
             yield _row(described(name, kind, call, formula(call), {}), origin)
@@ -188,19 +194,22 @@ class _Reader:
         elif name in _ONCE:
             yield from chain.from_iterable(bodies)
         elif name == "while_loop":
-            raise NotExportable("How often a while_loop runs its body depends on the data.")
+            raise _by_values(node, "how often a while_loop runs its body")
         else:
-            self.unknown.add(name)
-            yield _row(described(name, Kind.UNKNOWN, call, unknown(call), {}), origin)
+            yield from self._book(node.target, call, origin)
 
 
-def _either(bodies: list[list[OperatorRow]]) -> list[OperatorRow]:
+def _either(bodies: list[list[OperatorRow]], node: Node) -> list[OperatorRow]:
     """Return the rows of the first branch, if all branches cost the same."""
     if len({sum_work(body) for body in bodies}) > 1:
-        raise NotExportable(
-            "Which branch of a cond runs depends on the data, and the branches differ in cost."
-        )
+        raise _by_values(node, "which branch of a cond runs, and the branches differ in cost")
     return bodies[0]
+
+
+def _by_values(node: Node, what: str) -> NotExportable:
+    """Return the error for a node at which the count depends on the values of the input."""
+    line = line_in(node.meta.get("stack_trace") or "")
+    return NotExportable(f"{DEPENDS}: {what}{f', {line}' if line else ''}.")
 
 
 def _for_each_score(bodies: list[list[OperatorRow]], call: Call) -> Iterator[OperatorRow]:
@@ -221,13 +230,13 @@ def _call(node: Node) -> Call:
     """Return the arguments and the result of a node, with fake tensors in place of nodes.
 
     Raises:
-        NotExportable: a size is unknown because it depends on the data.
+        NotExportable: a size is unknown because it depends on the values of the input.
     """
     args, kwargs = map_arg((node.args, node.kwargs), _value)
     call = Call(args, kwargs, _value(node))
     sizes = (size for t in tensors_in((*args, *kwargs.values(), call.out)) for size in t.shape)
     if any(not isinstance(size, int) for size in sizes):
-        raise NotExportable(f"The sizes that {node.target} works on depend on the data.")
+        raise _by_values(node, f"the sizes that {node.target} works on")
     return call
 
 
@@ -235,15 +244,19 @@ def _value(node: Node) -> Any:
     return node.meta.get("val")
 
 
+def _plan_of(operator: Any) -> Planned | None:
+    """Return how an operator is counted, or None if it only makes a view."""
+    return _planned(operator, user_formulas.state())
+
+
 @lru_cache(maxsize=4096)
-def _plan_of(operator: OpOverload) -> tuple[Kind, Formula] | None:
-    """Return the kind and formula of an operator, or None if it only makes a view."""
+def _planned(operator: Any, _state: Any) -> Planned | None:
     return None if full_name(operator) in _CHECKS else plan(operator)
 
 
 def _is_known(operator: OpOverload) -> bool:
     planned = _plan_of(operator)
-    return planned is None or planned[1] is not unknown
+    return planned is None or planned.formula is not unknown
 
 
 def _signature(leaf: Any) -> Any:
@@ -271,7 +284,9 @@ def _decompose(operator: OpOverload, call: Call) -> list[Node]:
         args, kwargs = tree_unflatten(filled, spec)
         return operator(*args, **kwargs)
 
-    trace = make_fx(run, decomposition_table=_decompositions(), tracing_mode="fake")
+    trace = make_fx(
+        run, decomposition_table=_decompositions(user_formulas.state()), tracing_mode="fake"
+    )
     try:
         with torch.no_grad():
             traced = trace(*(leaves[index] for index in indices))
@@ -287,7 +302,7 @@ def _on_meta(leaf: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _decompositions() -> dict[Any, Any]:
+def _decompositions(_state: Any) -> dict[Any, Any]:
     """Return torch's decompositions of the operators that are in none of the tables."""
     table: dict[Any, Any] = torch.export.default_decompositions()
     return {operator: how for operator, how in table.items() if not _is_known(operator)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import os
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._pytree import tree_map_only
 
+from flopaudit.core.source_lines import DEPENDS, depends_on_values, line_of
 from flopaudit.reference.ledger_entries import to_meta
 
 
@@ -45,6 +45,7 @@ _DATA_DEPENDENT = (
     DataDependentOutputException,
     DynamicOutputShapeException,
 )
+_TORCH, _HERE = f"{Path(torch.__file__).parent}/", f"{Path(__file__).parent}/"
 _WAYS = (_Way("meta", strict=False), _Way("own", strict=False), _Way("own", strict=True))
 
 
@@ -60,7 +61,7 @@ def export(model: torch.nn.Module, args: Any, kwargs: Any) -> tuple[ExportedProg
         The program, and the reason why the first way failed, or None if it did not.
 
     Raises:
-        NotExportable: every way fails, or what runs depends on the data.
+        NotExportable: every way fails, or the count depends on the values of the input.
     """
     reasons: list[str] = []
     for way in _WAYS:
@@ -77,7 +78,8 @@ def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> Expor
         return _export_in(way, model, args, kwargs)
     except _DATA_DEPENDENT as error:
         # The other ways do not know the data either.
-        raise NotExportable(f"What runs depends on the data{_location(error)}.") from error
+        line = line_of(reversed(list(traceback.walk_tb(error.__traceback__))), [_TORCH, _HERE])
+        raise NotExportable(f"{depends_on_values([line]) if line else DEPENDS}.") from error
     except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
         return first_line(error)
 
@@ -113,17 +115,3 @@ def first_line(error: Exception) -> str:
     """Return the type and the first line of an error."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _location(error: Exception) -> str:
-    """Return the innermost line of code outside of torch that raised an error."""
-    torch_folder = f"{Path(torch.__file__).parent}{os.sep}"
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<", torch_folder, __file__))
-    ]
-    if not frames:
-        return ""
-    last = frames[-1]
-    return f", at {Path(last.filename).name}:{last.lineno} in {last.name}: {last.line}"

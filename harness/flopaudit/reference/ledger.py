@@ -102,6 +102,9 @@ class Ledger:
         device: on which the model ran: meta, the model's own, or `export` if it did not run.
         fallback: why the model could not run on meta tensors, if that was tried and failed.
         uncounted_ops: operators without a formula, and how often each ran.
+        user_formulas: operators counted by a user's formula, and where each comes from.
+        data_dependent: lines of code at which the count depends on the values of the input, in
+            the order of execution; they are looked for where the model ran on real tensors.
     """
 
     rows: tuple[OperatorRow, ...]
@@ -109,6 +112,13 @@ class Ledger:
     device: str
     fallback: str | None = None
     uncounted_ops: Counter[str] = field(default_factory=Counter)
+    user_formulas: dict[str, str] = field(default_factory=dict)
+    data_dependent: tuple[str, ...] = ()
+
+    @property
+    def lower_bound(self) -> bool:
+        """Whether the totals are lower bounds, because an operator without a formula ran."""
+        return bool(self.uncounted_ops)
 
     @property
     def work(self) -> Work:

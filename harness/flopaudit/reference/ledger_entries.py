@@ -7,15 +7,15 @@ Both ways to a ledger use them: a run (`run_recorder.py`) and an exported graph
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 
-from flopaudit.reference import operators
+from flopaudit.reference import operators, user_formulas
 from flopaudit.reference.cost import NOTHING, Work
-from flopaudit.reference.formulas import Call, Formula
-from flopaudit.reference.formulas.call import nothing
+from flopaudit.reference.formulas import Call, Formula, Parts
+from flopaudit.reference.formulas.call import nothing, total
 from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger import (
     FORWARD,
@@ -23,6 +23,7 @@ from flopaudit.reference.ledger import (
     OperatorRow,
     Shape,
 )
+from flopaudit.reference.user_formulas import UserFormula
 
 _LINEAR_FUNCTIONS = ("torch.nn.functional.linear", "torch.nn.functional.bilinear")
 _ATTENTION_FUNCTIONS = (
@@ -75,23 +76,98 @@ def unknown(_call: Call) -> Work:
     return NOTHING
 
 
-def plan(operator: Any) -> tuple[Kind, Formula] | None:
-    """Return the kind and formula of an operator, or None if it only makes a view."""
+class Planned(NamedTuple):
+    """How an operator is counted.
+
+    Attributes:
+        kind: of its work.
+        formula: its work, as a whole.
+        origin: where a user's formula is from; "" of the reference's own.
+        parts: the work by kind, of a user's formula.
+    """
+
+    kind: Kind
+    formula: Formula
+    origin: str = ""
+    parts: Callable[[Call], Parts] | None = None
+
+
+def plan(operator: Any, kwargs: Any = None) -> Planned | None:
+    """Return how an operator is counted, or None if it only makes a view.
+
+    Args:
+        operator: of torch.
+        kwargs: of its call; those of a triton kernel's operator name the kernel.
+    """
     name = full_name(operator)
-    if not name:
-        return operators.HIGHER_ORDER.get(str(operator), (Kind.UNKNOWN, unknown))
+    target = getattr(operator, "overloadpacket", operator)
+    if is_triton(operator):
+        target = _kernel(kwargs or {})
+    users = user_formulas.find(target, overload_of(operator))
+    if users is not None:
+        return _of_user(users, _call_of_kernel if is_triton(operator) else None)
+    found = _of_tables(operator, name) if name else operators.HIGHER_ORDER.get(str(operator))
+    if found is not None:
+        return Planned(*found)
+    if _is_view(operator, name) if name else str(operator) in REGIONS:
+        return None
+    users = user_formulas.find_in_torch(target)
+    return _of_user(users) if users is not None else Planned(Kind.UNKNOWN, unknown)
+
+
+def _of_user(users: UserFormula, call_of: Callable[[Call], Call] | None = None) -> Planned:
+    def parts(call: Call) -> Parts:
+        return users.parts(call_of(call) if call_of else call)
+
+    return Planned(users.kind, lambda call: total(parts(call)), users.origin, parts)
+
+
+def _of_tables(operator: Any, name: str) -> tuple[Kind, Formula] | None:
+    """Return the kind and the formula that the tables have for an operator of this name."""
     found = operators.known(name, operators.FORMULAS)
-    if found:
-        return found
-    base = name.rpartition("::")[2]
-    # A view returns an alias of its input and does not write to it.
+    moves = operators.is_of_torch(name) and operators.listed(
+        name.rpartition("::")[2], operators.DATA_MOVEMENT
+    )
+    if found is None and moves and not _is_view(operator, name):
+        return (Kind.DATA_MOVEMENT, nothing)
+    return found
+
+
+def _is_view(operator: Any, name: str) -> bool:
+    """Whether an operator returns an alias of its input and does not write to it."""
     returns = operator._schema.returns  # noqa: SLF001 - torch's own way
     aliases = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
-    if aliases or operators.listed(base, operators.VIEWS):
-        return None
-    if operators.listed(base, operators.DATA_MOVEMENT):
-        return (Kind.DATA_MOVEMENT, nothing)
-    return (Kind.UNKNOWN, unknown)
+    base = name.rpartition("::")[2]
+    return aliases or (operators.is_of_torch(name) and operators.listed(base, operators.VIEWS))
+
+
+def overload_of(operator: Any) -> str:
+    """Return the name of an overload; "" of an operator that has none."""
+    schema = getattr(operator, "_schema", None)
+    return "" if schema is None else str(schema.overload_name or "default")
+
+
+def is_triton(operator: Any) -> bool:
+    """Whether an operator is one that runs a triton kernel."""
+    return str(operator) in {"triton_kernel_wrapper_functional", "triton_kernel_wrapper_mutation"}
+
+
+def _kernel(kwargs: Any) -> Any:
+    """Return the kernel that an operator of triton runs."""
+    from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
+
+    kernel: Any = kernel_side_table.get_kernel(kwargs["kernel_idx"])
+    while hasattr(kernel.fn, "fn"):  # an autotuner, or heuristics
+        kernel = kernel.fn
+    return kernel
+
+
+def _call_of_kernel(call: Call) -> Call:
+    """Return the call of a triton kernel by the names of its arguments."""
+    from torch._higher_order_ops.triton_kernel_wrap import kernel_side_table
+
+    constants = kernel_side_table.get_constant_args(call.kwargs["constant_args_idx"])
+    return Call((), {**constants, **call.kwargs["kwargs"]}, call.out)
 
 
 def is_composite(operator: Any) -> bool:
@@ -105,24 +181,69 @@ def is_composite(operator: Any) -> bool:
     return bool(has_kernel(full, "CompositeImplicitAutograd"))
 
 
+REGIONS = frozenset(["associative_scan", "cond", "map_impl", "scan", "while_loop"])
+"""Higher-order operators that do nothing but run the functions they are given."""
+
+
+def inside(mode: Any, operator: Any, args: Any) -> Any:
+    """Return the arguments of an operator, its functions such that a mode sees what they run.
+
+    Args:
+        mode: a TorchDispatchMode, which is off while it handles the operator.
+        operator: of torch.
+        args: of its call; those of an operator that takes no functions are returned as they are.
+    """
+    if str(operator) not in REGIONS or full_name(operator):
+        return args
+
+    def seen(function: Any) -> Any:
+        def run(*values: Any) -> Any:
+            with mode:
+                return function(*values)
+
+        return run
+
+    return tuple(seen(each) if callable(each) else each for each in args)
+
+
 def full_name(operator: Any) -> str:
     """Return the name without the overload, and without the namespace if that is aten."""
     schema = getattr(operator, "_schema", None)
     return "" if schema is None else str(schema.name).removeprefix("aten::")
 
 
-def entry(func: Any, plan: tuple[Kind, Formula], syntax: str, call: Call) -> Entry | None:
-    """Return the entry of an operator on these shapes, or None for work on integers only."""
+def entries_of_operator(func: Any, planned: Planned, syntax: str, call: Call) -> tuple[Entry, ...]:
+    """Return the entries of an operator on these shapes, none for work on integers only.
+
+    There is one entry, unless a user's formula says that the work is of several kinds.
+    """
+    if planned.parts is not None:
+        works = [(kind, work) for kind, work in planned.parts(call) if work != NOTHING]
+        entries = [described(str(func), kind, call, work, {}) for kind, work in works]
+        # What is read and written is in the first.
+        return tuple(each if each is entries[0] else _without_traffic(each) for each in entries)
+    name = full_name(func)
     tensors = [*tensors_in(call.args), *tensors_in(call.kwargs.values()), *tensors_in((call.out,))]
-    any_dtype = full_name(func) in operators.ANY_DTYPE
-    if not any_dtype and not any(t.is_floating_point() or t.is_complex() for t in tensors):
-        return None
-    kind, formula = plan
-    base = full_name(func).rstrip("_")
+    any_dtype = name in operators.ANY_DTYPE or (planned.formula is unknown and _is_foreign(name))
+    if not tensors or not (
+        any_dtype or any(t.is_floating_point() or t.is_complex() for t in tensors)
+    ):
+        return ()
+    kind, formula = planned.kind, planned.formula
+    base = name.rstrip("_")
     alternatives = {
         name: table[base](call) for name, table in operators.ALTERNATIVES.items() if base in table
     }
-    return described(str(func), kind_of(kind, syntax), call, formula(call), alternatives)
+    return (described(str(func), kind_of(kind, syntax), call, formula(call), alternatives),)
+
+
+def _without_traffic(found: Entry) -> Entry:
+    return found._replace(elements_read=0, elements_written=0, bytes_read=0, bytes_written=0)
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether an operator is not torch's: what it does to integers may be products too."""
+    return not name or not operators.is_of_torch(name)
 
 
 def entries_of_whole(name: str, call: Call) -> tuple[Entry, ...]:
@@ -144,12 +265,13 @@ def described(
     """Return the entry of a call whose work is known."""
     inputs = [*tensors_in(call.args), *tensors_in(call.kwargs.values())]
     outputs = list(tensors_in((call.out,)))
+    first = next(iter((*inputs, *outputs)), None)
     return Entry(
         operator=name,
         kind=kind,
         inputs=tuple(shape(t) for t in inputs),
         outputs=tuple(shape(t) for t in outputs),
-        dtype=str((inputs or outputs)[0].dtype).removeprefix("torch."),
+        dtype=str(first.dtype).removeprefix("torch.") if first is not None else "",
         work=work,
         alternatives=alternatives,
         elements_read=sum(t.numel() for t in inputs),
@@ -183,6 +305,8 @@ def tensors_in(values: Any) -> Iterator[torch.Tensor]:
             yield value
         elif isinstance(value, (list, tuple)):
             yield from tensors_in(value)
+        elif isinstance(value, dict):
+            yield from tensors_in(value.values())
 
 
 def shape(tensor: torch.Tensor) -> Shape:

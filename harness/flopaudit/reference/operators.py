@@ -121,18 +121,34 @@ __all__ = [
     "HIGHER_ORDER",
     "UNCOUNTED",
     "VIEWS",
+    "is_of_torch",
     "known",
     "listed",
 ]
 
 
+_OF_TORCH = names(
+    """
+    _quantized c10d fsdp mkldnn onednn prims profiler quantized static_runtime streams torchvision
+    """
+)
+"""Namespaces in which an operator does what ATen's operator of the same base name does."""
+
+
+def is_of_torch(name: str) -> bool:
+    """Whether a name without the prefix `aten::` is that of an operator of torch or torchvision."""
+    namespace, separator, _ = name.rpartition("::")
+    return not separator or namespace in _OF_TORCH
+
+
 def known(name: str, table: Table) -> tuple[Kind, Formula] | None:
     """Return the entry of an operator's full or base name, with or without the in-place mark.
 
-    A full name such as `quantized::add` takes its own entry first, then that of its base name.
+    A full name such as `quantized::add` takes its own entry first, then that of its base name,
+    unless it is an operator of somebody else: `mylib::add` may do anything.
     """
     base = name.rpartition("::")[2]
-    for candidate in (name, base, base.rstrip("_")):
+    for candidate in (name, base, base.rstrip("_")) if is_of_torch(name) else (name,):
         if candidate in table:
             return table[candidate]
     return None

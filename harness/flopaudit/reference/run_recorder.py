@@ -22,14 +22,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flopaudit.reference import meta_cache, operators
 from flopaudit.reference.call_syntax import syntax_name
-from flopaudit.reference.formulas import Call, Formula
-from flopaudit.reference.kinds import Kind
+from flopaudit.reference.formulas import Call
 from flopaudit.reference.ledger import BACKWARD, FORWARD, OperatorRow
 from flopaudit.reference.ledger_entries import (
     Entry,
+    Planned,
+    entries_of_operator,
     entries_of_whole,
-    entry,
+    inside,
     is_composite,
+    is_triton,
     plan,
     tensors_in,
     unknown,
@@ -63,7 +65,8 @@ class Recorder:
         self._thread = threading.get_ident()
         self._paths = {id(module): path for path, module in model.named_modules()}
         self._stack: list[tuple[str, str, int]] = [("", type(model).__name__, 0)]
-        self._plans: dict[Any, tuple[Kind, Formula] | None] = {}
+        self.user_formulas: dict[str, str] = {}
+        self._plans: dict[Any, Planned | None] = {}
         self.operators = _Operators(self)
         self._on_meta = device == "meta"
 
@@ -104,18 +107,20 @@ class Recorder:
 
     def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Execute an operator, add its row unless it only makes a view, and return its result."""
-        if func not in self._plans:
-            self._plans[func] = plan(func)
+        if func not in self._plans or is_triton(func):
+            self._plans[func] = plan(func, kwargs)
         planned = self._plans[func]
         if planned is None or self.silent:
-            return func(*args, **kwargs)
-        if planned[1] is unknown and is_composite(func):
+            return func(*inside(self.operators, func, args), **kwargs)
+        if planned.formula is unknown and is_composite(func):
             # In inference mode torch does not decompose these before they arrive here.
             with self.operators:
                 return func.decompose(*args, **kwargs)
         syntax = self.place().syntax
         try:
-            same = self._on_meta and (
+            # A user's formula may be registered or replaced between two counts.
+            keeps = self._on_meta and planned.formula is not unknown and not planned.origin
+            same = keeps and (
                 func,
                 syntax,
                 meta_cache.key_of(args),
@@ -129,13 +134,15 @@ class Recorder:
         else:
             out = func(*args, **kwargs)
         if known is None:
-            found = entry(func, planned, syntax, Call(args, kwargs, out))
+            found = entries_of_operator(func, planned, syntax, Call(args, kwargs, out))
             results = meta_cache.results_of_operator(func, args, out) if same else meta_cache.RUN
-            known = meta_cache.Known((found,) if found else (), results)
+            known = meta_cache.Known(found, results)
             if same:
                 meta_cache.add(same, known)
-        if planned[1] is unknown and known.entries:
+        if planned.formula is unknown and known.entries:
             self.uncounted[known.entries[0].operator] += 1
+        if planned.origin:
+            self.user_formulas[str(func)] = planned.origin
         self._add(known.entries)
         return out
 

@@ -25,6 +25,8 @@ def summary(ledger: Ledger) -> dict[str, Any]:
         "trainable_params": ledger.trainable_params,
         "components": ledger.components(),
         "uncounted_ops": dict(ledger.uncounted_ops),
+        "user_formulas": ledger.user_formulas,
+        "data_dependent": ledger.data_dependent,
         "operators": list(_operators(ledger)),
         "modules": [_module(entry) for entry in ledger.modules],
     }

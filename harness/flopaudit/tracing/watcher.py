@@ -23,14 +23,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from flopaudit.reference import operators
 from flopaudit.reference.call_syntax import is_held, syntax_name
 from flopaudit.reference.cost import NOTHING, Work, added
-from flopaudit.reference.formulas import Call, Formula
+from flopaudit.reference.formulas import Call
 from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger_entries import (
+    Planned,
     full_name,
+    inside,
+    is_triton,
     kind_of,
     modules_of,
     plan,
-    unknown,
 )
 from flopaudit.tracing.call_log import Calls
 from flopaudit.tracing.quantities import (
@@ -90,7 +92,7 @@ class Watcher:
         self._traits: dict[int, dict[str, str]] = {}
         self._kinds: dict[int, Kind] = {}
         self._open: list[dict[Kind, Work]] = []
-        self._plans: dict[Any, tuple[Kind, Formula] | None] = {}
+        self._plans: dict[Any, Planned | None] = {}
         self.calls = Calls()
         self.stack: list[int] = []
         self.forms: list[str] = []
@@ -195,24 +197,35 @@ class Watcher:
     def operator(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Execute an operator, and note it, unless it only makes a view."""
         out = func(*args, **kwargs)
-        if func not in self._plans:
-            self._plans[func] = plan(func)
+        if func not in self._plans or is_triton(func):
+            self._plans[func] = plan(func, kwargs)
         planned = self._plans[func]
         if planned is None:
             return out
-        kind, formula = planned
-        work = NOTHING if formula is unknown else formula(Call(args, kwargs, out))
+        call = Call(args, kwargs, out)
+        works = self._works(planned, call)
+        kind = planned.kind if planned.parts is None else main_kind(works)
+        work = added(works.values())
         name = f"aten.{full_name(func)}" if "::" not in full_name(func) else full_name(func)
         traits = traits_of_call(name, args, kwargs)
         index = self.calls.add(OPERATOR, name, self._paths[-1], self._around(), traits)
         self.calls.fill(index, of_call(name, args, kwargs, out, work), kind)
         self.calls.flow(index, (*args, *kwargs.values()), out)
-        works = {kind_of(kind, self.forms[0] if self.forms else ""): work}
         if not self.inside_whole:
             self.calls.book(index, self._paths[-1], works)
         for each, amount in works.items():
             self._add_to_open(each, amount)
         return out
+
+    def _works(self, planned: Planned, call: Call) -> dict[Kind, Work]:
+        """Return the work of a call of an operator by kind."""
+        if planned.parts is None:
+            syntax = self.forms[0] if self.forms else ""
+            return {kind_of(planned.kind, syntax): planned.formula(call)}
+        works: dict[Kind, Work] = {}
+        for kind, work in planned.parts(call):
+            works[kind] = works.get(kind, NOTHING) + work
+        return works
 
     def _around(self) -> int:
         return self.stack[-1] if self.stack else -1
@@ -315,7 +328,7 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's 
         self._watcher = watcher
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._watcher.operator(func, args, kwargs or {})
+        return self._watcher.operator(func, inside(self, func, args), kwargs or {})
 
 
 @contextmanager
