@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import parse_json, read_text, require_regular
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from flopaudit.records.schema import Finding, Measurement, Reference
 
 FILE = "settlements.jsonl"
+_REMEDY = "Move that file away, or measure again with --again into another --out."
 SETTLEMENT_VERSION = 1
 """History of the format: 1 — the first."""
 
@@ -205,23 +208,43 @@ def find(
         inputs: the input specs.
 
     Raises:
-        UsageError: the settlement is of a version that this program does not know.
+        UsageError: the file cannot be read, or the settlement is damaged or of a version that this
+            program does not know.
     """
     mark = f'"model": {json.dumps(model, ensure_ascii=False)}, '
     for directory in directories:
         path = directory / FILE
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                if mark in line[:500] and (found := json.loads(line))["inputs"] == list(inputs):
+        for line in _lines(path):
+            if mark in line[:500]:
+                found = _parsed(line, path)
+                if found.get("inputs") == list(inputs):
                     return _checked(found, path)
     return None
 
 
+def _lines(path: Traversable) -> list[str]:
+    """Return the lines of a file of settlements; none if there is no such file."""
+    if isinstance(path, Path):
+        require_regular(path, _REMEDY)
+    return read_text(path, _REMEDY).split("\n") if path.is_file() else []
+
+
+def _parsed(line: str, path: Traversable) -> dict[str, object]:
+    try:
+        found = parse_json(line)
+        if isinstance(found, dict):
+            return found
+        problem = "it is not an object"
+    except ValueError as error:
+        problem = str(error)
+    raise UsageError(f"{path} has a line that is not a settlement: {problem}.", _REMEDY)
+
+
 def _checked(found: dict[str, object], path: Traversable) -> Settlement:
-    if found["settlement_version"] != SETTLEMENT_VERSION:
+    version = found.get("settlement_version")
+    if version != SETTLEMENT_VERSION:
         raise UsageError(
-            f"{path} has format {found['settlement_version']}, but this program reads "
-            f"{SETTLEMENT_VERSION}.",
+            f"{path} has format {version}, but this program reads {SETTLEMENT_VERSION}.",
             "Measure the model again with --again.",
         )
     return cast(Settlement, found)

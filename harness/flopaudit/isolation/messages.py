@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.jobs import Cell, Limits
-from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
+from flopaudit.isolation.outcomes import EXACT, Outcome
+from flopaudit.records.schema import first_problem
 
 
 @dataclass(frozen=True)
