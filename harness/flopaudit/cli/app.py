@@ -86,7 +86,7 @@ def main() -> None:
         print_error("Stopped.")
         sys.exit(INTERRUPTED)
     except UsageError as error:
-        _fail(f"{NAME}: {error}", 2)
+        _fail(f"{NAME}: {error}", error.exit_code)
     except Exception as error:  # noqa: BLE001 - a traceback is shown only with --traceback
         if isinstance(error, OSError) and (refused := of_system(error)):
             _fail(f"{NAME}: {refused}", 2)
