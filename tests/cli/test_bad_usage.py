@@ -51,6 +51,18 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["settle", "resnet18", "--memory", "lots"], "not an amount", "8G"),
         (["probe", "--memory", "lots"], "not an amount", "8G"),
         (["audit", "--memory", "lots"], "not an amount", "8G"),
+        *(
+            (["run", "--models", "resnet18", "--memory", amount], "not an amount", "8G")
+            for amount in ("0", "0G", "-1", "-1G", "1e9", "inf", "nan", "9" * 400, "9" * 30 + "T")
+        ),
+        *(
+            (["run", "--models", "resnet18", "--timeout", seconds], "no time limit", "600")
+            for seconds in ("inf", "1e999")
+        ),
+        *(
+            (["settle", "resnet18", "--timeout", seconds], "--timeout", "--help")
+            for seconds in ("nan", "-inf", "0", "-1")
+        ),
         (["run", "--models", "resnet18", "--jobs", "0"], "--jobs", "--help"),
         (["run", "--preset", "quick", "--models", "resnet18"], "Both", "Give"),
         (["run", "--models", "resnet18", "--tools", "thop==0.0.1"], "no thop 0.0.1", "install"),

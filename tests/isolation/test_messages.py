@@ -10,6 +10,7 @@ import pytest
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation import messages, outcomes, tasks
 from flopaudit.isolation.jobs import Cell, Limits
+from flopaudit.isolation.memory_share import Footprint
 from flopaudit.isolation.messages import Channel, MessageError, decode, encode
 from flopaudit.isolation.outcomes import (
     Audited,
@@ -80,7 +81,7 @@ CELLS = st.builds(Cell, TEXT, st.none() | TEXT, st.none() | TEXT, TEXT, TEXT)
 MESSAGES = st.one_of(
     st.builds(messages.BuildModel, st.builds(ModelSpec, TEXT, TEXT, TEXT, TEXT), tuples(TEXT)),
     st.builds(messages.RunCell, COUNTS, CELLS, st.builds(Limits, SECONDS, COUNTS)),
-    st.just(messages.ZygoteReady()),
+    st.just(messages.ZygoteReady(Footprint(2, 1))),
     st.builds(messages.HostStarted, COUNTS),
     st.just(messages.ModelBuilt()),
     st.builds(messages.BuildFailed, TEXT),

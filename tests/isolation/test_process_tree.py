@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from flopaudit.isolation import process_tree, scheduler
+from flopaudit.isolation import memory_share, process_tree
 from flopaudit.isolation.process_tree import MemoryWatch, children, end_children
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def test_memory_of_a_cell_is_a_share(
     """The share is of the machine's memory, or of a container's limit if there is one."""
     (tmp_path / "memory.max").write_text(written)
     limits = (str(tmp_path / "memory.max"), str(tmp_path / "missing"))
-    monkeypatch.setattr(scheduler, "_CGROUP_LIMITS", limits)
+    monkeypatch.setattr(memory_share, "_CGROUP_LIMITS", limits)
     share = (total or psutil.virtual_memory().total) * 4 // 5
-    assert scheduler.default_memory_bytes(1) == share
-    assert scheduler.default_memory_bytes(4) == share // 4
+    assert memory_share.default_memory_bytes(1) == share
+    assert memory_share.default_memory_bytes(4) == share // 4

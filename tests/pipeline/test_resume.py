@@ -287,7 +287,7 @@ def test_other_schema_is_refused(copied: Place, name: str) -> None:
     code, stderr = copied.run(SLEEPERS[:3])
     assert code == 2
     assert stderr == (
-        "flopaudit: This file is of schema version 99, and this program reads 1. "
+        f"flopaudit: Line 1 of {path} is of schema version 99, and this program reads 1. "
         "Install the flopaudit that wrote it, or run again with another --out.\n"
     )
     assert path.read_bytes() == before

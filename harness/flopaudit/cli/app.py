@@ -29,6 +29,7 @@ from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import of_system
 
 NAME = "flopaudit"
 
@@ -85,8 +86,10 @@ def main() -> None:
         print_error("Stopped.")
         sys.exit(INTERRUPTED)
     except UsageError as error:
-        _fail(f"{NAME}: {error}", 2)
+        _fail(f"{NAME}: {error}", error.exit_code)
     except Exception as error:  # noqa: BLE001 - a traceback is shown only with --traceback
+        if isinstance(error, OSError) and (refused := of_system(error)):
+            _fail(f"{NAME}: {refused}", 2)
         if hasattr(error, "format_message"):  # an error of typer's about the arguments
             _fail(_about_arguments(error), 2)
         remedy = f"`{NAME} --traceback …` shows the traceback."

@@ -6,6 +6,7 @@ reads a value that the user gave imports it when it is called.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -71,6 +72,15 @@ Formulas = Annotated[
         "repeat the option for several files. [tool.flopaudit] in pyproject.toml names files too.",
     ),
 ]
+
+
+def _seconds(value: float) -> float:
+    """Return a time limit as it was given; refuse one that never ends, such as `inf` and `nan`."""
+    if not math.isfinite(value):
+        raise UsageError(f"{value} seconds are no time limit.", "Give --timeout 600, for example.")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help=MODEL_HELP, autocompletion=completion.model)
@@ -129,6 +139,7 @@ Timeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         min=0.1,
+        callback=_seconds,
         help="Time limit per tool and model, in seconds.",
     ),
 ]
@@ -224,9 +235,11 @@ def limits(timeout: float, memory: str, jobs: int) -> Limits:
         jobs: how many run at the same time, and so share the memory.
     """
     from flopaudit.isolation.jobs import Limits
-    from flopaudit.isolation.scheduler import default_memory_bytes
+    from flopaudit.isolation.memory_share import default_memory_bytes
 
-    return Limits(timeout, parse_bytes(memory) if memory else default_memory_bytes(jobs))
+    if memory:
+        return Limits(timeout, parse_bytes(memory))
+    return Limits(timeout, default_memory_bytes(jobs), default_memory_bytes(1))
 
 
 def refuse_positional_tools(context: typer.Context) -> None:

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from flopaudit.cli.options import (
+    PROCESSORS,
+    Jobs,
     Json,
     Models,
     Pattern,
@@ -94,6 +96,47 @@ def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
     else:
         counted = sum(not row.error for row in rows)
         print_line(f"{counted} of {len(rows)} models are counted; the rows are in {directory}.")
+
+
+@study.command(cls=Command)
+def faults(  # noqa: PLR0913, PLR0917 - the options of a command
+    kills: Annotated[
+        int,
+        typer.Option(
+            "--kills",
+            metavar="N",
+            min=0,
+            help="How many runs are killed, stopped or interrupted at a random moment.",
+        ),
+    ] = 200,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="SEED", help="Choose these moments by this number.")
+    ] = 1,
+    only: Annotated[
+        str,
+        typer.Option("--only", metavar="TEXT", help="Try only the faults with TEXT in their name."),
+    ] = "",
+    directory: Annotated[Path, out("Directory for the tables.")] = Path("results/faults"),
+    jobs: Jobs = PROCESSORS,
+    as_json: Json = False,
+) -> None:
+    """Kill, starve and mislead real runs, and count what is lost, wrong or left.
+
+    Every run is continued until it is finished, and compared with one that nothing disturbed.
+
+    Example: flopaudit study faults --kills 200 --seed 1
+    """
+    from flopaudit.reports.terminal import print_table
+    from flopaudit.studies import faults as module
+    from flopaudit.studies.campaign_tally import HEADERS
+
+    with interruptible():
+        rows = module.main(directory, module.Campaign(kills, seed, jobs, only), print_error)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print_table(HEADERS, [row.row() for row in rows])
+    raise typer.Exit(0 if rows[-1].is_harmless else 1)
 
 
 @study.command(cls=Command)

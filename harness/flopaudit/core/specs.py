@@ -206,10 +206,11 @@ def parse_bytes(text: str) -> int:
     """Read `8G`, `512M` or a plain number of bytes; the units are powers of 1024.
 
     Raises:
-        UsageError: the text is not an amount of memory.
+        UsageError: the text is not an amount of memory, or none or more than any machine has.
     """
     match = _BYTES.match(text.strip())
-    if not match:
-        raise UsageError(f"'{text}' is not an amount of memory.", "Write it as 8G or 512M.")
-    power = " KMGT".index(match[2].upper() or " ")
-    return int(float(match[1]) * 1024**power)
+    power = " KMGT".index(match[2].upper() or " ") if match else 0
+    amount = float(match[1]) * 1024**power if match else 0
+    if not 1 <= amount < 1 << 60:
+        raise UsageError(f"'{text:.40}' is not an amount of memory.", "Write it as 8G or 512M.")
+    return int(amount)

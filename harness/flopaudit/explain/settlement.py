@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from flopaudit.core import checksum
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import parse_json, read_text, require_regular
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from flopaudit.records.schema import Finding, Measurement, ModelIdentity, Reference
 
 FILE = "settlements.jsonl"
+_REMEDY = "Move that file away, or measure again with --again into another --out."
 SETTLEMENT_VERSION = 1
 """History of the format: 1 — the first."""
 
@@ -250,29 +253,47 @@ def find(
 
     Raises:
         ChangedError: the settlement was changed after it was written, or does not add up.
-        UsageError: the settlement is of a version that this program does not know.
+        UsageError: the file cannot be read, or the settlement is damaged or of a version that this
+            program does not know.
     """
     mark = f'"model": {json.dumps(model, ensure_ascii=False)}, '
     for directory in directories:
         path = directory / FILE
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").split("\n"):
-                if mark in line[:500]:
-                    found = _read(line, path)
-                    if found["inputs"] == list(inputs):
-                        return found
+        for line in _lines(path):
+            if mark in line[:500]:
+                text, state = checksum.check(line)
+                found = _parsed(text, path)
+                if found.get("inputs") == list(inputs):
+                    if state is checksum.State.CHANGED:
+                        what = f"a settlement in {path} was changed after it was written"
+                        raise checksum.ChangedError(what)
+                    return _checked(found, path)
     return None
 
 
-def _read(line: str, path: Traversable) -> Settlement:
-    text, state = checksum.check(line)
-    if state is checksum.State.CHANGED:
-        raise checksum.ChangedError(f"a settlement in {path} was changed after it was written")
-    found = json.loads(text)
-    if found["settlement_version"] != SETTLEMENT_VERSION:
+def _lines(path: Traversable) -> list[str]:
+    """Return the lines of a file of settlements; none if there is no such file."""
+    if isinstance(path, Path):
+        require_regular(path, _REMEDY)
+    return read_text(path, _REMEDY).split("\n") if path.is_file() else []
+
+
+def _parsed(line: str, path: Traversable) -> dict[str, Any]:
+    try:
+        found = parse_json(line)
+        if isinstance(found, dict):
+            return found
+        problem = "it is not an object"
+    except ValueError as error:
+        problem = str(error)
+    raise UsageError(f"{path} has a line that is not a settlement: {problem}.", _REMEDY)
+
+
+def _checked(found: dict[str, Any], path: Traversable) -> Settlement:
+    version = found.get("settlement_version")
+    if version != SETTLEMENT_VERSION:
         raise UsageError(
-            f"{path} has format {found['settlement_version']}, but this program reads "
-            f"{SETTLEMENT_VERSION}.",
+            f"{path} has format {version}, but this program reads {SETTLEMENT_VERSION}.",
             "Measure the model again with --again.",
         )
     reference = found["reference"]

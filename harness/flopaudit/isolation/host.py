@@ -162,10 +162,19 @@ class Host:
             self._channel.send(ModelBuilt(found))
 
     def _fork(self, message: RunCell) -> None:
-        output_read, output_write = os.pipe()
-        result_read, result_write = os.pipe()
         host = os.getpid()
-        pid = os.fork()
+        pipes: list[int] = []
+        try:
+            pipes = [*os.pipe()]
+            pipes += os.pipe()
+            pid = os.fork()
+        except OSError as error:  # too many open files or processes, or too little memory
+            for descriptor in pipes:
+                os.close(descriptor)
+            reason = f"no process could be started for it: {error.strerror}"
+            self._channel.send(CellFinished(message.id, failed("crashed", reason)))
+            return
+        output_read, output_write, result_read, result_write = pipes
         if pid == 0:
             self._channel.close()
             _become_worker(host, output_write, result_write, lambda: self._run(message.cell))

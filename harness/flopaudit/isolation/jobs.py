@@ -43,7 +43,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Limits:
-    """The time and memory that a cell, or the building of a model, may take."""
+    """The time and memory that a cell, or the building of a model, may take.
+
+    Attributes:
+        timeout_seconds: wall time.
+        memory_bytes: of the process and those below it.
+        divided_bytes: the memory that all cells share, if nobody gave a limit for each; `Scheduler`
+            then divides it by the number of cells that run at the same time. 0 otherwise.
+    """
 
     timeout_seconds: float
     memory_bytes: int
+    divided_bytes: int = 0

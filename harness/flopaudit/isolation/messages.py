@@ -11,8 +11,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.jobs import Cell, Limits
-from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
-from flopaudit.records.schema import ModelIdentity
+from flopaudit.isolation.memory_share import Footprint
+from flopaudit.isolation.outcomes import EXACT, Failure, Outcome
+from flopaudit.records.schema import ModelIdentity, first_problem
 from flopaudit.reference.user_formulas import FormulaSource
 
 
@@ -46,11 +47,25 @@ class RunCell:
 
 @dataclass(frozen=True)
 class ZygoteReady:
-    """Zygote to scheduler: everything is imported, and hosts can be forked."""
+    """Zygote to scheduler: everything is imported, and hosts can be forked.
+
+    The memory that the zygote holds by now, in bytes, is what each cell begins with.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
+    footprint: Footprint
     kind: Literal["zygote_ready"] = "zygote_ready"
+
+
+@dataclass(frozen=True)
+class ZygoteFailed:
+    """Zygote to scheduler: torch cannot be imported, and the zygote ends."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    error: str
+    kind: Literal["zygote_failed"] = "zygote_failed"
 
 
 @dataclass(frozen=True)
@@ -75,11 +90,12 @@ class ModelBuilt:
 
 @dataclass(frozen=True)
 class BuildFailed:
-    """Host to scheduler: there is no such model, or its factory raised."""
+    """Host to scheduler: there is no such model, its factory raised, or no host could start."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     error: str
+    status: Failure = "unavailable"
     kind: Literal["build_failed"] = "build_failed"
 
 
@@ -95,7 +111,14 @@ class CellFinished:
 
 
 Message = Annotated[
-    BuildModel | RunCell | ZygoteReady | HostStarted | ModelBuilt | BuildFailed | CellFinished,
+    BuildModel
+    | RunCell
+    | ZygoteReady
+    | ZygoteFailed
+    | HostStarted
+    | ModelBuilt
+    | BuildFailed
+    | CellFinished,
     Field(discriminator="kind"),
 ]
 

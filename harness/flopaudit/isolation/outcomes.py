@@ -12,7 +12,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from flopaudit.records.schema import Count, ModuleParams, ModuleRow, OperatorTotal, When
+from flopaudit.records.schema import (
+    Count,
+    ModuleParams,
+    ModuleRow,
+    OperatorTotal,
+    When,
+    first_problem,
+)
 
 Failure = Literal["unsupported", "errored", "crashed", "timed_out", "unavailable"]
 """The ways in which a cell ends without a result, as `records.schema.Status` has them."""
@@ -164,10 +171,3 @@ def decode_outcome(line: bytes) -> Outcome:
         return _adapter().validate_json(line, strict=True)
     except ValidationError as error:
         raise ValueError(first_problem(error)) from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """Return the first thing that is wrong, in one line."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -89,6 +89,14 @@ def kill_group(pid: int) -> None:
             return
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process has been stopped, as by SIGSTOP, and does nothing until it is continued."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
 class MemoryWatch:
     """A comparison of the memory of a process, and of the processes below it, with a limit.
 

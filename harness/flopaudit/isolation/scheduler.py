@@ -18,14 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-import psutil
 from typing_extensions import Self
 
+from flopaudit.core.errors import RunError, UsageError
 from flopaudit.core.specs import PROBE
 from flopaudit.isolation.jobs import Cell, Job, Limits
+from flopaudit.isolation.memory_share import Footprint, divided
 from flopaudit.isolation.messages import (
     BuildFailed,
     BuildModel,
@@ -34,19 +34,32 @@ from flopaudit.isolation.messages import (
     HostStarted,
     ModelBuilt,
     RunCell,
+    ZygoteFailed,
+    ZygoteReady,
 )
 from flopaudit.isolation.outcomes import Outcome, failed
-from flopaudit.isolation.process_tree import MemoryWatch, kill_group
+from flopaudit.isolation.process_tree import MemoryWatch, is_stopped, kill_group
 from flopaudit.records.schema import ModelIdentity
 from flopaudit.reference import user_formulas
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
+_GO_ON = "Finished results are kept; give the same command again to continue."
+
 END_SECONDS = 1.0
 """How long the processes may take to end by themselves."""
 
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Where a container's memory limit is written, by version 2 and version 1 of control groups."""
+GRACE_SECONDS = 5.0
+"""How long a host may take to report a cell whose time is up, or the zygote to answer when stopped.
+
+A host that was stopped, as by SIGSTOP, ends no cell; then the scheduler ends the host.
+"""
+
+HOST_START_SECONDS = 60.0
+"""How long the zygote may take to fork a host, which is a matter of milliseconds."""
+
+IMPORT_SECONDS = 600.0
+"""How long the zygote may take to import torch; from a slow disk that can be a minute."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,15 @@ Choice = Callable[[Job, ModelIdentity], Collection[Cell]]
 
 @dataclass
 class _Host:
+    """The scheduler's view of a host.
+
+    Attributes:
+        waiting: the cells of the job, by number, that have not been started.
+        started: when the host was last given a model to build.
+        asked: when the zygote was asked for the host.
+        running: the cells that have been started, and when.
+    """
+
     job: Job
     channel: Channel
     waiting: deque[int] = field(default_factory=deque)
@@ -75,7 +97,8 @@ class _Host:
     memory: MemoryWatch | None = None
     state: Literal["building", "built", "lost"] = "building"
     started: float = 0
-    running: set[int] = field(default_factory=set)
+    asked: float = field(default_factory=time.monotonic)
+    running: dict[int, float] = field(default_factory=dict)
     identity: ModelIdentity | None = None
 
     @property
@@ -122,7 +145,9 @@ class Scheduler:
         self._choose: Choice | None = None
         ours, theirs = socket.socketpair()
         self._zygote_channel = Channel(ours)
-        self._ready = False
+        self._footprint: Footprint | None = None  # until the zygote is ready
+        self._asked = time.monotonic()
+        self._room, self._divided = 0, limits  # as `divided` has them, once the zygote is ready
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
             [*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", *preload, *modules],
             pass_fds=[theirs.fileno()],
@@ -155,7 +180,8 @@ class Scheduler:
                 that it returns are run. All are if there is no such function.
 
         Raises:
-            RuntimeError: the zygote ended, because of a fault in this program or in its setup.
+            RunError: the zygote ended, or does not answer.
+            UsageError: torch cannot be imported, or alone takes more memory than the limit.
             ValueError: modules were preloaded, and there is more than one tool.
         """
         tools = {(cell.tool, cell.site) for job in jobs for cell in job.cells}
@@ -163,7 +189,13 @@ class Scheduler:
             raise ValueError("a scheduler that has preloaded a tool runs no other")
         self._choose = choose
         pending = deque(job for job in jobs if job.cells)
+        self._room = 0
         while pending or self._hosts:
+            if self._footprint and not self._room:
+                cells = sum(len(job.cells) for job in jobs)
+                self._room, self._divided = divided(
+                    self._slots, cells, self._limits, self._footprint
+                )
             self._fill(pending)
             while self._events:
                 yield self._events.popleft()
@@ -176,7 +208,7 @@ class Scheduler:
         return sum((host.state == "building") + len(host.running) for host in self._hosts)
 
     def _fill(self, pending: deque[Job]) -> None:
-        while self._ready and self._busy() < self._slots:
+        while self._busy() < self._room:
             host = next((h for h in self._hosts if h.state == "built" and h.waiting), None)
             if host:
                 self._start_cell(host)
@@ -206,22 +238,28 @@ class Scheduler:
         index = host.waiting[0]
         cell = host.job.cells[index]
         try:
-            host.channel.send(RunCell(index, cell, self._limits))
+            host.channel.send(RunCell(index, cell, self._divided))
         except BrokenPipeError:
             host.state = "lost"  # `_wait` reads its last messages, and then that it ended
             return
-        host.running.add(host.waiting.popleft())
+        host.running[host.waiting.popleft()] = time.monotonic()
         self._events.append(host.event(index, None))
 
     def _wait(self) -> None:
         channels = [self._zygote_channel, *(host.channel for host in self._hosts)]
-        for ready in select.select(channels, [], [], 0.05)[0]:
-            if ready is self._zygote_channel:
+        ready = select.select(channels, [], [], 0.05)[0]
+        for channel in ready:
+            if channel is self._zygote_channel:
                 self._receive_from_zygote()
             else:
-                self._receive_from(next(host for host in self._hosts if host.channel is ready))
-        for host in [host for host in self._hosts if host.state == "building"]:
-            self._limit_building(host)
+                self._receive_from(next(host for host in self._hosts if host.channel is channel))
+        self._expect_zygote()
+        # Those that were heard have more to say, perhaps; it is this process that may be late.
+        for host in [host for host in self._hosts if host.channel not in ready]:
+            if host.state == "building" and host.pid:
+                self._limit_building(host)
+            elif host.state == "built":
+                self._limit_running(host)
 
     def _retire_done(self, pending: deque[Job]) -> None:
         """End the hosts that are done, except those that can build the next model too."""
@@ -230,10 +268,34 @@ class Scheduler:
                 self._retire(host)
 
     def _receive_from_zygote(self) -> None:
-        if self._zygote_channel.receive() is None:
+        messages = self._zygote_channel.receive()
+        if messages is None:
             code = self._zygote.wait()
-            raise RuntimeError(f"the process that imports torch ended with code {code}")
-        self._ready = True
+            raise RunError(f"The process that imports torch ended with code {code}.", _GO_ON)
+        for message in messages:
+            if isinstance(message, ZygoteFailed):
+                remedy = "See what `python -c 'import torch'` says."
+                raise UsageError(f"torch cannot be imported: {message.error}.", remedy)
+            if isinstance(message, ZygoteReady):
+                self._footprint = message.footprint
+
+    def _expect_zygote(self) -> None:
+        """Notice a zygote that should have answered by now.
+
+        Raises:
+            RunError: it has not.
+        """
+        asked = [(host.asked, HOST_START_SECONDS) for host in self._hosts if not host.pid]
+        if not self._footprint:
+            asked = [(self._asked, IMPORT_SECONDS)]
+        waited = max((time.monotonic() - since, limit) for since, limit in asked) if asked else None
+        if not waited or waited[0] < GRACE_SECONDS:
+            return
+        seconds, limit = waited
+        stopped = is_stopped(self._zygote.pid)
+        if stopped or seconds > limit:
+            how = "was stopped" if stopped else f"has not answered for {seconds:.0f} seconds"
+            raise RunError(f"The process that imports torch {how}.", _GO_ON)
 
     def _receive_from(self, host: _Host) -> None:
         messages = host.channel.receive()
@@ -242,12 +304,13 @@ class Scheduler:
         for message in messages or ():
             if isinstance(message, HostStarted):
                 host.pid, host.memory = message.pid, MemoryWatch(message.pid)
+                host.started = time.monotonic()
             elif isinstance(message, ModelBuilt):
                 self._built(host, message.identity)
             elif isinstance(message, BuildFailed):
-                self._fail(host, failed("unavailable", message.error))
+                self._fail(host, failed(message.status, message.error))
             elif isinstance(message, CellFinished):
-                host.running.discard(message.id)
+                host.running.pop(message.id, None)
                 self._events.append(host.event(message.id, message.outcome))
             else:
                 raise TypeError(f"a host sends no {type(message).__name__}")
@@ -259,7 +322,7 @@ class Scheduler:
             host.waiting = deque(i for i in host.waiting if host.job.cells[i] in chosen)
 
     def _limit_building(self, host: _Host) -> None:
-        seconds, limit = self._limits.timeout_seconds, self._limits.memory_bytes
+        seconds, limit = self._divided.timeout_seconds, self._divided.memory_bytes
         if time.monotonic() - host.started > seconds:
             error = f"the model was not built within {seconds:g} seconds"
             self._fail(host, failed("timed_out", error))
@@ -267,12 +330,22 @@ class Scheduler:
             error = f"building the model took more than its {limit:,} bytes of memory"
             self._fail(host, failed("crashed", error))
 
-    def _lost(self, host: _Host) -> None:
+    def _limit_running(self, host: _Host) -> None:
+        """End a host that ends no cells, as one that was stopped, and go on without it."""
+        seconds = self._divided.timeout_seconds
+        first = min(host.running.values(), default=time.monotonic())
+        if time.monotonic() - first > seconds + GRACE_SECONDS:
+            kill_group(host.pid)
+            error = f"no result within {seconds:g} seconds, and its host did not answer"
+            self._lost(host, failed("timed_out", error))
+
+    def _lost(self, host: _Host, outcome: Outcome | None = None) -> None:
+        """Go on without a host, whose running cells have this outcome, or crashed."""
         if host.state == "building":
             error = "the process ended while it was building the model"
             self._fail(host, failed("crashed", error))
             return
-        outcome = failed("crashed", "the process that held the model ended")
+        outcome = outcome or failed("crashed", "the process that held the model ended")
         for index in sorted(host.running):
             self._events.append(host.event(index, outcome))
         host.running.clear()
@@ -304,12 +377,3 @@ def _worker_environment() -> dict[str, str]:
     """Return an environment for one thread a process: a pool of threads cannot be forked safely."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **threads}
-
-
-def default_memory_bytes(slots: int) -> int:
-    """Return a cell's share of four fifths of the memory of this machine, or of its container."""
-    limits = [psutil.virtual_memory().total]
-    for path in _CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-            limits.append(int(Path(path).read_text()))
-    return min(limits) * 4 // 5 // slots

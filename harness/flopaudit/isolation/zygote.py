@@ -19,7 +19,9 @@ import socket
 import sys
 from pathlib import Path
 
-from flopaudit.isolation.messages import Channel, ZygoteReady
+from flopaudit.core.text import one_line
+from flopaudit.isolation.memory_share import own_footprint
+from flopaudit.isolation.messages import BuildFailed, Channel, ZygoteFailed, ZygoteReady
 from flopaudit.isolation.process_tree import (
     adopt_orphans,
     die_with_parent,
@@ -62,7 +64,11 @@ def main(argv: list[str]) -> None:
     for name in (*PRELOAD, *modules):
         with contextlib.suppress(Exception):  # a tool that needs it fails in its worker
             importlib.import_module(name)
-    import torch
+    try:
+        import torch
+    except Exception as error:  # noqa: BLE001 - whatever it is, the scheduler reports it
+        Channel(control).send(ZygoteFailed(one_line(error)))
+        sys.exit(1)
 
     torch.set_num_threads(1)
     gc.collect()
@@ -70,7 +76,7 @@ def main(argv: list[str]) -> None:
     if modules:
         _share_in_large_pages()
     outlive_parent()  # from here on, the closing of the socket ends all processes below
-    Channel(control).send(ZygoteReady())
+    Channel(control).send(ZygoteReady(own_footprint()))
     serve(control)
 
 
@@ -104,7 +110,8 @@ def serve(control: socket.socket) -> None:
             end_children()
             os._exit(0)
         for descriptor in descriptors:
-            hosts.add(_fork_host(control, descriptor))
+            host = _fork_host(control, descriptor)
+            hosts |= {host} if host else set()
             os.close(descriptor)
         gone = {host for host in hosts if os.waitpid(host, os.WNOHANG)[0]}
         if gone:  # only then can there be orphans: a host adopts those of its workers
@@ -112,16 +119,24 @@ def serve(control: socket.socket) -> None:
             end_children(keep=hosts)
 
 
-def _fork_host(control: socket.socket, descriptor: int) -> int:
+def _fork_host(control: socket.socket, descriptor: int) -> int | None:
+    """Fork a host, and return its process id; None if the system refuses, which it is told."""
     zygote = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:  # too many processes, or too little memory
+        reason = f"no process could be started for the model: {error.strerror}"
+        channel = Channel(socket.socket(fileno=os.dup(descriptor)))
+        channel.send(BuildFailed(reason, "crashed"))
+        channel.close()
+        return None
     if pid:
         return pid
-    control.close()
-    die_with_parent(zygote)
-    from flopaudit.isolation.host import Host
-
     try:
+        control.close()
+        die_with_parent(zygote)
+        from flopaudit.isolation.host import Host
+
         Host(Channel(socket.socket(fileno=descriptor))).serve()
     finally:
         os._exit(0)

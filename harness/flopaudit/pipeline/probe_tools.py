@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from flopaudit import probes
+from flopaudit.core import files
 from flopaudit.core.specs import parse_inputs
 from flopaudit.isolation.outcomes import Outcome, Traced
 from flopaudit.isolation.scheduler import Scheduler
@@ -61,7 +62,7 @@ def probe(variants: Sequence[ToolVariant], out: Path, options: RunOptions) -> li
     """
     with store.locked(out):
         work = out / WORK
-        work.mkdir(exist_ok=True)
+        files.make_directory(work)
         traces = _traced(work, options)
         profiles = [_probe_one(each, out, traces, options) for each in variants]
         matrix_report.write(out)
@@ -126,7 +127,7 @@ def _probe_one(
 ) -> Profile:
     name = file_name(variant.key)
     journals = out / WORK / name.removesuffix(".json")
-    journals.mkdir(exist_ok=True)
+    files.make_directory(journals)
     preload = (variant.tool.package, *PRELOAD)
     site = str(variant.site) if variant.site else None
     plan = Plan(cases(), (variant,), (), SYNC_EVERY)

@@ -44,7 +44,11 @@ class Finished:
     @property
     def kept_limits(self) -> CellLimits | None:
         """The limits of a cell that failed, because higher ones may let it succeed."""
-        return CellLimits(**vars(self.limits)) if self.outcome.error else None
+        if self.outcome.error is None:
+            return None
+        return CellLimits(
+            timeout_seconds=self.limits.timeout_seconds, memory_bytes=self.limits.memory_bytes
+        )
 
 
 def measurement(variant: ToolVariant, finished: Finished) -> Measurement:

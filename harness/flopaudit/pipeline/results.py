@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flopaudit.core.errors import UsageError
 from flopaudit.explain.findings import Known, explain
 from flopaudit.explain.settlement import FILE, settlements, to_line
 from flopaudit.isolation.jobs import REFERENCE, TRACE
@@ -21,6 +22,7 @@ from flopaudit.records.schema import (
     ModelIdentity,
     Reference,
     TraceRecord,
+    first_problem,
 )
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tracing.sites import TRACE_VERSION, Trace, from_json
@@ -86,14 +88,27 @@ def traces_in(path: Path) -> dict[tuple[str, tuple[str, ...]], Trace]:
     """Return the traces in a file by model and inputs; none if there is no such file.
 
     Traces of another version of the format are left out; the next run makes them again.
+
+    Raises:
+        UsageError: the file cannot be read, or holds what is not a trace.
     """
     return {
-        record.key: from_json(record.trace)
+        record.key: _trace(record, path)
         for record in store.read(path, TraceRecord)
         if isinstance(record, TraceRecord)
         and record.trace is not None
         and record.trace_version == TRACE_VERSION
     }
+
+
+def _trace(record: TraceRecord, path: Path) -> Trace:
+    try:
+        return from_json(record.trace or {})
+    except ValueError as error:
+        raise UsageError(
+            f"The trace of {record.model} in {path} is damaged: {first_problem(error)}.",
+            "Remove its line; the next run makes it again.",
+        ) from error
 
 
 def publish(out: Path) -> Results:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flopaudit import published
+from flopaudit.core.files import read_text, require_regular
 from flopaudit.core.specs import ToolKey
-from flopaudit.profiles.tool_profile import Profile, from_text
+from flopaudit.profiles.tool_profile import PROBE_AGAIN, Profile, from_text
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -32,12 +33,14 @@ def find(key: ToolKey, first: Sequence[Path] = ()) -> Profile | None:
             profiles that the package carries.
 
     Raises:
-        UsageError: the file of that name is not a profile.
+        UsageError: the file of that name cannot be read, or is not a profile.
     """
     for directory in (*first, DIRECTORY, published.profiles()):
         file = directory / file_name(key)
+        if isinstance(file, Path):
+            require_regular(file, PROBE_AGAIN)
         if file.is_file():
-            return _parsed(file.read_text(encoding="utf-8"), str(file))
+            return _parsed(read_text(file, PROBE_AGAIN), str(file))
     return None
 
 
@@ -61,7 +64,7 @@ def in_directory(directory: Traversable) -> Iterator[Profile]:
         UsageError: a JSON file in it is not a profile.
     """
     for file in _files(directory):
-        yield _parsed(file.read_text(encoding="utf-8"), str(file))
+        yield _parsed(read_text(file, PROBE_AGAIN), str(file))
 
 
 def _files(directory: Traversable) -> Iterable[Traversable]:

@@ -7,7 +7,6 @@ quantities, and how it treats batches, modules that are called again, and parame
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,7 +14,11 @@ from functools import cached_property
 from typing import Any
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import parse_json
 from flopaudit.profiles.formula_fitting import Formula
+
+PROBE_AGAIN = "Move it away, and measure it again with `flopaudit probe`."
+"""What to do about a file that is not a profile."""
 
 PROFILE_VERSION = 1
 """History of the format: 1 — the first."""
@@ -215,8 +218,12 @@ def _rule_to_json(rule: Rule) -> dict[str, Any]:
     }
 
 
-def from_json(data: Mapping[str, Any]) -> Profile:
+def from_json(data: Mapping[str, Any], name: str = "This profile") -> Profile:
     """Make a profile of its plain data.
+
+    Args:
+        data: as `Profile.to_json` returns it.
+        name: the profile's name, for an error message.
 
     Raises:
         UsageError: the data is of a version that this program does not know.
@@ -224,8 +231,8 @@ def from_json(data: Mapping[str, Any]) -> Profile:
     version = data.get("profile_version")
     if version != PROFILE_VERSION:
         raise UsageError(
-            f"This profile has format {version}, but this program reads {PROFILE_VERSION}.",
-            "Measure it again with `flopaudit probe`.",
+            f"{name} has format {version}, but this program reads {PROFILE_VERSION}.",
+            PROBE_AGAIN,
         )
     params = data["params"]
     return Profile(
@@ -263,8 +270,7 @@ def from_text(text: str, name: str) -> Profile:
         UsageError: the text is not a profile, or one of a version that this program does not know.
     """
     try:
-        return from_json(json.loads(text))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"'{name}' is not a profile: {error}.", "Measure it again with `flopaudit probe`."
-        ) from error
+        return from_json(parse_json(text), f"'{name}'")
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        problem = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"'{name}' is not a profile: {problem}.", PROBE_AGAIN) from error

@@ -10,11 +10,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flopaudit.core import checksum
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import parse_json
 from flopaudit.core.specs import ToolKey
 
 SCHEMA_VERSION = 1
@@ -351,22 +352,25 @@ class SideEffect(Record):
         return f"{self.tool} {self.variant}" if self.variant else self.tool
 
 
-def load(kind: type[Record], line: str) -> Any:
+def load(kind: type[Record], line: str, place: str = "This file") -> Any:
     """Read one stored record.
+
+    Args:
+        kind: the kind of record that is expected.
+        line: the record as JSON.
+        place: where the line is, for an error message.
 
     Raises:
         UsageError: the record is of a version this program does not know.
         ChangedError: the line was changed after it was written.
         ValueError: the line is not such a record (pydantic's ValidationError is one).
     """
-    import json
-
     text, state = checksum.check(line)
-    data = json.loads(text)
+    data = parse_json(text)
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:
         raise UsageError(
-            f"This file is of schema version {version}, and this program reads {SCHEMA_VERSION}.",
+            f"{place} is of schema version {version}, and this program reads {SCHEMA_VERSION}.",
             "Install the flopaudit that wrote it, or run again with another --out.",
         )
     # JSON has no tuples and no enums, so strictness is that of JSON: 1.0 or "1" is no int.
@@ -375,3 +379,12 @@ def load(kind: type[Record], line: str) -> Any:
     if state is checksum.State.CHANGED or unsealed:
         raise checksum.ChangedError("its checksum is not that of its text")
     return record
+
+
+def first_problem(error: ValueError) -> str:
+    """Return the first thing that is wrong with a record, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error).splitlines()[0]
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]

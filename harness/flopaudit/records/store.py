@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
+from flopaudit.core import files
 from flopaudit.core.checksum import ChangedError
 from flopaudit.core.errors import UsageError
-from flopaudit.records.schema import Record, load
+from flopaudit.records.schema import Record, first_problem, load
+
+_MOVE_AWAY = "Move it away, or use another --out."
 
 
 class Journal:
@@ -27,24 +30,44 @@ class Journal:
     """
 
     def __init__(self, path: Path, sync_every: int = 1) -> None:
+        self._path = path
         self._sync_every, self._unsynced = sync_every, 0
-        self._file: IO[bytes] = path.open("ab")
-        whole = _whole_lines(path.read_bytes())
-        if whole < path.stat().st_size:
-            self._file.truncate(whole)
+        files.require_regular(path, _MOVE_AWAY)
+        with files.writing(path):
+            # Without a buffer, so that a line that failed is not written once more on closing.
+            self._file = path.open("ab", buffering=0)
+        content = files.read_bytes(path, _MOVE_AWAY)
+        with files.writing(path):
+            self._file.truncate(_whole_lines(content))
 
     def append(self, record: Record) -> None:
-        """Write one record, whole."""
-        self._file.write(record.line().encode() + b"\n")
-        self._file.flush()
-        self._unsynced += 1
-        if self._unsynced >= self._sync_every:
-            self._sync()
+        """Write one record, whole.
+
+        Raises:
+            UsageError: the system refused, as a full disk does, or the file was removed.
+        """
+        with files.writing(self._path):
+            self._write(record.line().encode() + b"\n")
+            if not os.fstat(self._file.fileno()).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "it was removed while the run was writing it")
+            self._unsynced += 1
+            if self._unsynced >= self._sync_every:
+                self._sync()
+
+    def _write(self, line: bytes) -> None:
+        """Write a line, or take back the part of it that was written."""
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError:
+            self._file.truncate(before)
+            raise
 
     def close(self) -> None:
         """Sync and close the file."""
-        self._sync()
-        self._file.close()
+        with files.writing(self._path), self._file:
+            self._sync()
 
     def _sync(self) -> None:
         if self._unsynced:
@@ -61,11 +84,13 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
     """Return the records in a file, without half a line at its end; none if there is no such file.
 
     Raises:
-        UsageError: a line is not such a record, or is of another version of the schema.
+        UsageError: the file cannot be read, or a line is not such a record, or is of another
+            version of the schema.
     """
+    files.require_regular(path, _MOVE_AWAY)
     if not path.exists():
         return []
-    data = path.read_bytes()
+    data = files.read_bytes(path, _MOVE_AWAY)
     # Split at line feeds only: Unicode has more line ends, which JSON may contain.
     lines = data[: _whole_lines(data)].split(b"\n")[:-1]
     return [_record(kind, line, f"Line {n} of {path}") for n, line in enumerate(lines, start=1)]
@@ -73,7 +98,7 @@ def read(path: Path, kind: type[Record]) -> list[Record]:
 
 def _record(kind: type[Record], line: bytes, place: str) -> Record:
     try:
-        record: Record = load(kind, line.decode())
+        record: Record = load(kind, line.decode(), place)
     except ChangedError as error:
         raise UsageError(
             f"{place} was changed after it was written.",
@@ -81,25 +106,30 @@ def _record(kind: type[Record], line: bytes, place: str) -> Record:
         ) from error
     except ValueError as error:
         raise UsageError(
-            f"{place} is not a {kind.__name__.lower()}: {str(error).splitlines()[0]}.",
+            f"{place} is not a {kind.__name__.lower()}: {first_problem(error)}.",
             "Repair or remove that line, or use another --out.",
         ) from error
     return record
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a file at once: readers see the old content or the new one, never a part."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline="\n"
-    ) as file:
+    """Replace a file at once: readers see the old content or the new one, never a part.
+
+    Raises:
+        UsageError: the system refused.
+    """
+    with files.writing(path):
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
         try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
+            with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - of a descriptor
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
         except BaseException:
-            Path(file.name).unlink()
+            temporary.unlink(missing_ok=True)
             raise
 
 
@@ -120,9 +150,7 @@ def locked(directory: Path) -> Iterator[None]:
         tempfile.TemporaryFile(dir=directory).close()
         held = os.open(directory, os.O_RDONLY)
     except OSError as error:
-        raise UsageError(
-            f"Cannot write to {directory}: {error.strerror}.", "Give another --out."
-        ) from error
+        raise files.cannot("write to", directory, error, "Give another --out.") from error
     try:
         _lock(held, directory)
         yield

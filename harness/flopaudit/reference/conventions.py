@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import read_text
 from flopaudit.reference.cost import Work
 from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
 
@@ -121,12 +122,10 @@ def _from_file(path: Path) -> Convention:
     else:
         import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # 3.10 only
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConventionError(
-            f"Cannot read {path}: {error.strerror}.", "Check the path."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(read_text(path, "Check the path."))
+    except UsageError as error:
+        raise ConventionError(error.message, error.remedy) from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise ConventionError(f"{path} is not TOML: {error}.", "Correct the file.") from error
     return _checked({"name": path.stem, "meaning": f"as {path} says", **data}, path)
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.files import read_text, require_regular, writing
 from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line
 from flopaudit.isolation.jobs import Limits
@@ -274,9 +275,11 @@ def read(path: Path) -> list[Surveyed]:
     Raises:
         UsageError: the file has other columns.
     """
+    remedy = "Move it away, or use another --out."
+    require_regular(path, remedy)
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, remedy)
     header, *lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1])) or [[]]
     if tuple(header) != COLUMNS:
         raise UsageError(f"{path} has other columns than a survey.", "Choose another --out.")
@@ -290,7 +293,7 @@ def write(path: Path, rows: Iterable[Surveyed]) -> None:
 
 
 def _append(path: Path, row: Surveyed) -> None:
-    with path.open("a", encoding="utf-8", newline="") as file:
+    with writing(path), path.open("a", encoding="utf-8", newline="") as file:
         file.write(csv_lines([list(asdict(row).values())]))
         file.flush()
         os.fsync(file.fileno())

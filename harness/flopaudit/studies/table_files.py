@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from flopaudit.core.files import make_directory
 from flopaudit.records import store
 from flopaudit.records.environment import environment
 
@@ -40,13 +41,13 @@ def write_markdown(  # noqa: PLR0913, PLR0917 - the parts of a file
     from tabulate import tabulate
 
     table = tabulate(list(rows), headers, tablefmt="github", colalign=align, disable_numparse=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     store.write_whole(path, f"# {title}\n\n{note}\n\n{table}\n")
 
 
 def write_csv(path: Path, headers: Sequence[str], rows: Iterable[Row]) -> None:
     """Write headers and rows; the directory is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     store.write_whole(path, csv_lines([headers, *rows]))
 
 

@@ -8,6 +8,7 @@ the user's folder of kept versions. Nothing in these folders is imported here.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -172,7 +173,7 @@ def place(named: Named, distribution: str) -> Path | None:
 
 
 def _given_folder(named: Named) -> Path:
-    path = Path(named.folder or "").expanduser()
+    path = _expanded(Path(named.folder or ""))
     if not named.folder or not path.is_dir():
         raise UsageError(
             f"There is no folder '{named.folder}' with a version of {named.name}.",
@@ -192,19 +193,54 @@ def _kept_folder(named: Named, distribution: str) -> Path:
 
 
 def home() -> Path:
-    """Return the folder that versions are kept in; it may not exist yet."""
+    """Return the folder that versions are kept in; it may not exist yet.
+
+    Raises:
+        UsageError: the user has no home directory, as in a container that runs under any user id.
+    """
     if os.environ.get(VARIABLE):
-        return Path(os.environ[VARIABLE]).expanduser().resolve()
+        return _expanded(Path(os.environ[VARIABLE])).resolve()
     given = os.environ.get("XDG_CACHE_HOME")  # on macOS, only recent platformdirs read it
-    cache_folder = (
-        Path(given, "flopaudit") if given else user_cache_path("flopaudit", appauthor=False)
+    folder = Path(given, "flopaudit") if given else _user_cache()
+    return folder.resolve() / "tools"
+
+
+def _user_cache() -> Path:
+    try:
+        folder = user_cache_path("flopaudit", appauthor=False)
+    except RuntimeError as error:
+        raise _homeless() from error
+    if not folder.is_absolute():  # earlier platformdirs leave the ~ where it is
+        raise _homeless()
+    return folder
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise _homeless() from error
+
+
+def _homeless() -> UsageError:
+    return UsageError(
+        "This user has no home directory to keep tools in.",
+        f"Name a folder in ${VARIABLE}, or set HOME.",
     )
-    return cache_folder.resolve() / "tools"
 
 
 def kept() -> list[Kept]:
-    """Return all kept versions, by name and version, without other packages in their folders."""
-    folders = (path for path in home().glob("[!.]*") if path.is_dir())
+    """Return all kept versions, by name and version, without other packages in their folders.
+
+    A user without a home directory has kept none.
+    """
+    with contextlib.suppress(UsageError):
+        return _kept_in(home())
+    return []
+
+
+def _kept_in(home: Path) -> list[Kept]:
+    folders = (path for path in home.glob("[!.]*") if path.is_dir())
     found = (each for folder in folders for each in _in(folder))
     return sorted(each for each in found if each.folder.name == each.folder_name)
 

@@ -197,7 +197,14 @@ class Trace:
 
 
 def from_json(data: Mapping[str, Any]) -> Trace:
-    """Make a trace of its plain data, which has to be of this program's version."""
+    """Make a trace of its plain data, which has to be of this program's version.
+
+    Raises:
+        ValueError: the data is not that of a trace; the message is the first thing that is wrong.
+    """
+    from flopaudit.tracing.stored_form import check
+
+    check(data)
     return Trace(
         batch=data["batch"],
         modules=tuple(_module(values) for values in data["modules"]),

@@ -306,6 +306,21 @@ def _kills_its_parent() -> ToolResult:
     return ToolResult({}, 0)
 
 
+def _stops_its_parent() -> ToolResult:
+    """Stops the process that holds the model, which then watches nothing."""
+    log("stops_its_parent")
+    log("host", os.getppid())
+    os.kill(os.getppid(), signal.SIGSTOP)
+    time.sleep(AGES)
+    return ToolResult({}, 0)
+
+
+def _stops_itself() -> ToolResult:
+    """Stops its own process."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return ToolResult({}, 0)
+
+
 def _tells_its_parent() -> ToolResult:
     """Returns the process that holds the model."""
     return ToolResult({"parent": os.getppid()}, 7)
@@ -370,6 +385,8 @@ RAISES_KEYBOARD_INTERRUPT = fake(_raises_keyboard_interrupt)
 FORKS_IN_TWO = fake(_forks_in_two)
 DIES_OF_A_REALTIME_SIGNAL = fake(_dies_of_a_realtime_signal)
 KILLS_ITS_PARENT = fake(_kills_its_parent)
+STOPS_ITS_PARENT = fake(_stops_its_parent)
+STOPS_ITSELF = fake(_stops_itself)
 TELLS_ITS_PARENT = fake(_tells_its_parent)
 WAITS = fake(_waits)
 SLEEPS_1, SLEEPS_2, SLEEPS_3, SLEEPS_4 = map(_sleeps, range(1, 5))
@@ -410,6 +427,20 @@ def eats_memory() -> torch.nn.Module:
     eaten = []
     while True:
         eaten.append(b"x" * (32 << 20))
+
+
+def stops() -> torch.nn.Module:
+    """A factory that stops the process that builds."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return small()
+
+
+def leaves_no_files() -> torch.nn.Module:
+    """A factory after which its process can open no more files, and so cannot start a worker."""
+    model = small()
+    held = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, held[0] + 1))
+    return model
 
 
 def leaves_a_child() -> torch.nn.Module:
