@@ -28,7 +28,7 @@ from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import RunError, UsageError
 
 NAME = "flopaudit"
 
@@ -86,6 +86,8 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except UsageError as error:
         _fail(f"{NAME}: {error}", 2)
+    except RunError as error:
+        _fail(f"{NAME}: {error}", 1)
     except Exception as error:  # noqa: BLE001 - a traceback is shown only with --traceback
         if hasattr(error, "format_message"):  # an error of typer's about the arguments
             _fail(_about_arguments(error), 2)

@@ -28,6 +28,7 @@ from flopaudit.core.errors import UsageError
 from flopaudit.reports.amounts import listed
 
 if TYPE_CHECKING:
+    from flopaudit.isolation.jobs import Limits
     from flopaudit.pipeline.model_requests import ModelRequest
 
 
@@ -74,7 +75,8 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     if claims:
         given = {"--tools": tool_list, "--again": again, "--details": details}
         _refuse_with_claims({**given, "--markdown": as_markdown})
-        _settle_claims(request, claims, directory, as_json=as_json)
+        allowed = limits(timeout, memory, jobs=1)
+        _settle_claims(request, claims, directory, allowed, as_json=as_json)
         return
     tool_variants = variants(tool_list)
     found = None if again else settle_model.stored(request, tool_variants, directory)
@@ -96,6 +98,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         settlement_report.show(settlement, details=details)
         if found:
             print_line(f"From {found[1]}; --again measures it again.")
+    raise typer.Exit(1 if settle_model.has_failed(settlement) else 0)
 
 
 def _refuse_with_claims(options: Mapping[str, object]) -> None:
@@ -111,21 +114,17 @@ def _refuse_with_claims(options: Mapping[str, object]) -> None:
 
 
 def _settle_claims(
-    request: ModelRequest, claims: list[str], directory: Path, *, as_json: bool
+    request: ModelRequest, claims: list[str], directory: Path, allowed: Limits, *, as_json: bool
 ) -> None:
     """Explain published numbers, and print what was found."""
-    from flopaudit.claims.parsing import parse_claims
-    from flopaudit.claims.settle_claims import settle_claims
-    from flopaudit.claims.tool_predictions import predicted_by_tools
+    from flopaudit.claims.claims_task import settle_in_worker
     from flopaudit.pipeline.settle_model import stored
     from flopaudit.reports.terminal import print_wrapped
 
-    parsed = parse_claims(claims)
     known = stored(request, (), directory)
-    predictions = predicted_by_tools(request, known[0] if known else None)
-    found = settle_claims(request, parsed, predictions)
+    found = settle_in_worker(request, claims, known[0] if known else None, allowed)
     if as_json:
-        print_json(found.to_json())
+        print_json(found.answers)
         return
-    for line in found.lines():
+    for line in found.lines:
         print_wrapped(line)

@@ -21,3 +21,7 @@ def unknown(kind: str, name: str, known: Iterable[str], remedy: str) -> UsageErr
     near = [each for each in names if name in each] or get_close_matches(name, names)
     hint = f"Did you mean {', '.join(near[:5])}?" if near else remedy
     return UsageError(f"There is no {kind} '{name}'.", hint)
+
+
+class RunError(Exception):
+    """A run that failed. Shown as one sentence, without a traceback; exit code 1."""

@@ -16,12 +16,16 @@ from flopaudit.isolation.outcomes import EXACT, Outcome, first_problem
 
 @dataclass(frozen=True)
 class BuildModel:
-    """Scheduler to host: build this model, in place of the one before."""
+    """Scheduler to host: hold this model, in place of the one before.
+
+    With `prebuilt`, it is built now; otherwise the tasks of the cells build it.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     model: ModelSpec
     inputs: tuple[str, ...]
+    prebuilt: bool = True
     kind: Literal["build_model"] = "build_model"
 
 
@@ -58,7 +62,7 @@ class HostStarted:
 
 @dataclass(frozen=True)
 class ModelBuilt:
-    """Host to scheduler: the model is in memory, and cells can run."""
+    """Host to scheduler: the model is in memory, if the host is to build it, and cells can run."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 

@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,9 @@ from flopaudit.isolation.messages import (
 )
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
+
+Kit = Literal["tools", "harness"]
+"""What a zygote imports for its workers: what tools need, or what the harness's own tasks need."""
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
@@ -77,7 +80,7 @@ class _Host:
         self.job, self.waiting = job, deque(range(len(job.cells)))
         self.state, self.started = "building", time.monotonic()
         with contextlib.suppress(BrokenPipeError):
-            self.channel.send(BuildModel(job.model, job.inputs))
+            self.channel.send(BuildModel(job.model, job.inputs, job.prebuilt))
 
 
 class Scheduler:
@@ -87,16 +90,19 @@ class Scheduler:
     models come from: they are imported once instead of in each process, forks are made cheap, and
     models of these modules share a host, one after the other. Each cell still has a process of its
     own. Such a scheduler runs that tool alone, from that `site`: an import may change torch for
-    other tools. `modules` names what the cells of every tool need in addition to torch.
+    other tools. `modules` names what the cells of every tool need in addition to torch. With
+    `kit="harness"` the zygote does not import what only tools need.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - most callers give two
         self,
         slots: int,
         limits: Limits,
         preload: Sequence[str] = (),
         site: str | None = None,
         modules: Sequence[str] = (),
+        *,
+        kit: Kit = "tools",
     ) -> None:
         self._slots = slots
         self._limits = limits
@@ -107,7 +113,10 @@ class Scheduler:
         self._zygote_channel = Channel(ours)
         self._ready = False
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", *preload, *modules],
+            [
+                *(*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", kit),
+                *(*preload, *modules),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
@@ -120,13 +129,15 @@ class Scheduler:
 
     def __exit__(self, *_: object) -> None:
         """End every process, whatever state it is in."""
+        if not self._ready:  # it is importing torch, and has no processes below it
+            self._zygote.kill()
         self._zygote_channel.close()  # this has the zygote end all that is below it, and itself
         for host in self._hosts:
             host.channel.close()
         try:
             self._zygote.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._zygote.kill()  # it is importing torch; on Linux all others end with it
+            self._zygote.kill()  # on Linux all others end with it
             self._zygote.wait()
 
     def run(self, jobs: list[Job]) -> Iterator[Event]:
@@ -249,7 +260,7 @@ class Scheduler:
         waiting = [host.job.cells[index] for index in host.waiting]
         self._retire(host)
         if waiting:
-            self._start(Job(host.job.model, host.job.inputs, tuple(waiting)))
+            self._start(replace(host.job, cells=tuple(waiting)))
 
     def _fail(self, host: _Host, outcome: Outcome) -> None:
         for index in host.waiting:

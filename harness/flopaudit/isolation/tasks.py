@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from flopaudit_adapters.contract import LoadedModel
 
+from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.outcomes import Outcome
 
 
@@ -33,9 +34,26 @@ class Assignment:
     site: str | None = None
 
 
+@dataclass(frozen=True)
+class UnbuiltAssignment:
+    """The work of one worker process that builds the model itself.
+
+    Attributes:
+        model: the model.
+        inputs: of its forward pass, as a user writes them.
+        condition: what else the task is to know, in a form of its own.
+    """
+
+    model: ModelSpec
+    inputs: tuple[str, ...]
+    condition: str = ""
+
+
 Task = Callable[[Assignment], Outcome]
+BuildingTask = Callable[[UnbuiltAssignment], Outcome]
 
 _tasks: dict[str, Task] = {}
+_building_tasks: dict[str, BuildingTask] = {}
 
 
 def register(name: str, task: Task) -> None:
@@ -49,6 +67,17 @@ def register(name: str, task: Task) -> None:
     _tasks[name] = task
 
 
+def register_building(name: str, task: BuildingTask) -> None:
+    """Add a task that builds the model itself, for jobs that are not prebuilt.
+
+    Raises:
+        ValueError: a task of that name exists.
+    """
+    if name in _building_tasks:
+        raise ValueError(f"the task '{name}' is registered twice")
+    _building_tasks[name] = task
+
+
 def find(name: str) -> Task:
     """Return the task of a name.
 
@@ -58,3 +87,14 @@ def find(name: str) -> Task:
     if name not in _tasks:
         raise LookupError(f"no task '{name}' is registered in this process")
     return _tasks[name]
+
+
+def find_building(name: str) -> BuildingTask:
+    """Return the task of a name that builds the model itself.
+
+    Raises:
+        LookupError: no such task is registered.
+    """
+    if name not in _building_tasks:
+        raise LookupError(f"no task '{name}' that builds models is registered in this process")
+    return _building_tasks[name]
