@@ -29,7 +29,7 @@ from flopaudit.isolation.scheduler import Event, Scheduler
 from flopaudit.pipeline.measure import Notice, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.records import store
-from flopaudit.records.schema import SideEffect
+from flopaudit.records.schema import FAILURES, SideEffect
 from flopaudit.tools.registry import ToolVariant, tool_variants
 
 RECORDS = "audit.jsonl"
@@ -146,6 +146,11 @@ def records(variant: ToolVariant, event: Event) -> Iterator[SideEffect]:
             changed=bool(check.amount),
             **vars(check),
         )
+
+
+def has_failed(effects: Sequence[SideEffect]) -> bool:
+    """Whether the process of a call crashed or timed out, or a tool or model was unavailable."""
+    return any(each.when == "none" and each.after.partition(":")[0] in FAILURES for each in effects)
 
 
 def _in_order(

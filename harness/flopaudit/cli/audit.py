@@ -57,3 +57,4 @@ def audit(  # noqa: PLR0913, PLR0917 - the options of a command
         print_json([each.model_dump(mode="json") for each in effects])
     else:
         audit_report.show(effects)
+    raise typer.Exit(1 if audit_run.has_failed(effects) else 0)

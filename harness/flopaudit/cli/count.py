@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from flopaudit.cli import completion
-from flopaudit.cli.options import Formulas, Grouping, Inputs, Json, Model, load_formulas
+from flopaudit.cli.options import (
+    Formulas,
+    Grouping,
+    Inputs,
+    Json,
+    Memory,
+    Model,
+    Timeout,
+    limits,
+    load_formulas,
+)
 from flopaudit.cli.output import print_json
 from flopaudit.core.errors import UsageError
 
@@ -45,14 +55,15 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
         bool, typer.Option("--strict", help="Fail if an operator has no formula.")
     ] = False,
     formulas: Formulas = None,
+    timeout: Timeout = 600,
+    memory: Memory = "",
     as_json: Json = False,
 ) -> None:
     """Count a model exactly: products and all other operations.
 
     Example: flopaudit count resnet50 --by module --depth 2
     """
-    from flopaudit.pipeline.count_model import CountOptions, count_model
-    from flopaudit.pipeline.model_requests import model_request
+    from flopaudit.pipeline.count_model import CountOptions, count_in_worker
     from flopaudit.reports import count_report
 
     load_formulas(formulas)
@@ -62,8 +73,9 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError("--depth limits the levels of modules.", "Give it with --by module.")
     totals = tuple(conventions or count_report.CONVENTIONS)
     options = CountOptions(totals, backward, static, strict)
-    result = count_model(model_request(model, inputs or ()), options)
+    result = count_in_worker(model, inputs or (), options, limits(timeout, memory, jobs=1))
+    group = by.value if by else ""
     if as_json:
-        print_json(result.to_json())
+        print_json(result.to_json(group, depth))
     else:
-        count_report.show(result, by.value if by else "", depth)
+        count_report.show(result, group, depth)

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.streams import keep_stdout, stdout
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
@@ -31,7 +32,7 @@ def print_json(value: Any) -> None:
     from flopaudit.reports.terminal import encodable, print_line
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    plain = not _is_utf_8(sys.stdout.encoding) or encodable(text, "utf-8") != text
+    plain = not _is_utf_8(stdout().encoding) or encodable(text, "utf-8") != text
     print_line(json.dumps(value, indent=2) if plain else text)
 
 
@@ -78,11 +79,16 @@ def interruptible(message: str = "") -> Iterator[None]:
 
 
 class Command(TyperCommand):
-    """A command of typer with plain flags in its help."""
+    """A command of typer with plain flags in its help, which alone prints to standard output."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options and arguments, `--help` included."""
         return _plain(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; what models, tools and libraries print goes to standard error."""
+        keep_stdout()
+        return super().invoke(ctx)
 
 
 class Group(TyperGroup):

@@ -31,6 +31,7 @@ from flopaudit.core.errors import UsageError
 from flopaudit.reports.amounts import listed
 
 if TYPE_CHECKING:
+    from flopaudit.isolation.jobs import Limits
     from flopaudit.pipeline.model_requests import ModelRequest
 
 
@@ -80,7 +81,8 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     if claims:
         given = {"--tools": tool_list, "--again": again, "--retry": retry, "--details": details}
         _refuse_with_claims({**given, "--markdown": as_markdown})
-        _settle_claims(request, claims, directory, as_json=as_json)
+        allowed = limits(timeout, memory, jobs=1)
+        _settle_claims(request, claims, directory, allowed, as_json=as_json)
         return
     tool_variants = variants(tool_list)
     known = settle_model.Stored()
@@ -108,6 +110,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     else:
         settlement_report.show(settlement, details=details)
         print_line(origin)
+    raise typer.Exit(1 if settle_model.has_failed(settlement) else 0)
 
 
 def _from(place: str) -> str:
@@ -127,21 +130,17 @@ def _refuse_with_claims(options: Mapping[str, object]) -> None:
 
 
 def _settle_claims(
-    request: ModelRequest, claims: list[str], directory: Path, *, as_json: bool
+    request: ModelRequest, claims: list[str], directory: Path, allowed: Limits, *, as_json: bool
 ) -> None:
     """Explain published numbers, and print what was found."""
-    from flopaudit.claims.parsing import parse_claims
-    from flopaudit.claims.settle_claims import settle_claims
-    from flopaudit.claims.tool_predictions import predicted_by_tools
+    from flopaudit.claims.claims_task import settle_in_worker
     from flopaudit.pipeline.settle_model import stored
     from flopaudit.reports.terminal import print_wrapped
 
-    parsed = parse_claims(claims)
     known = stored(request, (), directory)
-    predictions = predicted_by_tools(request, known.settlement)
-    found = settle_claims(request, parsed, predictions)
+    found = settle_in_worker(request, claims, known.settlement, allowed)
     if as_json:
-        print_json(found.to_json())
+        print_json(found.answers)
         return
-    for line in found.lines():
+    for line in found.lines:
         print_wrapped(line)

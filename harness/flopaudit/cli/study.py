@@ -96,6 +96,7 @@ def coverage(  # noqa: PLR0913, PLR0917 - the options of a command
     else:
         counted = sum(not row.error for row in rows)
         print_line(f"{counted} of {len(rows)} models are counted; the rows are in {directory}.")
+    raise typer.Exit(1 if any(row.error for row in rows) else 0)
 
 
 @study.command(cls=Command)

@@ -13,7 +13,7 @@ class UsageError(Exception):
     exit_code: ClassVar[int] = 2
 
     def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message} {remedy}")
+        super().__init__(f"{message} {remedy}".rstrip())
         self.message = message
         self.remedy = remedy
 

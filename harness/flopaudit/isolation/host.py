@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
@@ -22,7 +23,7 @@ from flopaudit_adapters.contract import LoadedModel
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line, portable
-from flopaudit.isolation import tasks
+from flopaudit.isolation import steps, tasks
 from flopaudit.isolation.jobs import Cell, Limits
 from flopaudit.isolation.messages import (
     BuildFailed,
@@ -105,6 +106,7 @@ class Host:
         self._channel = channel
         self._running: dict[int, Running] = {}
         self._loaded: LoadedModel | None = None
+        self._unbuilt: BuildModel | None = None
         self._of_model: list[int] = []
 
     def serve(self) -> None:
@@ -143,8 +145,12 @@ class Host:
         return messages is not None
 
     def _build(self, message: BuildModel) -> None:
-        self._loaded = None
+        self._loaded, self._unbuilt = None, None
         end_children()  # of the model before
+        if not message.prebuilt:
+            self._unbuilt, self._of_model = message, []
+            self._channel.send(ModelBuilt())
+            return
         try:
             from flopaudit.models.build import build, make_inputs, make_kwargs
 
@@ -177,6 +183,7 @@ class Host:
         output_read, output_write, result_read, result_write = pipes
         if pid == 0:
             self._channel.close()
+            steps.announce_on(result_write)
             _become_worker(host, output_write, result_write, lambda: self._run(message.cell))
         os.close(output_write)
         os.close(result_write)
@@ -194,6 +201,13 @@ class Host:
         )
 
     def _run(self, cell: Cell) -> Outcome:
+        if self._unbuilt:
+            unbuilt = self._unbuilt
+            return tasks.find_building(cell.task)(
+                tasks.UnbuiltAssignment(
+                    unbuilt.model, unbuilt.inputs, cell.condition, unbuilt.formulas
+                )
+            )
         from flopaudit.isolation import worker
 
         del worker  # registers the task `measure`
@@ -287,10 +301,18 @@ def _encoded_outcome(run: Callable[[], Outcome]) -> bytes:
     try:
         return encode_outcome(run())
     except SystemExit as error:
-        outcome = failed("crashed", f"called sys.exit({error.code!r:.200})")
+        outcome = failed("crashed", f"{_who()}called sys.exit({error.code!r:.200})")
     except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt too is the tool's own here
-        outcome = failed("errored", one_line(error))
+        with contextlib.suppress(Exception):  # standard error may be closed
+            traceback.print_exc()
+        outcome = failed("errored", f"{_who('raised ')}{one_line(error)}")
     return encode_outcome(outcome)
+
+
+def _who(verb: str = "") -> str:
+    """Return the beginning of a sentence about what the code of a step did; "" outside of steps."""
+    step = steps.current()
+    return f"{step.who} {verb}" if step else ""
 
 
 def _end_of(pid: int) -> int:
@@ -329,6 +351,7 @@ def _without_site(payload: bytes, site: str | None) -> bytes:
 
 def _handed_over(payload: bytes, status: int) -> Outcome:
     """Return what the worker handed over, or how it ended without doing so."""
+    payload, step = steps.split(payload)
     if payload.endswith(b"\n"):
         try:
             return decode_outcome(payload)
@@ -339,5 +362,6 @@ def _handed_over(payload: bytes, status: int) -> Outcome:
         names = {known.value: f" ({known.name})" for known in signal.Signals}
         how = f"was ended by signal {number}{names.get(number, '')}"
     else:
-        how = f"exited with code {os.WEXITSTATUS(status)} before the tool returned"
-    return failed("crashed", f"the process {how}")
+        how = f"exited with code {os.WEXITSTATUS(status)}"
+        how += "" if step else " before the tool returned"
+    return failed("crashed", f"the process {how}{f' while {step.doing}' if step else ''}")

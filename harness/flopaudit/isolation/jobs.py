@@ -34,11 +34,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Job:
-    """One model and the cells that are to run on it."""
+    """One model and the cells that are to run on it.
+
+    Attributes:
+        model: the model.
+        inputs: of its forward pass, as a user writes them.
+        cells: to run.
+        prebuilt: whether the host builds the model, once for all cells; otherwise the task of each
+            cell builds it as it needs it, in its own process.
+    """
 
     model: ModelSpec
     inputs: tuple[str, ...]
     cells: tuple[Cell, ...]
+    prebuilt: bool = True
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,17 @@ from flopaudit.reference.user_formulas import FormulaSource
 
 @dataclass(frozen=True)
 class BuildModel:
-    """Scheduler to host: build this model, in place of the one before.
+    """Scheduler to host: hold this model, in place of the one before.
 
-    `formulas` are the user's, and with `identify` the answer has the model's identity.
+    With `prebuilt`, it is built now; otherwise the tasks of the cells build it. `formulas` are the
+    user's, and with `identify` the answer has the identity of the built model.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     model: ModelSpec
     inputs: tuple[str, ...]
+    prebuilt: bool = True
     formulas: tuple[FormulaSource, ...] = ()
     identify: bool = False
     kind: Literal["build_model"] = "build_model"
@@ -80,7 +82,7 @@ class HostStarted:
 
 @dataclass(frozen=True)
 class ModelBuilt:
-    """Host to scheduler: the model is in memory, and cells can run."""
+    """Host to scheduler: the model is in memory, if the host is to build it, and cells can run."""
 
     __pydantic_config__: ClassVar[ConfigDict] = EXACT
 

@@ -20,6 +20,7 @@ from flopaudit.records.schema import (
     When,
     first_problem,
 )
+from flopaudit.reference.ledger import Ledger
 
 Failure = Literal["unsupported", "errored", "crashed", "timed_out", "unavailable"]
 """The ways in which a cell ends without a result, as `records.schema.Status` has them."""
@@ -95,6 +96,46 @@ class Audited:
 
 
 @dataclass(frozen=True)
+class LedgerCounted:
+    """The ledger of a model, condensed, for `flopaudit count`.
+
+    Attributes:
+        ledger: by operators and modules.
+        peak_activation_bytes: of the forward pass; None if it was not measured.
+        torch: the version.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    ledger: Ledger
+    peak_activation_bytes: Count | None
+    torch: str
+    kind: Literal["ledger"] = "ledger"
+
+
+@dataclass(frozen=True)
+class ClaimsSettled:
+    """The answers to claims about a model, for programs and as lines of text."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    answers: dict[str, Any]
+    lines: tuple[str, ...]
+    kind: Literal["claims"] = "claims"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A request that cannot be met as it was made: the fields of a `core.errors.UsageError`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
+
+    message: str
+    remedy: str
+    kind: Literal["refused"] = "refused"
+
+
+@dataclass(frozen=True)
 class Failed:
     """The reason for which there is no result; `raw` is what the tool returned, if it returned.
 
@@ -111,7 +152,15 @@ class Failed:
 
 
 Result = Annotated[
-    Counted | ReferenceCounted | Traced | Audited | Failed, Field(discriminator="kind")
+    Counted
+    | ReferenceCounted
+    | Traced
+    | Audited
+    | LedgerCounted
+    | ClaimsSettled
+    | Refused
+    | Failed,
+    Field(discriminator="kind"),
 ]
 
 

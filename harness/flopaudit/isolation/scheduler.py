@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from typing_extensions import Self
@@ -41,6 +41,9 @@ from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, is_stopped, kill_group
 from flopaudit.records.schema import ModelIdentity
 from flopaudit.reference import user_formulas
+
+Kit = Literal["tools", "harness"]
+"""What a zygote imports for its workers: what tools need, or what the harness's own tasks need."""
 
 _ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
 
@@ -112,7 +115,7 @@ class _Host:
         self.state, self.started, self.identity = "building", time.monotonic(), None
         with contextlib.suppress(BrokenPipeError):
             formulas = user_formulas.sources()
-            self.channel.send(BuildModel(job.model, job.inputs, formulas, identify))
+            self.channel.send(BuildModel(job.model, job.inputs, job.prebuilt, formulas, identify))
 
     def event(self, index: int, outcome: Outcome | None) -> Event:
         """Return the event of a cell that started or finished."""
@@ -126,16 +129,19 @@ class Scheduler:
     models come from: they are imported once instead of in each process, forks are made cheap, and
     models of these modules share a host, one after the other. Each cell still has a process of its
     own. Such a scheduler runs that tool alone, from that `site`: an import may change torch for
-    other tools. `modules` names what the cells of every tool need in addition to torch.
+    other tools. `modules` names what the cells of every tool need in addition to torch. With
+    `kit="harness"` the zygote does not import what only tools need.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - most callers give two
         self,
         slots: int,
         limits: Limits,
         preload: Sequence[str] = (),
         site: str | None = None,
         modules: Sequence[str] = (),
+        *,
+        kit: Kit = "tools",
     ) -> None:
         self._slots = slots
         self._limits = limits
@@ -149,7 +155,10 @@ class Scheduler:
         self._asked = time.monotonic()
         self._room, self._divided = 0, limits  # as `divided` has them, once the zygote is ready
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", *preload, *modules],
+            [
+                *(*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", kit),
+                *(*preload, *modules),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
@@ -162,13 +171,15 @@ class Scheduler:
 
     def __exit__(self, *_: object) -> None:
         """End every process, whatever state it is in."""
+        if self._footprint is None:  # it is importing torch, and has no processes below it
+            self._zygote.kill()
         self._zygote_channel.close()  # this has the zygote end all that is below it, and itself
         for host in self._hosts:
             host.channel.close()
         try:
             self._zygote.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._zygote.kill()  # it is importing torch; on Linux all others end with it
+            self._zygote.kill()  # on Linux all others end with it
             self._zygote.wait()
 
     def run(self, jobs: list[Job], choose: Choice | None = None) -> Iterator[Event]:
@@ -352,7 +363,7 @@ class Scheduler:
         waiting = [host.job.cells[index] for index in host.waiting]
         self._retire(host)
         if waiting:
-            self._start(Job(host.job.model, host.job.inputs, tuple(waiting)))
+            self._start(replace(host.job, cells=tuple(waiting)))
 
     def _fail(self, host: _Host, outcome: Outcome) -> None:
         for index in host.waiting:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from flopaudit_adapters.contract import LoadedModel
 
+from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.outcomes import Outcome
+from flopaudit.reference.user_formulas import FormulaSource
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,28 @@ class Assignment:
     site: str | None = None
 
 
+@dataclass(frozen=True)
+class UnbuiltAssignment:
+    """The work of one worker process that builds the model itself.
+
+    Attributes:
+        model: the model.
+        inputs: of its forward pass, as a user writes them.
+        condition: what else the task is to know, in a form of its own.
+        formulas: the user's formulas, which are to be installed before the model is counted.
+    """
+
+    model: ModelSpec
+    inputs: tuple[str, ...]
+    condition: str = ""
+    formulas: tuple[FormulaSource, ...] = ()
+
+
 Task = Callable[[Assignment], Outcome]
+BuildingTask = Callable[[UnbuiltAssignment], Outcome]
 
 _tasks: dict[str, Task] = {}
+_building_tasks: dict[str, BuildingTask] = {}
 
 
 def register(name: str, task: Task) -> None:
@@ -49,6 +70,17 @@ def register(name: str, task: Task) -> None:
     _tasks[name] = task
 
 
+def register_building(name: str, task: BuildingTask) -> None:
+    """Add a task that builds the model itself, for jobs that are not prebuilt.
+
+    Raises:
+        ValueError: a task of that name exists.
+    """
+    if name in _building_tasks:
+        raise ValueError(f"the task '{name}' is registered twice")
+    _building_tasks[name] = task
+
+
 def find(name: str) -> Task:
     """Return the task of a name.
 
@@ -58,3 +90,14 @@ def find(name: str) -> Task:
     if name not in _tasks:
         raise LookupError(f"no task '{name}' is registered in this process")
     return _tasks[name]
+
+
+def find_building(name: str) -> BuildingTask:
+    """Return the task of a name that builds the model itself.
+
+    Raises:
+        LookupError: no such task is registered.
+    """
+    if name not in _building_tasks:
+        raise LookupError(f"no task '{name}' that builds models is registered in this process")
+    return _building_tasks[name]

@@ -1,9 +1,10 @@
 """The zygote: imports torch once, then forks a host for each socket that it is sent.
 
-Started by `scheduler.py` as `python -m flopaudit.isolation.zygote FD PARENT SITE MODULE…`: one end
-of a socket as FD, the process to end with as PARENT, and further modules to import; SITE comes
-first on the path unless it is empty. Each message carries the new host's socket and nothing else.
-Torch stays on one thread here: a process that has started a thread pool cannot be forked safely.
+Started by `scheduler.py` as `python -m flopaudit.isolation.zygote FD PARENT SITE KIT MODULE…`: one
+end of a socket as FD, the process to end with as PARENT, a key of `PRELOAD`, and further modules to
+import; SITE comes first on the path unless it is empty. Each message carries the new host's socket
+and nothing else. Torch stays on one thread here: a process that has started a thread pool cannot be
+forked safely.
 """
 
 from __future__ import annotations
@@ -29,22 +30,31 @@ from flopaudit.isolation.process_tree import (
     outlive_parent,
 )
 
-# Modules that most tools import anyway; the tools themselves are imported by their workers.
-PRELOAD = (
+_HARNESS = (
     "torch",
-    "torchvision",
-    "pandas",
-    "torch.utils.flop_counter",
-    "torch.utils._python_dispatch",
-    "torch.jit",
-    "timm.models.vision_transformer",  # ptflops looks for it
     "flopaudit.isolation.host",
-    "flopaudit.isolation.worker",
     "flopaudit.reference.counter",
-    "flopaudit.reference.summary",
     "flopaudit.models.build",
     "flopaudit.models.structure",
 )
+
+PRELOAD = {
+    # Modules that most tools import anyway; the tools themselves are imported by their workers.
+    "tools": (
+        "torch",
+        "torchvision",
+        "pandas",
+        "torch.utils.flop_counter",
+        "torch.utils._python_dispatch",
+        "torch.jit",
+        "timm.models.vision_transformer",  # ptflops looks for it
+        *_HARNESS,
+        "flopaudit.isolation.worker",
+        "flopaudit.reference.summary",
+    ),
+    "harness": _HARNESS,
+}
+"""The modules to import first, by kit (see `scheduler.Kit`)."""
 
 REAP_SECONDS = 0.2
 
@@ -58,10 +68,10 @@ def main(argv: list[str]) -> None:
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=int(argv[1]))
-    site, modules = argv[3], argv[4:]
+    site, kit, modules = argv[3], argv[4], argv[5:]
     if site:
         sys.path.insert(0, site)
-    for name in (*PRELOAD, *modules):
+    for name in (*PRELOAD[kit], *modules):
         with contextlib.suppress(Exception):  # a tool that needs it fails in its worker
             importlib.import_module(name)
     try:
@@ -73,7 +83,7 @@ def main(argv: list[str]) -> None:
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # keeps the collector from touching, and so copying, the pages that forks share
-    if modules:
+    if modules and kit == "tools":
         _share_in_large_pages()
     outlive_parent()  # from here on, the closing of the socket ends all processes below
     Channel(control).send(ZygoteReady(own_footprint()))

@@ -1,11 +1,25 @@
-"""Reference counts for `flopaudit count`: builds the requested model and counts it."""
+"""Reference counts for `flopaudit count`: builds the requested model and counts it.
+
+`count_in_worker` is the task of a worker, because the model's own code runs; see `in_worker`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flopaudit.core.errors import UsageError
+from flopaudit.isolation import tasks
+from flopaudit.isolation.jobs import Limits
+from flopaudit.isolation.outcomes import LedgerCounted
+from flopaudit.isolation.steps import Step, announce
+from flopaudit.isolation.tasks import UnbuiltAssignment
+from flopaudit.pipeline import in_worker, model_requests
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.reference.conventions import convention
 from flopaudit.reference.ledger import Ledger
@@ -13,6 +27,9 @@ from flopaudit.reports.count_report import CONVENTIONS, ModelCount
 
 if TYPE_CHECKING:
     from flopaudit.reference.counter import Device
+
+TASK = "count"
+"""The name of the task."""
 
 
 @dataclass(frozen=True)
@@ -32,38 +49,90 @@ class CountOptions:
     strict: bool = False
 
 
+def count_in_worker(
+    model: str, inputs: Sequence[str], options: CountOptions, limits: Limits
+) -> ModelCount:
+    """Count a model in a worker.
+
+    Args:
+        model: its spec.
+        inputs: as a user writes them; those of its library if there are none.
+        options: of the count.
+        limits: the time and memory that building and counting may take.
+
+    Raises:
+        UsageError: as `count_model`, and if the model or an input cannot be read.
+        RunError: the model's own code raises an error while it is built, ends the process, or takes
+            more than the limits.
+    """
+    for name in options.conventions:
+        convention(name)
+    # The worker imports torch while the request is made, for which timm or transformers may import
+    # it here.
+    with in_worker.open_scheduler(limits, __name__) as scheduler:
+        request = model_requests.model_request(model, inputs)
+        result = in_worker.run(scheduler, request, TASK, json.dumps(asdict(options)))
+    assert isinstance(result, LedgerCounted)  # noqa: S101 - for mypy: the task returns no other
+    return _model_count(request, options, result)
+
+
+def _task(assignment: UnbuiltAssignment) -> LedgerCounted:
+    import torch
+
+    # For a model that does not run on meta: no thread pool was started before the fork.
+    torch.set_num_threads(_processors())
+    options = json.loads(assignment.condition)
+    options["conventions"] = tuple(options["conventions"])
+    request = ModelRequest(assignment.model, assignment.inputs)
+    counted = _counted(request, CountOptions(**options))
+    return replace(counted, ledger=counted.ledger.condensed())
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def count_model(request: ModelRequest, options: CountOptions | None = None) -> ModelCount:
-    """Build a model and count it, on meta tensors from the start where that can be done.
+    """Build a model and count it in this process.
+
+    It is built on meta tensors from the start where that can be done.
 
     Raises:
         UsageError: the model or its factory does not exist, the model does not take the inputs,
             cannot be exported, or with `strict` an operator has no formula.
     """
-    import torch
-
-    from flopaudit.reference.counter import UncountedError
-    from flopaudit.reference.graph_export import NotExportable
-
     options = options or CountOptions()
     for name in options.conventions:
         convention(name)
-    version = torch.__version__.partition("+")[0]
-    try:
-        ledger, peak = _count(request, options)
-    except NotExportable as error:
-        raise UsageError(str(error), "Leave out --static.") from error
-    except UncountedError as error:
-        raise UsageError(f"With --strict, {error}.", "Leave out --strict.") from error
+    return _model_count(request, options, _counted(request, options))
+
+
+def _model_count(request: ModelRequest, options: CountOptions, result: LedgerCounted) -> ModelCount:
     return ModelCount(
         model=str(request.spec),
         inputs=request.inputs,
         conventions=options.conventions,
         backward=options.backward,
         static=options.static,
-        ledger=ledger,
-        peak_activation_bytes=peak,
-        torch=version,
+        ledger=result.ledger,
+        peak_activation_bytes=result.peak_activation_bytes,
+        torch=result.torch,
     )
+
+
+def _counted(request: ModelRequest, options: CountOptions) -> LedgerCounted:
+    import torch
+
+    from flopaudit.reference.counter import UncountedError
+    from flopaudit.reference.graph_export import NotExportable
+
+    try:
+        ledger, peak = _count(request, options)
+    except NotExportable as error:
+        raise UsageError(str(error), "Leave out --static.") from error
+    except UncountedError as error:
+        raise UsageError(f"With --strict, {error}.", "Leave out --strict.") from error
+    return LedgerCounted(ledger, peak, torch.__version__.partition("+")[0])
 
 
 def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | None]:
@@ -79,8 +148,10 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
     specs = parse_inputs(request.inputs)
     try:
         with torch.device("meta"):
+            announce(Step.BUILDING)
             model = build(request.spec)
             args, kwargs = make_inputs(specs), make_kwargs(specs)
+            announce(Step.RUNNING)
             ledger = _by_either_way(model, args, kwargs, options, "meta")
             # Of an inference: a training step keeps its activations for the backward pass.
             peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
@@ -111,7 +182,9 @@ def _count_for_real(request: ModelRequest, options: CountOptions, specs: Any) ->
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
 
+    announce(Step.BUILDING)
     model = build(request.spec)
+    announce(Step.RUNNING)
     try:
         return _by_either_way(model, make_inputs(specs), make_kwargs(specs), options, "auto")
     except (UncountedError, NotExportable):
@@ -122,3 +195,6 @@ def _count_for_real(request: ModelRequest, options: CountOptions, specs: Any) ->
             f"'{request.spec}' does not run on {inputs}: {one_line(error)}.",
             "Give other --input shapes, or fix the model.",
         ) from error
+
+
+tasks.register_building(TASK, partial(in_worker.outcome_of, _task))

@@ -156,6 +156,14 @@ def _only(found: Settlement, variants: Iterable[ToolVariant]) -> Settlement:
     return {**found, "tools": [tool for tool in found["tools"] if _key(tool) in wanted]}
 
 
+def has_failed(settlement: Settlement) -> bool:
+    """Whether the model was not counted, or one of the tools did not get to answer."""
+    from flopaudit.records.schema import FAILURES
+
+    ended = {tool["status"] for tool in settlement["tools"]}
+    return settlement["reference"]["macs"] is None or not ended.isdisjoint(FAILURES)
+
+
 def measured(
     request: ModelRequest,
     variants: Sequence[ToolVariant],

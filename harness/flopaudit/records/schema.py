@@ -46,6 +46,10 @@ class Status(str, Enum):
     """The tool, or the model, could not be loaded here."""
 
 
+FAILURES = (Status.CRASHED, Status.TIMED_OUT, Status.UNAVAILABLE)
+"""Outcomes that make a run fail: the tool did not get to answer."""
+
+
 class Unit(str, Enum):
     """The unit of a tool's number."""
 

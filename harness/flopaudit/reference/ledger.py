@@ -7,8 +7,8 @@ pure data and needs no torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -184,6 +184,17 @@ class Ledger:
         accessed = self.bytes_accessed
         return Fraction(self.flops_all, accessed) if accessed else Fraction(0)
 
+    def condensed(self) -> Ledger:
+        """Return a ledger with the same totals and few rows, which are without calls and shapes.
+
+        There is one row for the executions of an operator in a module that differ only in these.
+        """
+        groups: dict[tuple[object, ...], list[OperatorRow]] = {}
+        for row in self.rows:
+            names = (row.operator, row.form, row.path, row.type, row.kind, row.dtype, row.phase)
+            groups.setdefault((*names, *row.alternatives), []).append(row)
+        return replace(self, rows=tuple(map(_sum_of_rows, groups.values())))
+
     def read(self, by: str | Convention = "macs") -> int:
         """Return the total under a convention.
 
@@ -235,6 +246,24 @@ _BESIDE_PRODUCTS = {
     Kind.LINEAR: Kind.ELEMENTWISE,
     Kind.MATMUL: Kind.ELEMENTWISE,
 }
+
+
+def _sum_of_rows(rows: Sequence[OperatorRow]) -> OperatorRow:
+    """Return one row for several that differ only in their calls and shapes."""
+    return rows[0]._replace(
+        call=0,
+        inputs=(),
+        outputs=(),
+        work=sum_work(rows),
+        alternatives={
+            name: sum((row.alternatives[name] for row in rows), NOTHING)
+            for name in rows[0].alternatives
+        },
+        elements_read=sum(row.elements_read for row in rows),
+        elements_written=sum(row.elements_written for row in rows),
+        bytes_read=sum(row.bytes_read for row in rows),
+        bytes_written=sum(row.bytes_written for row in rows),
+    )
 
 
 def sum_work(rows: Iterable[OperatorRow]) -> Work:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flopaudit.reference.conventions import convention
 from flopaudit.reference.cost import Work
@@ -53,9 +54,15 @@ class ModelCount:
     peak_activation_bytes: int | None
     torch: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return one object with stable keys; all counts are integers."""
+    def to_json(self, by: str = "", depth: int = 0) -> dict[str, Any]:
+        """Return one object with stable keys; all counts are integers.
+
+        Args:
+            by: one of `GROUPS`, to add the keys `by`, `depth` and `rows`.
+            depth: by module, how many levels to list; all if 0.
+        """
         ledger = self.ledger
+        listed = {"by": by, "depth": depth, "rows": json_rows(ledger, by, depth)} if by else {}
         return {
             "model": self.model,
             "inputs": list(self.inputs),
@@ -84,6 +91,7 @@ class ModelCount:
             "device": ledger.device,
             "fallback": ledger.fallback,
             "torch": self.torch,
+            **listed,
         }
 
     def totals(self) -> dict[str, int]:
@@ -160,14 +168,49 @@ def listing(ledger: Ledger, by: str, depth: int = 0) -> list[list[str]]:
     By module, the rows are a tree in the order of the modules, and each includes the modules inside
     it. By operator or kind, the largest comes first.
     """
+    return [_row(part.label, part.work, ledger.macs) for part in _parts(ledger, by, depth)]
+
+
+def json_rows(ledger: Ledger, by: str, depth: int = 0) -> list[dict[str, Any]]:
+    """Return the rows of a listing for a program: the whole name, and exact counts.
+
+    By module, each row also has the class and the parameters of the module, with those of the
+    modules inside it.
+    """
+    params = _params_by_module(ledger) if by == "module" else {}
+    return [
+        {
+            by: part.name,
+            **({"type": part.type, "params": params[part.name]} if by == "module" else {}),
+            "macs": part.work.macs,
+            "flops": 2 * part.work.macs,
+            "bias_adds": part.work.bias_adds,
+            "flops_all": part.work.flops_all,
+        }
+        for part in _parts(ledger, by, depth)
+    ]
+
+
+class _Part(NamedTuple):
+    """A row of a listing: its whole name, that in the tree, the class of a module, and its work."""
+
+    name: str
+    label: str
+    type: str
+    work: Work
+
+
+def _parts(ledger: Ledger, by: str, depth: int) -> Iterator[_Part]:
+    """Yield the rows of a listing in order."""
     if by == "module":
-        return [_row(name, work, ledger.macs) for name, work in _tree(ledger, depth)]
+        yield from _tree(ledger, depth)
+        return
     works = ledger.by("operator" if by == "op" else "kind")
     ordered = sorted(works.items(), key=lambda item: (-item[1].macs, -item[1].flops_all))
-    return [_row(name, work, ledger.macs) for name, work in ordered]
+    yield from (_Part(str(name), str(name), "", work) for name, work in ordered)
 
 
-def _tree(ledger: Ledger, depth: int) -> Iterator[tuple[str, Work]]:
+def _tree(ledger: Ledger, depth: int) -> Iterator[_Part]:
     """The modules that did some work, each under the nearest listed one that contains it."""
     works = _work_by_module(ledger)
     types = {module.path: module.type for module in ledger.modules if module.path in works}
@@ -175,13 +218,14 @@ def _tree(ledger: Ledger, depth: int) -> Iterator[tuple[str, Work]]:
     for path in types:
         children.setdefault(_parent(path, types), []).append(path)
 
-    def under(path: str | None, lines: str, level: int) -> Iterator[tuple[str, Work]]:
+    def under(path: str | None, lines: str, level: int) -> Iterator[_Part]:
         inside = children.get(path, []) if not depth or level <= depth else []
         for child in inside:
             last = child == inside[-1]
             branch = "" if path is None else "└─ " if last else "├─ "
             name = child[len(path) :].lstrip(".") if path else child
-            yield f"{lines}{branch}{f'{name} {types[child]}'.strip()}", works[child]
+            label = f"{lines}{branch}{f'{name} {types[child]}'.strip()}"
+            yield _Part(child, label, types[child], works[child])
             gap = "" if path is None else "   " if last else "│  "
             yield from under(child, lines + gap, level + 1)
 
@@ -197,16 +241,30 @@ def _parent(path: str, listed: Container[str]) -> str | None:
     return None
 
 
+def _params_by_module(ledger: Ledger) -> dict[str, int]:
+    """The parameters of each module with those of all that is inside it."""
+    inside: Counter[str] = Counter()
+    for module in ledger.modules:
+        for path in _with_parents(module.path):
+            inside[path] += module.params
+    return inside
+
+
 def _work_by_module(ledger: Ledger) -> dict[str, Work]:
     """The work of each module with all that is inside it; the root's path is empty."""
     inside: dict[str, list[OperatorRow]] = {}
     for row in ledger.rows:
-        path = row.path
-        while path:
+        for path in _with_parents(row.path):
             inside.setdefault(path, []).append(row)
-            path = path.rpartition(".")[0]
-        inside.setdefault("", []).append(row)
     return {path: sum_work(rows) for path, rows in inside.items()}
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    """Yield the path of a module, and of all that contain it; the root's, which is empty, last."""
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+    yield ""
 
 
 def _row(name: str, work: Work, total: int) -> list[str]:

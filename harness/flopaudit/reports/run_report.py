@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flopaudit.core.causes import Cause
 from flopaudit.core.specs import ToolKey
 from flopaudit.records.schema import (
+    FAILURES,
     Finding,
     Measurement,
     Reference,
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 FEW_MODELS = 2
 """Up to this many models, details are given for each cell; for more, for each tool."""
-
-FAILURES = (Status.CRASHED, Status.TIMED_OUT, Status.UNAVAILABLE)
-"""Outcomes that make a run fail: the tool did not get to answer."""
 
 Names = Mapping[ToolKey, str]
 

@@ -14,12 +14,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from flopaudit.core.streams import stdout
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 Rows = Sequence[Sequence[str]]
 GAP = 2  # blanks between columns
+_COLUMNS = 80  # of a terminal that does not know its width
 
 _ASCII = str.maketrans(
     {"×": "x", "·": "-", "…": "...", "−": "-", "⁹": "^9", "⁶": "^6", "±": "+-", "→": "->", "†": "~"}
@@ -62,21 +65,22 @@ def encodable(text: str, encoding: str) -> str:
 
 def screen() -> Screen:
     """Return the screen that standard output is."""
-    return Screen(width(), sys.stdout.encoding or "utf-8", links=_has_links(console()))
+    return Screen(width(), stdout().encoding or "utf-8", links=_has_links(console()))
 
 
 def width() -> int | None:
     """Return the columns of the terminal, or COLUMNS if set; None where output is piped."""
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        return None
-    return shutil.get_terminal_size().columns
+    if "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    out = stdout()
+    return (os.get_terminal_size(out.fileno()).columns or _COLUMNS) if out.isatty() else None
 
 
 def console(stream: IO[str] | None = None) -> Console:
     """Return a console on a stream or standard output; it writes colours only on a terminal."""
     from rich.console import Console
 
-    file = stream or sys.stdout
+    file = stream or stdout()
     # Set, so that FORCE_COLOR does not put escape codes into a pipe; rich obeys NO_COLOR and TERM.
     return Console(file=file, force_terminal=file.isatty(), highlight=False, soft_wrap=True)
 
@@ -144,10 +148,10 @@ def print_lines(lines: Iterable[Text]) -> None:
 def print_line(text: str = "") -> None:
     """Print text as it is; when the reader has left, as `head` does, end quietly."""
     try:
-        sys.stdout.write(encodable(text, sys.stdout.encoding or "utf-8") + "\n")
-        sys.stdout.flush()
+        stdout().write(encodable(text, stdout().encoding or "utf-8") + "\n")
+        stdout().flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
         sys.exit(0)
 
 
