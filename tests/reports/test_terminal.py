@@ -148,8 +148,8 @@ def test_wrapping_keeps_styles_also_where_characters_are_replaced() -> None:
 def test_control_characters_of_a_tool_do_not_reach_the_screen() -> None:
     text = "\x1b[31mred\x07\x9b0m"
     (line,) = wrap(Text.assemble("error: ", (text, "bold")), Screen())
-    assert line.plain == "error:  [31mred 0m"
-    assert [row.plain for row in table(["a"], [[text]], Screen())][1] == " [31mred  0m"
+    assert line.plain == r"error: \x1b[31mred\x9b0m"
+    assert [row.plain for row in table(["a"], [[text]], Screen())][1] == r"\x1b[31mred\x07\x9b0m"
 
 
 @pytest.mark.parametrize("room", [3, 10, 80])

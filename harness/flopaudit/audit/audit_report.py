@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from flopaudit.audit.effects import EFFECTS
 from flopaudit.records.schema import SideEffect
+from flopaudit.reports.escaping import csv_lines, markdown_table, markdown_text
 
 Grid = tuple[list[str], list[list[str]]]
 NOTHING = "-"
@@ -92,19 +93,14 @@ def _where(effect: SideEffect) -> str:
 
 def csv(effects: Sequence[SideEffect]) -> str:
     """Return the table as CSV."""
-    import pandas as pd
-
     headers, rows = grid(effects)
-    text: str = pd.DataFrame(rows, columns=headers).to_csv(index=False, lineterminator="\n")
-    return text
+    return csv_lines([headers, *rows])
 
 
 def markdown(effects: Sequence[SideEffect]) -> str:
     """Return the table, the meaning of each row, and the sentences by tool, as Markdown."""
-    from tabulate import tabulate
-
     headers, rows = grid(effects)
-    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    table = markdown_table(headers, rows)
     legend = "\n".join(f"- `{row[0]}`: {meaning(row[0])}" for row in rows)
     lines = "\n".join(_item(line) for line in sentences(effects))
     quiet = ", ".join(f"`{check}`" for check in EFFECTS if check not in {row[0] for row in rows})
@@ -121,7 +117,8 @@ def meaning(check: str) -> str:
 
 
 def _item(line: str) -> str:
-    return f"- {line.strip()}" if line.startswith(" ") else f"\n### {line.rstrip(':')}\n"
+    text = markdown_text(line)
+    return f"- {text}" if line.startswith(" ") else f"\n### {text.rstrip(':')}\n"
 
 
 def show(effects: Sequence[SideEffect]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from difflib import get_close_matches
 from functools import partial
 from typing import Annotated, Any, NoReturn
@@ -28,8 +29,11 @@ from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
+from flopaudit.core import streams
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import of_system
+from flopaudit.core.streams import OutputLost
+from flopaudit.core.text import visible
 
 NAME = "flopaudit"
 
@@ -58,12 +62,12 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version of flopaudit and exit.")
     ] = False,
-    traceback: Annotated[
+    show_traceback: Annotated[
         bool, typer.Option("--traceback", help="Show the Python traceback of an error.")
     ] = False,
 ) -> None:
     """Options of all commands."""
-    _options["traceback"] = traceback
+    _options["traceback"] = show_traceback
     if version:
         from importlib import metadata
 
@@ -72,28 +76,49 @@ def common(
     require_command(context, "flopaudit settle resnet18")
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line; the entry point of `flopaudit`.
 
-    Exits with 0; 1 if a run failed; 2 after bad usage; 130 after an interrupt.
+    Exits with 0; 1 if a run failed or the output cannot be written; 2 after bad usage; 130 after an
+    interrupt. A reader that has seen enough, as `head` has, is not an error.
     """
-    program = partial(app, prog_name=NAME, standalone_mode=False)
-    if is_bash(os.environ):
-        complete_in_bash(program)
+    streams.prepare()
     try:
-        sys.exit(program() or 0)
-    except typer.Abort:
-        print_error("Stopped.")
-        sys.exit(INTERRUPTED)
-    except UsageError as error:
-        _fail(f"{NAME}: {error}", error.exit_code)
+        code = _run()
+        streams.stdout().flush()
+    except OutputLost as lost:
+        code = 0 if lost.reader_left else 1
+        if code:
+            print_error(f"{NAME}: Cannot write to standard output: {lost}.")
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the program and return its exit code; an error is a sentence on standard error."""
+    program = partial(app, prog_name=NAME, standalone_mode=False)
+    try:
+        if is_bash(os.environ):
+            complete_in_bash(program)
+        return program() or 0
+    except SystemExit as done:  # the shell's completion ends in this way
+        return done.code if isinstance(done.code, int) else 0
+    except OutputLost:
+        raise
     except Exception as error:  # noqa: BLE001 - a traceback is shown only with --traceback
-        if isinstance(error, OSError) and (refused := of_system(error)):
-            _fail(f"{NAME}: {refused}", 2)
-        if hasattr(error, "format_message"):  # an error of typer's about the arguments
-            _fail(_about_arguments(error), 2)
-        remedy = f"`{NAME} --traceback …` shows the traceback."
-        _fail(f"{NAME}: {type(error).__name__}: {error}. {remedy}", 1)
+        return _failed(*_sentence(error))
+
+
+def _sentence(error: Exception) -> tuple[str, int]:
+    """Return what to say about an error, and the exit code."""
+    refused = of_system(error) if isinstance(error, OSError) else error
+    if isinstance(error, typer.Abort):
+        return "Stopped.", INTERRUPTED
+    if isinstance(refused, UsageError):
+        return f"{NAME}: {visible(str(refused))}", refused.exit_code
+    if hasattr(error, "format_message"):  # an error of typer's about the arguments
+        return visible(_about_arguments(error)), 2
+    remedy = f"`{NAME} --traceback …` shows the traceback."
+    return f"{NAME}: {type(error).__name__}: {visible(str(error))}. {remedy}", 1
 
 
 def _about_arguments(error: Any) -> str:
@@ -134,9 +159,10 @@ def _about_choice(option: str, given: str, listed: str) -> str:
     return f"{message} Did you mean {near[0]}?" if near else message
 
 
-def _fail(text: str, code: int) -> NoReturn:
-    """Print what went wrong and exit; with --traceback, raise the error that is being handled."""
+def _failed(text: str, code: int) -> int:
+    """Print what went wrong and return the exit code; with --traceback, print the traceback."""
     if _options["traceback"]:
-        raise  # noqa: PLE0704 - called while an exception is handled
+        print_error(traceback.format_exc().rstrip())
+        return 1
     print_error(text)
-    sys.exit(code)
+    return code

@@ -24,16 +24,17 @@ INTERRUPTED = 130
 def print_json(value: Any) -> None:
     """Print plain data as one JSON document, in UTF-8.
 
-    Where standard output has another encoding, JSON's own escapes replace what is not ASCII, so
-    that every string is read back unchanged.
+    JSON's own escapes replace what a terminal would act on or not show and, where standard output
+    has another encoding, what is not ASCII, so that every string is read back unchanged.
     """
     import json
 
-    from flopaudit.reports.terminal import encodable, print_line
+    from flopaudit.core.text import plain, visible_json
+    from flopaudit.reports.terminal import print_line
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    plain = not _is_utf_8(stdout().encoding) or encodable(text, "utf-8") != text
-    print_line(json.dumps(value, indent=2) if plain else text)
+    escaped = not _is_utf_8(stdout().encoding) or plain(text) != text
+    print_line(json.dumps(value, indent=2) if escaped else visible_json(text))
 
 
 def _is_utf_8(encoding: str | None) -> bool:
@@ -41,8 +42,10 @@ def _is_utf_8(encoding: str | None) -> bool:
 
 
 def print_error(text: str) -> None:
-    """Print a line to standard error."""
-    sys.stderr.write(f"{text}\n")
+    """Print text to standard error; what is hidden in it, such as escapes, becomes visible."""
+    from flopaudit.reports.terminal import print_message
+
+    print_message(text)
 
 
 def require_command(context: typer.Context, example: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flopaudit.core.causes import Category, cause_named
+from flopaudit.reports.escaping import Markdown, markdown_text
+from flopaudit.reports.terminal import styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -36,17 +38,26 @@ def thread(issue: str, to: Screen) -> Text:
     from rich.text import Text
 
     url, _, note = issue.partition(" ")
-    link = (thread_name(url), f"link {url}") if to.links else url
+    is_thread = _THREAD.fullmatch(url)  # any other text could end the link, or mislead
+    link = (thread_name(url), f"link {url}") if to.links and is_thread else url
     return Text.assemble(link, f" {note}" if note else "")
+
+
+def markdown_thread(issue: str) -> str:
+    """Return a thread as a link of Markdown; anything else as text."""
+    url, _, note = issue.partition(" ")
+    if not _THREAD.fullmatch(url):
+        return issue
+    return Markdown(f"[{thread_name(url)}]({url}) {markdown_text(note)}".strip())
 
 
 def evidence(cause: Mapping[str, Any], to: Screen) -> Text:
     """Return the evidence for a cause, with the probe that shows it and a thread about it."""
     from rich.text import Text
 
-    parts: list[Text | str] = [cause["evidence"]]
+    parts: list[Text | str] = [styled(cause["evidence"])]
     if cause["probe"]:
-        parts += [" · ", f"probe {cause['probe']}"]
+        parts += [" · ", styled(f"probe {cause['probe']}")]
     if cause["issue"]:
         parts += [" · see ", thread(cause["issue"], to)]
     return Text.assemble(*parts)

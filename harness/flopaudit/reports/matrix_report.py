@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +25,7 @@ from flopaudit.profiles.matrix import (
 )
 from flopaudit.profiles.tool_profile import Profile
 from flopaudit.records import store
+from flopaudit.reports.escaping import compact_table, csv_lines, markdown_text
 
 MARKDOWN, CSV = "matrix.md", "matrix.csv"
 
@@ -127,7 +126,7 @@ def markdown(found: Matrix) -> str:
     for group, every in found.groups.items():
         alike = collapsed(every)
         parts += [f"## {group}\n\n{len(every)} probes.", _names_table(found, alike)]
-    errors = "\n".join(f"- {line}" for line in failures(found))
+    errors = "\n".join(f"- {markdown_text(line)}" for line in failures(found))
     parts += ["## Where they gave no number", errors or "Nowhere."]
     return "\n\n".join(parts) + "\n"
 
@@ -139,8 +138,7 @@ def _names_table(found: Matrix, rows: Iterable[Row]) -> str:
 def _table(found: Matrix, rows: Iterable[tuple[str, Row]]) -> str:
     """A table without padding, because some rows name sixty probes."""
     headers = ["probe", *map(full_name, found.tools)]
-    lines = [headers, ["---"] * len(headers), *([name, *row.texts] for name, row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return compact_table(headers, ([name, *row.texts] for name, row in rows))
 
 
 def failures(found: Matrix) -> Iterator[str]:
@@ -159,13 +157,13 @@ def _error(note: str) -> str:
 
 def as_csv(found: Matrix) -> str:
     """Return CSV with a row for each probe, errors included."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["probe", "what it isolates", *map(full_name, found.tools)])
-    for row in found.rows:
-        (probe,) = row.probes
-        lines.writerow([probe, about(probe), *(cell.long for cell in row.cells)])
-    return text.getvalue()
+    headers = ["probe", "what it isolates", *map(full_name, found.tools)]
+    rows = (
+        [probe, about(probe), *(cell.long for cell in row.cells)]
+        for row in found.rows
+        for probe in row.probes
+    )
+    return csv_lines([headers, *rows])
 
 
 def to_json(found: Matrix) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flopaudit.core.text import visible
 from flopaudit.isolation.scheduler import Event
-from flopaudit.reports.terminal import console
+from flopaudit.reports.terminal import console, print_message
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,7 +40,7 @@ class Bar:
             BarColumn(20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=console(sys.stderr),
             transient=True,
         )
@@ -66,9 +67,8 @@ class Bar:
             building = f"{event.job.model.location}: building"
             self._running = [name for name in self._running if name != building]
         if self._progress and self._task is not None:
-            self._progress.update(
-                self._task, completed=done, total=total, description=", ".join(self._running[-2:])
-            )
+            running = visible(", ".join(self._running[-2:]))
+            self._progress.update(self._task, completed=done, total=total, description=running)
 
 
 def describe(event: Event) -> str:
@@ -83,4 +83,4 @@ def describe(event: Event) -> str:
 def _line(event: Event, done: int, total: int) -> None:
     if event.outcome is not None:
         error = f", {event.outcome.error}" if event.outcome.error else ""
-        print(f"[{done}/{total}] {describe(event)} {event.outcome.status}{error}", file=sys.stderr)
+        print_message(visible(f"[{done}/{total}] {describe(event)} {event.outcome.status}{error}"))

@@ -19,7 +19,16 @@ from flopaudit.records.schema import (
 )
 from flopaudit.reports import cause_text, marks, tables
 from flopaudit.reports.amounts import signed
-from flopaudit.reports.terminal import Screen, print_lines, screen, table, wrap
+from flopaudit.reports.terminal import (
+    Screen,
+    columns_of,
+    padded,
+    print_lines,
+    screen,
+    styled,
+    table,
+    wrap,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -117,7 +126,6 @@ def _section(lines: Iterable[Text]) -> Iterator[Text]:
 def _unexplained(
     measurements: Sequence[Measurement], findings: Sequence[Finding], names: Names, to: Screen
 ) -> Iterator[Text]:
-    from rich.text import Text
 
     counted = sum(m.status is Status.COUNTED for m in measurements)
     compared = len({(f.tool_key, f.model, f.inputs) for f in findings})
@@ -127,16 +135,16 @@ def _unexplained(
     red = marks.STYLES[marks.UNEXPLAINED]
     if open_:
         head = f"Unexplained, in {len(open_)} places of {compared} compared cells:"
-        yield from wrap(Text(head, red), to)
+        yield from wrap(styled(head, red), to)
     elif compared:
         yield from wrap(f"Unexplained: nothing, in {_cells(compared)} compared.", to)
     for finding in open_:
         place = f"  {tables.short_model(finding.model)}: {names[finding.tool_key]}"
         amount = f"{finding.amount:+,} {finding.quantity}: {finding.evidence}"
-        yield from wrap(Text(f"{place} {amount}", red), to, 4)
+        yield from wrap(styled(f"{place} {amount}", red), to, 4)
     if counted > compared:
         text = f"Not compared: {_cells(counted - compared)}, because the reference count failed."
-        yield from wrap(Text(text, red), to)
+        yield from wrap(styled(text, red), to)
 
 
 def _cells(number: int) -> str:
@@ -176,11 +184,11 @@ def _reasons(
     yield from wrap(
         "Why they differ (largest amount of each cause in a cell, and in how many cells):", to
     )
-    width = max(map(len, tools.values()))
+    width = max(map(columns_of, tools.values()))
     for key, name in tools.items():
         causes = _largest([finding for finding in findings if finding.tool_key == key])
-        head = f"  {name.ljust(width)}  "
-        room = None if to.width is None else to.width - len(head)
+        head = f"  {padded(name, width)}  "
+        room = None if to.width is None else to.width - columns_of(head)
         text = _joined(causes, room) if causes else "nothing: matches the reference exactly"
         yield from wrap(head + text, to)
 

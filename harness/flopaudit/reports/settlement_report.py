@@ -5,15 +5,16 @@ Anything unexplained comes first. Every number is exact, unless the screen is to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flopaudit.explain.settlement import Settlement
 from flopaudit.reports import marks, settlement_text
-from flopaudit.reports.cause_text import evidence, thread_name
+from flopaudit.reports.cause_text import evidence, markdown_thread
+from flopaudit.reports.escaping import compact_table, markdown_text
 from flopaudit.reports.settlement_rows import mark_of, parts, percent, rows_of
 from flopaudit.reports.settlement_text import KINDS, Rest, Tool, name_of, status_of, unit_of
-from flopaudit.reports.terminal import Screen, print_lines, screen, wrap
+from flopaudit.reports.terminal import Screen, columns_of, print_lines, screen, styled, wrap
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -52,9 +53,9 @@ def _head(settlement: Settlement, to: Screen, *, details: bool) -> Iterator[Text
     """The model that was counted, anything unexplained, and the reference."""
     from rich.text import Text
 
-    yield from wrap(Text(settlement_text.title(settlement), "bold"), to)
+    yield from wrap(styled(settlement_text.title(settlement), "bold"), to)
     for sentence in settlement_text.unexplained(settlement):
-        yield from wrap(Text(sentence, marks.STYLES[marks.UNEXPLAINED]), to)
+        yield from wrap(styled(sentence, marks.STYLES[marks.UNEXPLAINED]), to)
     hint = "" if details else " --details shows the causes."
     yield from wrap(settlement_text.verdict(settlement) + hint, to)
     reference = settlement["reference"]
@@ -140,13 +141,15 @@ def _step(name: str, number: str, text: Text | str, to: Screen, style: str = "")
     from rich.text import Text
 
     # A long name takes room from the number, so that the numbers' ends are still aligned.
-    head = f"{name}{number.rjust(max(_NAME + _NUMBER - len(name), len(number) + 1))}"
-    line = Text.assemble((head, style), "   " if text else "", text)
+    room = max(_NAME + _NUMBER - columns_of(name), len(number) + 1)
+    head = f"{name}{number.rjust(room)}"
+    beside = styled(text) if isinstance(text, str) else text
+    line = Text.assemble(styled(head, style), "   " if text else "", beside)
     if to.width is None or line.cell_len <= to.width:
         yield from wrap(line, to)
         return
-    yield from wrap(Text(head, style), to)
-    yield from wrap(Text.assemble(" " * _BELOW, text), to, _BELOW)
+    yield from wrap(styled(head, style), to)
+    yield from wrap(Text.assemble(" " * _BELOW, beside), to, _BELOW)
 
 
 # -- Markdown --------------------------------------------------------------------------------------
@@ -164,10 +167,12 @@ def markdown(settlement: Settlement) -> str:
         )
     sentences.append(settlement_text.uncounted(settlement))
     sections = [
-        f"# {_escaped(settlement_text.title(settlement))}",
-        *(_escaped(sentence) for sentence in sentences if sentence),
-        _table(("", "tool", "reported", "unit", "difference", "parts"), _summary(settlement)),
-        marks.LEGEND.replace("*", "\\*"),
+        f"# {markdown_text(settlement_text.title(settlement))}",
+        *(markdown_text(sentence) for sentence in sentences if sentence),
+        compact_table(
+            ("", "tool", "reported", "unit", "difference", "parts"), _summary(settlement)
+        ),
+        markdown_text(marks.LEGEND),
     ]
     for tool in settlement["tools"]:
         sections += _section(tool)
@@ -176,7 +181,7 @@ def markdown(settlement: Settlement) -> str:
         *(f"- {sentence}" for sentence in settlement_text.advice(settlement)),
         f"- Cite: {settlement_text.citation(settlement)}",
     ]
-    sections += ["## What to quote", _escaped("\n".join(ending), keep_lines=True)]
+    sections += ["## What to quote", markdown_text("\n".join(ending), lines=True)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -194,7 +199,7 @@ def _section(tool: Tool) -> Iterator[str]:
     """A heading and a table with every cause of a tool; nothing for one that did not count."""
     if tool["status"] != "counted":
         return
-    yield f"## {_escaped(name_of(tool))}"
+    yield f"## {markdown_text(name_of(tool))}"
     rows = [(unit_of(tool), *_cause_row(cause)) for cause in tool["causes"]]
     rows += [("parameters", *_cause_row(cause)) for cause in tool["params_causes"]]
     rows += [
@@ -205,7 +210,7 @@ def _section(tool: Tool) -> Iterator[str]:
     reported = f"{tool['reported']:,} {unit_of(tool)}"
     params = f", {tool['params']:,} parameters" if tool["params"] is not None else ""
     yield f"Reported: {reported}{params}."
-    yield _table(("of", "cause", "amount", "evidence", "modules", "probe", "thread"), rows)
+    yield compact_table(("of", "cause", "amount", "evidence", "modules", "probe", "thread"), rows)
 
 
 def _cause_row(cause: Mapping[str, Any]) -> tuple[str, ...]:
@@ -215,23 +220,5 @@ def _cause_row(cause: Mapping[str, Any]) -> tuple[str, ...]:
         cause["evidence"],
         str(cause["modules"] or ""),
         cause["probe"] or "",
-        _thread(cause["issue"]),
+        markdown_thread(cause["issue"] or ""),
     )
-
-
-def _thread(issue: str | None) -> str:
-    url, _, note = (issue or "").partition(" ")
-    return f"[{thread_name(url)}]({url}) {note}".strip() if url else ""
-
-
-def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    every = [headers, ["---"] * len(headers), *([_escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in every)
-
-
-def _escaped(text: str, *, keep_lines: bool = False) -> str:
-    """The text with what would end a table's cell, or be read as a tag or emphasis, escaped."""
-    escaped = text if keep_lines else " ".join(text.split())
-    for character in "\\|<*":
-        escaped = escaped.replace(character, f"\\{character}")
-    return escaped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import ceil, floor
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from flopaudit.reports import marks
 from flopaudit.reports.amounts import giga, signed
 from flopaudit.reports.cause_text import label
 from flopaudit.reports.settlement_text import Tool, name_of, status_of, unit_of
-from flopaudit.reports.terminal import Screen, shortened, wrap
+from flopaudit.reports.terminal import Screen, columns_of, padded, shortened, wrap
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -82,7 +82,7 @@ def rows_of(tools: Sequence[Tool], to: Screen) -> Iterator[Text]:
     places = [(right, True), (right, False), (_INDENT, True), (_INDENT, False)]
     for indent, exact in places:
         texts = ["", *(_text(tool, to, exact=exact) for tool in tools)]
-        if to.width is None or indent + max(map(len, texts)) <= to.width:
+        if to.width is None or indent + max(map(columns_of, texts)) <= to.width:
             break
     for head, text in zip(heads, texts, strict=True):
         yield from _row(head, text, indent, to)
@@ -117,12 +117,12 @@ def _heads(tools: Sequence[Tool], to: Screen) -> list[Text]:
     """The header and a row for each tool, in columns: mark, name, number, percent and bar."""
     from rich.text import Text
 
-    names = _column("tool", [to.fit(name_of(tool)) for tool in tools], str.ljust)
-    numbers = _column("reported", [_number(tool) for tool in tools], str.rjust)
-    if to.width is not None and len(f"  {names[0]}  {numbers[0]}") > to.width:
-        numbers = _column("reported", [_number(tool, exact=False) for tool in tools], str.rjust)
-    percents = _column("difference", [percent(tool) for tool in tools], str.rjust)
-    used = len(f"  {names[0]}  {numbers[0]}  {percents[0]}")
+    names = _column("tool", [to.fit(name_of(tool)) for tool in tools])
+    numbers = _column("reported", [_number(tool) for tool in tools], right=True)
+    if to.width is not None and columns_of(f"  {names[0]}  {numbers[0]}") > to.width:
+        numbers = _column("reported", [_number(tool, exact=False) for tool in tools], right=True)
+    percents = _column("difference", [percent(tool) for tool in tools], right=True)
+    used = columns_of(f"  {names[0]}  {numbers[0]}  {percents[0]}")
     heads = []
     for tool, name, number, share, bar in zip(
         [None, *tools], names, numbers, percents, _bars(tools, used, to), strict=True
@@ -138,9 +138,9 @@ def _heads(tools: Sequence[Tool], to: Screen) -> list[Text]:
     return heads
 
 
-def _column(header: str, cells: Sequence[str], justified: Callable[[str, int], str]) -> list[str]:
-    width = max(map(len, [header, *cells]))
-    return [justified(cell, width) for cell in (header, *cells)]
+def _column(header: str, cells: Sequence[str], *, right: bool = False) -> list[str]:
+    width = max(map(columns_of, [header, *cells]))
+    return [padded(cell, width, right=right) for cell in (header, *cells)]
 
 
 def _number(tool: Tool, *, exact: bool = True) -> str:

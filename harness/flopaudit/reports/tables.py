@@ -18,6 +18,7 @@ from flopaudit.records.schema import (
 )
 from flopaudit.records.store import write_whole
 from flopaudit.reports import marks
+from flopaudit.reports.escaping import csv_lines, markdown_table
 from flopaudit.tools.versions import canonical
 
 ENDINGS = {
@@ -178,11 +179,7 @@ def write(
     findings: Sequence[Finding],
 ) -> None:
     """Write table.csv and table.md into a directory."""
-    import pandas as pd
-    from tabulate import tabulate
-
-    frame = pd.DataFrame(list(_csv_rows(measurements, references, findings)))
-    write_whole(out / "table.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_whole(out / "table.csv", csv_lines(_csv_rows(measurements, references, findings)))
     headers, rows = grid(measurements, references, findings)
     align = ("left", "left", *("right",) * (len(headers) - 2))
     causes = summaries(findings, variant_names(measurements))
@@ -191,46 +188,54 @@ def write(
         "",
         f"{unit_note(references)} {LEGEND}",
         "",
-        tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True),
+        markdown_table(headers, rows, align),
         "",
         "## Why they differ",
         "",
-        tabulate(causes, SUMMARY_HEADERS, tablefmt="github", disable_numparse=True),
+        markdown_table(SUMMARY_HEADERS, causes),
         "",
     ]
     write_whole(out / "table.md", "\n".join(text))
+
+
+_COLUMNS = (
+    "model", "inputs", "tool", "variant", "tool_version", "status", "unit", "reported", "macs",
+    "params", "reference_macs", "reference_params", "unexplained", "error",
+)  # fmt: skip
+"""Columns of table.csv."""
 
 
 def _csv_rows(
     measurements: Sequence[Measurement],
     references: Sequence[Reference],
     findings: Sequence[Finding],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Sequence[str]]:
+    """Yield the columns, and a row for each measurement."""
     known = {reference.key: reference for reference in references}
     unexplained = {
         _cell(f): f.amount
         for f in findings
         if f.cause == Cause.UNEXPLAINED and f.quantity != "params"
     }
+    yield _COLUMNS
     for measurement in measurements:
         reference = known.get((measurement.model, measurement.inputs))
-        yield {
-            "model": measurement.model,
-            "inputs": "+".join(measurement.inputs),
-            "tool": measurement.tool,
-            "variant": measurement.variant or "",
-            "tool_version": measurement.tool_version or "",
-            "status": measurement.status.value,
-            "unit": measurement.unit.value,
-            # As text: a missing count would turn a column of exact integers into floats.
-            "reported": _text(measurement.reported),
-            "macs": _text(measurement.macs),
-            "params": _text(measurement.params),
-            "reference_macs": _text(reference.macs if reference else None),
-            "reference_params": _text(reference.params if reference else None),
-            "unexplained": _text(unexplained.get(_cell(measurement))),
-            "error": measurement.error or "",
-        }
+        yield (
+            measurement.model,
+            "+".join(measurement.inputs),
+            measurement.tool,
+            measurement.variant or "",
+            measurement.tool_version or "",
+            measurement.status.value,
+            measurement.unit.value,
+            _text(measurement.reported),
+            _text(measurement.macs),
+            _text(measurement.params),
+            _text(reference.macs if reference else None),
+            _text(reference.params if reference else None),
+            _text(unexplained.get(_cell(measurement))),
+            measurement.error or "",
+        )
 
 
 def _text(count: int | None) -> str:

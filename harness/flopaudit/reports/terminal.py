@@ -7,14 +7,14 @@ text: `rich` writes them on a terminal that has them, and a pipe gets the plain 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TextIO
 
 from flopaudit.core.streams import stdout
+from flopaudit.core.text import encodable, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 Rows = Sequence[Sequence[str]]
 GAP = 2  # blanks between columns
 _COLUMNS = 80  # of a terminal that does not know its width
-
-_ASCII = str.maketrans(
-    {"×": "x", "·": "-", "…": "...", "−": "-", "⁹": "^9", "⁶": "^6", "±": "+-", "→": "->", "†": "~"}
-    | {"├": "|", "└": "`", "─": "-", "│": "|", "█": "#", "▌": "#", "▐": "#"}
-)
-"""What is written in place of characters that an output cannot encode."""
-
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -49,18 +40,8 @@ class Screen:
     links: bool = False
 
     def fit(self, text: str) -> str:
-        """Return the text as the output can show it: in its encoding, no control characters."""
-        return encodable(_CONTROL.sub(" ", text), self.encoding)
-
-
-def encodable(text: str, encoding: str) -> str:
-    """Return the text in characters of an encoding, such as x for ×."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        plain = text.translate(_ASCII)
-        return plain.encode(encoding, "backslashreplace").decode(encoding)
-    return text
+        """Return the text as the output can show it: in its encoding, nothing hidden."""
+        return encodable(visible(text), self.encoding)
 
 
 def screen() -> Screen:
@@ -97,7 +78,7 @@ def wrap(text: Text | str, to: Screen, indent: int = 2) -> list[Text]:
     from rich.console import Console
     from rich.text import Text
 
-    fitted = _fitted(Text(text) if isinstance(text, str) else text, to)
+    fitted = _fitted(styled(text) if isinstance(text, str) else text, to)
     if to.width is None or fitted.cell_len <= to.width:
         return [fitted]
     rich_console = Console()
@@ -110,6 +91,13 @@ def wrap(text: Text | str, to: Screen, indent: int = 2) -> list[Text]:
     for line in lines:
         line.rstrip()
     return lines
+
+
+def styled(text: str, style: str = "") -> Text:
+    """Return a text in a style; what is hidden in it becomes visible, and markup stays text."""
+    from rich.text import Text
+
+    return Text(visible(text), style)
 
 
 def _fitted(text: Text, to: Screen) -> Text:
@@ -126,17 +114,36 @@ def _style_of(part: Text) -> str:
     return " ".join(filter(None, (str(part.style), *(str(span.style) for span in part.spans))))
 
 
+def columns_of(text: str) -> int:
+    """Return how many columns a text takes: two for a wide character, such as a Chinese one."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int, *, right: bool = False) -> str:
+    """Return a text with blanks up to a width, after it or, flush right, before it."""
+    blanks = " " * (width - columns_of(text))
+    return blanks + text if right else text + blanks
+
+
 def shortened(text: str, to: Screen, room: int) -> str:
     """Return the text in one line of at most `room` columns, with an ellipsis where it is cut."""
     fitted = to.fit(" ".join(text.split()))
-    if len(fitted) <= room:
+    if columns_of(fitted) <= room:
         return fitted
     mark = to.fit("…")
-    return fitted[: max(room - len(mark), 0)] + mark
+    most = max(room - len(mark), 0)
+    cut = fitted[:most]
+    while columns_of(cut) > most:
+        cut = cut[:-1]
+    return cut + mark
 
 
 def print_lines(lines: Iterable[Text]) -> None:
-    """Print lines with their styles; when the reader has left, as `head` does, end quietly."""
+    """Print lines with their styles."""
     out = console()
     for line in lines:
         if out.is_terminal:
@@ -146,13 +153,19 @@ def print_lines(lines: Iterable[Text]) -> None:
 
 
 def print_line(text: str = "") -> None:
-    """Print text as it is; when the reader has left, as `head` does, end quietly."""
-    try:
-        stdout().write(encodable(text, stdout().encoding or "utf-8") + "\n")
-        stdout().flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
-        sys.exit(0)
+    """Print text, in one line or several, and make visible what is hidden in it."""
+    _print(text, stdout())
+
+
+def print_message(text: str = "") -> None:
+    """Print text to standard error in the same way."""
+    _print(text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    shown = encodable(visible(text, lines=True), stream.encoding or "utf-8")
+    stream.write(f"{shown}\n")
+    stream.flush()
 
 
 def print_wrapped(text: Text | str = "") -> None:
@@ -186,12 +199,10 @@ def table(
     from rich.text import Text
 
     fitted = [[to.fit(text) for text in row] for row in (headers, *rows)]
-    widths = [max(map(len, column)) for column in zip(*fitted, strict=True)]
+    widths = [max(map(columns_of, column)) for column in zip(*fitted, strict=True)]
     for columns in fit(widths, to.width, keep):
         for number, row in enumerate(fitted):
-            line = (" " * GAP).join(
-                row[i].ljust(widths[i]) if i < left else row[i].rjust(widths[i]) for i in columns
-            )
+            line = (" " * GAP).join(padded(row[i], widths[i], right=i >= left) for i in columns)
             yield Text(line.rstrip(), "bold" if number == 0 else _row_style(line))
         yield Text()
 

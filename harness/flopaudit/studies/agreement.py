@@ -7,7 +7,6 @@ torchvision, counts it both ways, and writes agreement.csv and agreement.md.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,11 +17,13 @@ import torch
 
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec, parse_input, split_list
+from flopaudit.core.text import visible
 from flopaudit.models.build import build, make_inputs
 from flopaudit.models.torchvision_zoo import ZooModel, torchvision_models
 from flopaudit.reference.counter import count
 from flopaudit.reference.export_counter import NotExportable, count_static
 from flopaudit.reference.ledger import Ledger, sum_work
+from flopaudit.reports.terminal import print_message
 from flopaudit.studies.table_files import write_csv, write_markdown
 
 HEADERS = (
@@ -220,9 +221,8 @@ def write(out: Path, outcomes: Sequence[Comparison]) -> None:
 
 
 def _printed(cell: str) -> str:
-    """Return a number with commas, and text with the bar escaped that would end the cell."""
-    digits = cell.removeprefix("-").isdigit()
-    return f"{int(cell):,}" if digits else cell.replace("|", "\\|")
+    """Return a number with commas, and text as it is."""
+    return f"{int(cell):,}" if cell.removeprefix("-").isdigit() else cell
 
 
 def main(out: Path, names: str = "") -> list[Comparison]:
@@ -248,6 +248,6 @@ def main(out: Path, names: str = "") -> list[Comparison]:
         started = time.perf_counter()
         outcomes.append(outcome(models[name]))
         seconds = time.perf_counter() - started
-        print(f"{seconds:6.1f} s  {' | '.join(cells(outcomes[-1]))}", file=sys.stderr, flush=True)
+        print_message(visible(f"{seconds:6.1f} s  {' | '.join(cells(outcomes[-1]))}"))
     write(out, outcomes)
     return outcomes

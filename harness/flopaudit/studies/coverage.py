@@ -9,14 +9,11 @@ at the end the file is sorted. The first model of each family comes first.
 from __future__ import annotations
 
 import contextlib
-import csv
 import importlib
 import importlib.util
-import io
 import multiprocessing
 import os
 import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -28,11 +25,13 @@ from typing import TYPE_CHECKING, Any
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import read_text, require_regular, writing
 from flopaudit.core.specs import parse_inputs
-from flopaudit.core.text import one_line
+from flopaudit.core.text import one_line, visible
 from flopaudit.isolation.jobs import Limits
 from flopaudit.pipeline import model_requests
 from flopaudit.records import store
-from flopaudit.studies.table_files import csv_lines, write_csv
+from flopaudit.reports.escaping import csv_lines, csv_rows
+from flopaudit.reports.terminal import print_message
+from flopaudit.studies.table_files import write_csv
 
 if TYPE_CHECKING:
     from flopaudit.reference.ledger import Ledger
@@ -129,7 +128,7 @@ def survey(source: str, pattern: str, path: Path, limits: Limits) -> None:
         row = _isolated(f"{source}:{name}", limits)
         rows[row.model] = row
         _append(path, row)
-        print(f"{done}/{len(names)} {_progress(row)}", file=sys.stderr, flush=True)
+        print_message(visible(f"{done}/{len(names)} {_progress(row)}"))
     write(path, rows.values())
 
 
@@ -280,7 +279,7 @@ def read(path: Path) -> list[Surveyed]:
     if not path.exists():
         return []
     text = read_text(path, remedy)
-    header, *lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1])) or [[]]
+    header, *lines = csv_rows(text[: text.rfind("\n") + 1]) or [[]]
     if tuple(header) != COLUMNS:
         raise UsageError(f"{path} has other columns than a survey.", "Choose another --out.")
     return [Surveyed(*line) for line in lines]

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flopaudit.studies.table_files import Row, machine, write_markdown
+from flopaudit.reports.escaping import Markdown, Row, markdown_text
+from flopaudit.studies.table_files import machine, write_markdown
 
 MODELS = (
     "vgg11", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0",
@@ -52,7 +53,7 @@ def main(out: Path) -> dict[str, Table]:
     Raises:
         subprocess.CalledProcessError: the process that counts Llama failed.
     """
-    note = f"{machine()}; `flopaudit study speed`"
+    note = Markdown(f"{markdown_text(machine())}; `flopaudit study speed`")
     measured = {"speed": _model_rows, "depth": _depth_rows, "scale": _llama_rows}
     tables: dict[str, Table] = {}
     for name, measure in measured.items():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from flopaudit.core.files import make_directory
 from flopaudit.records import store
 from flopaudit.records.environment import environment
-
-Row = Sequence[str]
+from flopaudit.reports.escaping import Row, csv_lines, markdown_table, markdown_text
 
 
 def machine() -> str:
@@ -38,21 +35,12 @@ def write_markdown(  # noqa: PLR0913, PLR0917 - the parts of a file
         rows: the cells, as they are printed.
         align: left or right for each column; all left if left out.
     """
-    from tabulate import tabulate
-
-    table = tabulate(list(rows), headers, tablefmt="github", colalign=align, disable_numparse=True)
+    parts = (f"# {markdown_text(title)}", markdown_text(note), markdown_table(headers, rows, align))
     make_directory(path.parent)
-    store.write_whole(path, f"# {title}\n\n{note}\n\n{table}\n")
+    store.write_whole(path, "\n\n".join(parts) + "\n")
 
 
 def write_csv(path: Path, headers: Sequence[str], rows: Iterable[Row]) -> None:
     """Write headers and rows; the directory is made if need be."""
     make_directory(path.parent)
     store.write_whole(path, csv_lines([headers, *rows]))
-
-
-def csv_lines(rows: Iterable[Row]) -> str:
-    """Format rows as lines of CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
