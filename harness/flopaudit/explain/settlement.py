@@ -302,7 +302,9 @@ def _checked(found: dict[str, Any], path: Traversable) -> Settlement:
         "user_formulas": {},
         "data_dependent": [],
     }
-    whole = {"identity": None, "records": None, **found, "reference": {**later, **reference}}
+    absent = {key: None for key in ("identity", "records") if key not in found}
+    missing = {key: value for key, value in later.items() if key not in reference}
+    whole = {**found, **absent, "reference": {**reference, **missing}}
     settlement = cast(Settlement, whole)
     if not adds_up(settlement):
         raise checksum.ChangedError(f"the numbers of a settlement in {path} do not add up")
