@@ -137,7 +137,7 @@ def _worth_a_retry(settlement: Settlement, limits: Callable[[], Limits] | None) 
 
 def _directories(out: Path | None) -> Iterator[tuple[Traversable, str]]:
     first = [out] if out and out.is_dir() else []
-    here = sorted(RESULTS.iterdir()) if RESULTS.is_dir() else []
+    here = sorted(each for each in RESULTS.iterdir() if each.is_dir()) if RESULTS.is_dir() else []
     yield from ((directory, str(directory)) for directory in (*first, *here))
     for directory in published.settlements():
         yield directory, f"the {directory.name} results that flopaudit ships"
