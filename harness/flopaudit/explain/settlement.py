@@ -60,6 +60,7 @@ class SettledCause(TypedDict):
 class SettledTool(TypedDict):
     """One tool's number, and its causes.
 
+    `lower_bound` says that `reference` is one, so that not all of the number can be explained.
     `reported`, `reference` and all deltas are in the tool's `unit`. What is unexplained is None if
     the tool did not count.
     """
@@ -72,6 +73,7 @@ class SettledTool(TypedDict):
     reported: int | None
     unit: str
     reference: int | None
+    lower_bound: bool
     causes: list[SettledCause]
     unexplained: int | None
     unexplained_evidence: str | None
@@ -160,6 +162,7 @@ def _tool(
         "reported": measurement.reported,
         "unit": unit,
         "reference": wanted,
+        "lower_bound": reference.lower_bound,
         "causes": [_cause(f) for f in counts if f.cause not in {Cause.UNEXPLAINED, Cause.UNIT}],
         "unexplained": left.amount,
         "unexplained_evidence": left.evidence,
@@ -193,9 +196,13 @@ def _unexplained(findings: Iterable[Finding]) -> _Unexplained:
 
 
 def is_explained(tool: SettledTool) -> bool:
-    """Whether all of a tool's number is explained, in total and for each of its modules."""
+    """Whether all of a tool's number is explained, in total and for each of its modules.
+
+    Compared with a lower bound, no number is: the reference has operations of its own to add.
+    """
     return not (
-        tool["unexplained"]
+        tool["lower_bound"]
+        or tool["unexplained"]
         or tool["rows_that_differ"]
         or tool["params_unexplained"]
         or tool["params_rows_that_differ"]
@@ -239,7 +246,10 @@ def _checked(found: dict[str, object], path: Traversable) -> Settlement:
         "user_formulas": {},
         "data_dependent": [],
     }
-    return cast(Settlement, {**settlement, "reference": {**reference, **later, **reference}})
+    bound = {"lower_bound": later["lower_bound"]}
+    tools = [{**tool, **bound, **tool} for tool in settlement["tools"]]
+    whole = {**settlement, "reference": {**reference, **later, **reference}, "tools": tools}
+    return cast(Settlement, whole)
 
 
 def to_line(settlement: Settlement) -> str:

@@ -18,6 +18,7 @@ from flopaudit.records.schema import (
     TraceRecord,
     Unit,
 )
+from flopaudit.reference import user_formulas
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tracing.sites import TRACE_VERSION
 
@@ -115,4 +116,8 @@ def is_current(record: Record, here: Environment) -> bool:
     """Whether one of the harness's own records is from this environment and this program."""
     if isinstance(record, TraceRecord):
         return record.environment == here and record.trace_version == TRACE_VERSION
-    return isinstance(record, Reference) and record.environment == here
+    return (
+        isinstance(record, Reference)
+        and record.environment == here
+        and user_formulas.still_hold(record.uncounted_ops, record.user_formulas)
+    )

@@ -10,6 +10,7 @@ from flopaudit import published
 from flopaudit.core.specs import ToolKey
 from flopaudit.explain.settlement import SettledTool, Settlement, find
 from flopaudit.pipeline.model_requests import ModelRequest
+from flopaudit.reference import user_formulas
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tools.versions import version
 
@@ -41,9 +42,20 @@ def stored(
     """
     for directory, name in _directories(out):
         found = find([directory], str(request.spec), request.inputs)
-        if found and found["torch"] == version("torch") and _has(found, variants):
+        if (
+            found
+            and found["torch"] == version("torch")
+            and _has(found, variants)
+            and _same_formulas(found)
+        ):
             return (_only(found, variants) if variants else found), name
     return None
+
+
+def _same_formulas(found: Settlement) -> bool:
+    """Whether the reference would be counted with the same formulas of users now."""
+    reference = found["reference"]
+    return user_formulas.still_hold(reference["uncounted_ops"], reference["user_formulas"])
 
 
 def _directories(out: Path | None) -> Iterator[tuple[Traversable, str]]:

@@ -17,7 +17,7 @@ from flopaudit.records.schema import (
     Status,
 )
 from flopaudit.records.store import write_whole
-from flopaudit.reports import marks
+from flopaudit.reports import certainty, marks
 from flopaudit.tools.versions import canonical
 
 ENDINGS = {
@@ -126,7 +126,13 @@ def cell_text(
 def _flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
     if reference is None or reference.macs is None:
         return ""
-    return f" {marks.mark(macs, reference.macs, explained=not unexplained)}"
+    bound = reference.lower_bound
+    return f" {marks.mark(macs, reference.macs, explained=not unexplained, lower_bound=bound)}"
+
+
+def bound_legend(references: Iterable[Reference]) -> str:
+    """Return what the mark of lower bounds means, if there are any."""
+    return f" {marks.BOUND_LEGEND}" if any(each.lower_bound for each in references) else ""
 
 
 def short_model(model: str) -> str:
@@ -135,7 +141,26 @@ def short_model(model: str) -> str:
 
 
 def _reference_text(reference: Reference | None, unit: Scale) -> str:
-    return unit.text(reference.macs) if reference and reference.macs is not None else "none"
+    if reference is None or reference.macs is None:
+        return "none"
+    return certainty.at_least(unit.text(reference.macs), lower_bound=reference.lower_bound)
+
+
+def holds_for(references: Iterable[Reference]) -> Iterator[str]:
+    """Yield sentences on what the counts of references hold for, each after its model's name."""
+    for reference in references:
+        if reference.macs is None:
+            continue
+        name = short_model(reference.model)
+        if reference.lower_bound:
+            why = certainty.no_formula(reference.uncounted_ops)
+            yield f"{name}: at least {reference.macs:,} MACs; {why}."
+            yield f"{name}: {certainty.remedy(reference.uncounted_ops)}"
+        for sentence in (
+            *certainty.formulas(reference.user_formulas),
+            *certainty.dependence(reference.data_dependent, reference.inputs),
+        ):
+            yield f"{name}: {sentence}"
 
 
 def _cell(record: Measurement | Finding) -> tuple[Any, ...]:
@@ -189,10 +214,11 @@ def write(
     text = [
         "# What the counters say",
         "",
-        f"{unit_note(references)} {LEGEND}",
+        f"{unit_note(references)} {LEGEND}{bound_legend(references)}",
         "",
         tabulate(rows, headers, tablefmt="github", colalign=align, disable_numparse=True),
         "",
+        *(line for sentence in holds_for(references) for line in (f"- {sentence}", "")),
         "## Why they differ",
         "",
         tabulate(causes, SUMMARY_HEADERS, tablefmt="github", disable_numparse=True),
@@ -229,8 +255,20 @@ def _csv_rows(
             "reference_macs": _text(reference.macs if reference else None),
             "reference_params": _text(reference.params if reference else None),
             "unexplained": _text(unexplained.get(_cell(measurement))),
+            **_certainty(reference),
             "error": measurement.error or "",
         }
+
+
+def _certainty(reference: Reference | None) -> dict[str, str]:
+    """Return what a reference's count holds for, as columns."""
+    bound = reference is not None and reference.lower_bound
+    return {
+        "reference_lower_bound": "yes" if bound else "",
+        "uncounted_ops": " ".join(sorted(reference.uncounted_ops)) if reference else "",
+        "user_formulas": " ".join(sorted(reference.user_formulas)) if reference else "",
+        "data_dependent": "; ".join(reference.data_dependent) if reference else "",
+    }
 
 
 def _text(count: int | None) -> str:
