@@ -29,6 +29,7 @@ from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
 from flopaudit.core.errors import UsageError
+from flopaudit.core.first_line import named
 
 NAME = "flopaudit"
 
@@ -90,7 +91,7 @@ def main() -> None:
         if hasattr(error, "format_message"):  # an error of typer's about the arguments
             _fail(_about_arguments(error), 2)
         remedy = f"`{NAME} --traceback …` shows the traceback."
-        _fail(f"{NAME}: {type(error).__name__}: {error}. {remedy}", 1)
+        _fail(f"{NAME}: {named(error).rstrip('.')}. {remedy}", 1)
 
 
 def _about_arguments(error: Any) -> str:
