@@ -97,7 +97,8 @@ def _settled(cause: Cause) -> Settlement:
     }  # fmt: skip
     tool: SettledTool = {
         "tool": "a_tool", "version": "1", "variant": None, "status": "counted", "error": None,
-        "reported": 15, "unit": "MAC", "reference": 10, "causes": [delta], "unexplained": 0,
+        "reported": 15, "unit": "MAC", "reference": 10, "lower_bound": False,
+        "causes": [delta], "unexplained": 0,
         "unexplained_evidence": None, "rows_that_differ": 0, "limits": None, "params": None,
         "params_causes": [],
         "params_unexplained": None, "params_unexplained_evidence": None,

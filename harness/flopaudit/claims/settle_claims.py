@@ -24,7 +24,10 @@ from flopaudit.claims.search import (
     Search,
     answer,
 )
+from flopaudit.core.errors import UsageError
 from flopaudit.pipeline.model_requests import ModelRequest
+from flopaudit.reference.ledger import Ledger
+from flopaudit.reports import certainty
 
 SHOWN = 5
 
@@ -38,12 +41,14 @@ class SettledClaims:
         reference: the reference's multiply-accumulates and parameters.
         answers: one for each claim.
         skipped: the variants that could not be counted, with the reason.
+        holds_for: sentences on the values of the input and on users' formulas, if they matter.
     """
 
     request: ModelRequest
     reference: dict[str, int]
     answers: tuple[Answer, ...]
     skipped: dict[str, str]
+    holds_for: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return one object with stable keys."""
@@ -53,6 +58,7 @@ class SettledClaims:
             "reference": self.reference,
             "claims": [each.to_json() for each in self.answers],
             "skipped": self.skipped,
+            "holds_for": list(self.holds_for),
         }
 
     def lines(self) -> Iterator[str]:
@@ -60,6 +66,7 @@ class SettledClaims:
         macs, params = self.reference["macs"], self.reference["params"]
         inputs = " + ".join(self.request.inputs)
         yield f"{self.request.spec} · {inputs} · reference {macs:,} MACs, {params:,} params"
+        yield from self.holds_for
         for each in self.answers:
             yield ""
             yield from lines_of(each)
@@ -76,12 +83,14 @@ def settle_claims(
         extra: more interpretations, such as the numbers of tools.
 
     Raises:
-        UsageError: the model does not exist, or does not accept its inputs.
+        UsageError: the model does not exist, does not accept its inputs, or has an operator without
+            a formula while a number of operations is claimed.
     """
     from flopaudit.claims.model_variants import VariantCounter
 
     variants = VariantCounter(request)
     usual = variants.as_it_is()
+    _refuse_lower_bound(usual.ledger, claims)
     interpretations = [*interpretations_of(usual), *extra]
     answers: dict[Claim, Answer] = {}
     for cost, pending_counts in groupby(
@@ -97,7 +106,28 @@ def settle_claims(
     rest = [claim for claim in claims if claim not in answers]
     answers.update(zip(rest, answer(rest, interpretations), strict=True))
     reference = {"macs": usual.ledger.macs, "params": usual.ledger.params}
-    return SettledClaims(request, reference, tuple(answers[c] for c in claims), variants.skipped)
+    holds_for = (
+        *certainty.formulas(usual.ledger.user_formulas),
+        *certainty.dependence(usual.ledger.data_dependent, request.inputs),
+    )
+    found = tuple(answers[claim] for claim in claims)
+    return SettledClaims(request, reference, found, variants.skipped, holds_for)
+
+
+def _refuse_lower_bound(ledger: Ledger, claims: Iterable[Claim]) -> None:
+    """Refuse claims on operations where the reference does not count all of them.
+
+    Raises:
+        UsageError: there is such a claim.
+    """
+    for claim in claims:
+        if ledger.lower_bound and claim.quantity == "operations":
+            why = certainty.no_formula(ledger.uncounted_ops)
+            raise UsageError(
+                f"'{claim.text}' cannot be explained: the model does at least {ledger.macs:,} MACs, "
+                f"but {why}.",
+                certainty.remedy(ledger.uncounted_ops),
+            )
 
 
 def _is_done(claim: Claim, interpretations: Sequence[Interpretation], cost: float) -> bool:

@@ -32,6 +32,7 @@ from flopaudit.cli.tools import tools
 from flopaudit.core import streams
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import of_system
+from flopaudit.core.first_line import named
 from flopaudit.core.streams import OutputLost
 from flopaudit.core.text import visible
 
@@ -118,7 +119,7 @@ def _sentence(error: Exception) -> tuple[str, int]:
     if hasattr(error, "format_message"):  # an error of typer's about the arguments
         return visible(_about_arguments(error)), 2
     remedy = f"`{NAME} --traceback …` shows the traceback."
-    return f"{NAME}: {type(error).__name__}: {visible(str(error))}. {remedy}", 1
+    return f"{NAME}: {visible(named(error)).rstrip('.')}. {remedy}", 1
 
 
 def _about_arguments(error: Any) -> str:

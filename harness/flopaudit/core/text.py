@@ -11,6 +11,8 @@ from pathlib import Path
 
 import flopaudit_adapters
 
+from flopaudit.core.first_line import named
+
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 _PACKAGES = re.compile(r"[^\s\"']+/site-packages/")
 _SOURCES = (
@@ -41,10 +43,9 @@ _ASCII = dict(
 
 def one_line(error: BaseException) -> str:
     """Return an exception's type and first line; without a message, the line that raised it."""
-    name, lines = type(error).__name__, str(error).strip().splitlines()
-    if lines:
-        return plain(f"{name}: {lines[0][:300]}")
-    raised = traceback.extract_tb(error.__traceback__)[-1:]
+    if str(error).strip():
+        return plain(named(error))
+    name, raised = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1:]
     return plain(f"{name} at `{raised[0].line}`") if raised and raised[0].line else name
 
 

@@ -71,6 +71,7 @@ class SettledLimits(TypedDict):
 class SettledTool(TypedDict):
     """One tool's number, and its causes.
 
+    `lower_bound` says that `reference` is one, so that not all of the number can be explained.
     `reported`, `reference` and all deltas are in the tool's `unit`. What is unexplained is None if
     the tool did not count; `limits` are those of a cell that failed.
     """
@@ -83,6 +84,7 @@ class SettledTool(TypedDict):
     reported: int | None
     unit: str
     reference: int | None
+    lower_bound: bool
     causes: list[SettledCause]
     unexplained: int | None
     unexplained_evidence: str | None
@@ -191,6 +193,7 @@ def _tool(
         "reported": measurement.reported,
         "unit": unit,
         "reference": wanted,
+        "lower_bound": reference.lower_bound,
         "causes": [_cause(f) for f in counts if f.cause not in {Cause.UNEXPLAINED, Cause.UNIT}],
         "unexplained": left.amount,
         "unexplained_evidence": left.evidence,
@@ -232,9 +235,13 @@ def _unexplained(findings: Iterable[Finding]) -> _Unexplained:
 
 
 def is_explained(tool: SettledTool) -> bool:
-    """Whether all of a tool's number is explained, in total and for each of its modules."""
+    """Whether all of a tool's number is explained, in total and for each of its modules.
+
+    Compared with a lower bound, no number is: the reference has operations of its own to add.
+    """
     return not (
-        tool["unexplained"]
+        tool["lower_bound"]
+        or tool["unexplained"]
         or tool["rows_that_differ"]
         or tool["params_unexplained"]
         or tool["params_rows_that_differ"]
@@ -304,7 +311,11 @@ def _checked(found: dict[str, Any], path: Traversable) -> Settlement:
     }
     absent = {key: None for key in ("identity", "records") if key not in found}
     missing = {key: value for key, value in later.items() if key not in reference}
-    whole = {**found, **absent, "reference": {**reference, **missing}}
+    bound = {**reference, **missing}["lower_bound"]
+    tools = [
+        tool if "lower_bound" in tool else {**tool, "lower_bound": bound} for tool in found["tools"]
+    ]
+    whole = {**found, **absent, "reference": {**reference, **missing}, "tools": tools}
     settlement = cast(Settlement, whole)
     if not adds_up(settlement):
         raise checksum.ChangedError(f"the numbers of a settlement in {path} do not add up")

@@ -85,7 +85,7 @@ def _measure(assignment: Assignment) -> Outcome:
     try:
         load(tool.package, assignment.site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
-        traceback.print_exc()
+        _print(error)
         return failed("unavailable", f"cannot import {tool.package}: {one_line(error)}")
     started = time.perf_counter()
     result: Result
@@ -94,9 +94,15 @@ def _measure(assignment: Assignment) -> Outcome:
     except Unsupported as reason:
         result = Failed("unsupported", plain(str(reason)))
     except Exception as error:  # noqa: BLE001 - whatever a tool raises is its outcome
-        traceback.print_exc()
+        _print(error)
         result = Failed("errored", one_line(error))
     return Outcome(result, seconds=time.perf_counter() - started)
+
+
+def _print(error: BaseException) -> None:
+    """Print where an error was raised, and its first line: some list all backends of torch."""
+    traceback.print_tb(error.__traceback__)
+    print(one_line(error), file=sys.stderr)
 
 
 def _result(returned: ToolResult) -> Counted | Failed:
@@ -181,7 +187,7 @@ def _run_own(task: Callable[[LoadedModel], Result], loaded: LoadedModel) -> Outc
     except FormulaError as error:
         return Outcome(Failed("errored", plain(error.message), remedy=error.remedy))
     except Exception as error:  # noqa: BLE001 - the model may raise anything
-        traceback.print_exc()
+        _print(error)
         return failed("errored", one_line(error))
     return replace(outcome, seconds=time.perf_counter() - started)
 

@@ -123,6 +123,10 @@ def _import(name: str) -> Any:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise UsageError(f"There is no file '{path}'.", "Check the path before the colon.")
+    content = path.read_bytes()
+    if _executed.get(path.resolve(), (b"",))[0] == content:
+        # A model may be built twice, but an operator that its file defines only once.
+        return _executed[path.resolve()][1]
     sys.path.insert(0, str(path.parent.resolve()))
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     if module_spec is None or module_spec.loader is None:
@@ -130,4 +134,9 @@ def _import_file(path: Path) -> Any:
     module = importlib.util.module_from_spec(module_spec)
     sys.modules.setdefault(path.stem, module)
     module_spec.loader.exec_module(module)
+    _executed[path.resolve()] = (content, module)
     return module
+
+
+_executed: dict[Path, tuple[bytes, Any]] = {}
+"""The modules of files, with the content that each was executed with."""

@@ -192,7 +192,7 @@ def _count_for_real(request: ModelRequest, options: CountOptions, specs: Any) ->
     except Exception as error:
         inputs = " + ".join(request.inputs)
         raise UsageError(
-            f"'{request.spec}' does not run on {inputs}: {one_line(error)}.",
+            f"'{request.spec}' does not run on {inputs}: {one_line(error).rstrip('.')}.",
             "Give other --input shapes, or fix the model.",
         ) from error
 

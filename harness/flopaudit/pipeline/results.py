@@ -68,7 +68,11 @@ class Results:
                 m.model_dump(mode="json", exclude={"modules"}) for m in self.measurements
             ],
             "references": [
-                r.model_dump(mode="json", exclude={"operators", "modules"}) for r in self.references
+                {
+                    **r.model_dump(mode="json", exclude={"operators", "modules"}),
+                    "lower_bound": r.lower_bound,
+                }
+                for r in self.references
             ],
             "findings": [f.model_dump(mode="json") for f in self.findings],
         }

@@ -14,6 +14,7 @@ from flopaudit.core.specs import ToolKey
 from flopaudit.explain.settlement import SettledTool, Settlement, find
 from flopaudit.models.identity import difference, is_packaged
 from flopaudit.pipeline.model_requests import ModelRequest
+from flopaudit.reference import user_formulas
 from flopaudit.tools.registry import ToolVariant
 from flopaudit.tools.versions import version
 
@@ -94,6 +95,9 @@ def _outdated(settlement: Settlement, directory: Traversable) -> str | None:
     known = settlement["identity"]
     if known is None:
         return "the model of the settlement is unknown"
+    reference = settlement["reference"]
+    if not user_formulas.still_hold(reference["uncounted_ops"], reference["user_formulas"]):
+        return "the user's formulas changed"
     lines = list(_record_lines(known, directory))
     if lines and digest("\n".join(lines).encode()) != settlement["records"]:
         return "its records have changed"

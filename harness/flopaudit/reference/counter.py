@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from flopaudit.core.first_line import named
 from flopaudit.reference.data_dependence import ValueWatch
 from flopaudit.reference.ledger import BACKWARD, Ledger
 from flopaudit.reference.ledger_entries import modules_of, to_meta
@@ -82,8 +83,7 @@ def _count_on(
     except Exception as error:
         if device == "meta":
             raise
-        reason = _first_line(error)
-        return _count_own(model, args, kwargs, backward=backward, fallback=reason)
+        return _count_own(model, args, kwargs, backward=backward, fallback=named(error))
 
 
 def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool) -> Ledger:
@@ -171,8 +171,3 @@ def _backward(model: torch.nn.Module, out: Any) -> None:
 def _plain(out: Any) -> Any:
     """Return outputs that are dataclasses holding tensors as dicts."""
     return dict(vars(out)) if hasattr(out, "__dataclass_fields__") else out
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

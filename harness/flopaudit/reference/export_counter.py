@@ -25,10 +25,11 @@ from torch.fx.node import map_arg
 from torch.overrides import get_overridable_functions, resolve_name
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from flopaudit.core.first_line import named
 from flopaudit.core.source_lines import DEPENDS, line_in
 from flopaudit.reference import operators, user_formulas
 from flopaudit.reference.formulas import Call
-from flopaudit.reference.graph_export import NotExportable, export, first_line
+from flopaudit.reference.graph_export import NotExportable, export
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
 from flopaudit.reference.ledger_entries import (
     Entry,
@@ -291,7 +292,7 @@ def _decompose(operator: OpOverload, call: Call) -> list[Node]:
         with torch.no_grad():
             traced = trace(*(leaves[index] for index in indices))
     except Exception as error:
-        raise NotExportable(f"{operator} cannot be decomposed: {first_line(error)}") from error
+        raise NotExportable(f"{operator} cannot be decomposed: {named(error)}") from error
     return [node for node in traced.graph.nodes if isinstance(node.target, OpOverload)]
 
 

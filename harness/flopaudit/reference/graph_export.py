@@ -25,6 +25,7 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._pytree import tree_map_only
 
+from flopaudit.core.first_line import named
 from flopaudit.core.source_lines import DEPENDS, depends_on_values, line_of
 from flopaudit.reference.ledger_entries import to_meta
 
@@ -81,7 +82,7 @@ def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> Expor
         line = line_of(reversed(list(traceback.walk_tb(error.__traceback__))), [_TORCH, _HERE])
         raise NotExportable(f"{depends_on_values([line]) if line else DEPENDS}.") from error
     except Exception as error:  # noqa: BLE001 - tracing raises whatever the model does
-        return first_line(error)
+        return named(error)
 
 
 def _export_in(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
@@ -109,9 +110,3 @@ def _silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def first_line(error: Exception) -> str:
-    """Return the type and the first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from flopaudit.reference.conventions import convention
 from flopaudit.reference.cost import Work
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
+from flopaudit.reports import certainty
 from flopaudit.reports.terminal import (
     Screen,
     print_lines,
@@ -98,6 +99,9 @@ class ModelCount:
         """Return the total by each of the conventions."""
         return {name: self.ledger.read(name) for name in self.conventions}
 
+    def _total(self, number: int) -> str:
+        return certainty.at_least(f"{number:,}", lower_bound=self.ledger.lower_bound)
+
     def _sizes(self) -> dict[str, int]:
         return {name: size * self.ledger.params for name, size in SIZES.items()}
 
@@ -108,17 +112,18 @@ class ModelCount:
         how = "train, forward and backward" if self.backward else "eval"
         way = " · exported" if self.static else ""
         yield f"{self.model} · {inputs} · {how}{way} · torch {self.torch}"
-        if ledger.uncounted_ops:
-            names = ", ".join(f"{op} ({n})" for op, n in sorted(ledger.uncounted_ops.items()))
-            yield f"Not counted, because there is no formula: {names}"
+        yield from certainty.lower_bound(ledger.uncounted_ops)
+        yield from certainty.formulas(ledger.user_formulas)
+        yield from certainty.dependence(ledger.data_dependent, self.inputs)
         if ledger.fallback and not self.static:
             yield f"Run on {ledger.device}, because it does not run on meta: {ledger.fallback}"
         yield ""
         for name, number in self.totals().items():
-            yield f"{name:<24}{number:>22,}   {convention(name).meaning}"
+            yield f"{name:<24}{self._total(number):>22}   {convention(name).meaning}"
         yield ""
         for name, number in ledger.components().items():
-            yield f"{name.replace('_macs', ' MACs').replace('_', ' '):<24}{number:>22,}"
+            words = name.replace("_macs", " MACs").replace("_", " ")
+            yield f"{words:<24}{self._total(number):>22}"
         yield ""
         yield f"{'params':<24}{ledger.params:>22,}   trainable {ledger.trainable_params:,}"
         sizes = ", ".join(f"{name} {size:,}" for name, size in self._sizes().items())

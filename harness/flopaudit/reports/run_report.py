@@ -37,6 +37,8 @@ FEW_MODELS = 2
 """Up to this many models, details are given for each cell; for more, for each tool."""
 
 Names = Mapping[ToolKey, str]
+Models = frozenset[tuple[str, tuple[str, ...]]]
+"""The models and inputs whose reference is a lower bound."""
 
 
 def show(
@@ -71,11 +73,13 @@ def lines(
     headers, rows = tables.grid(measurements, references, findings)
     yield from table(headers, rows if to.width is None else _brief(rows), to, left=2)
     yield from wrap(tables.unit_note(references), to)
-    yield from wrap(marks.LEGEND, to)
-    yield from _section(_unexplained(measurements, findings, names, to))
+    yield from wrap(marks.LEGEND + tables.bound_legend(references), to)
+    yield from _section(_holds_for(references, to))
+    bounds = frozenset(r.key for r in references if r.lower_bound)
+    yield from _section(_unexplained(measurements, findings, names, bounds, to))
     yield from _section(_failed(measurements, references, to))
     yield from _section(_not_counted(measurements, names, to))
-    yield from _section(_reasons(measurements, findings, names, to))
+    yield from _section(_reasons(measurements, findings, names, bounds, to))
     if not details:
         if any(finding.amount and finding.cause != Cause.UNIT for finding in findings):
             yield from _section(wrap("--details shows every cause with its evidence.", to))
@@ -123,12 +127,23 @@ def _section(lines: Iterable[Text]) -> Iterator[Text]:
 # -- sentences -------------------------------------------------------------------------------------
 
 
+def _holds_for(references: Iterable[Reference], to: Screen) -> Iterator[Text]:
+    for sentence in tables.holds_for(references):
+        yield from wrap(sentence, to, 4)
+
+
 def _unexplained(
-    measurements: Sequence[Measurement], findings: Sequence[Finding], names: Names, to: Screen
+    measurements: Sequence[Measurement],
+    findings: Sequence[Finding],
+    names: Names,
+    bounds: Models,
+    to: Screen,
 ) -> Iterator[Text]:
 
     counted = sum(m.status is Status.COUNTED for m in measurements)
-    compared = len({(f.tool_key, f.model, f.inputs) for f in findings})
+    cells = {(f.tool_key, f.model, f.inputs) for f in findings}
+    bound = sum(tuple(cell[1:]) in bounds for cell in cells)
+    compared = len(cells)
     open_ = [
         finding for finding in findings if finding.cause == Cause.UNEXPLAINED and finding.amount
     ]
@@ -136,8 +151,10 @@ def _unexplained(
     if open_:
         head = f"Unexplained, in {len(open_)} places of {compared} compared cells:"
         yield from wrap(styled(head, red), to)
-    elif compared:
-        yield from wrap(f"Unexplained: nothing, in {_cells(compared)} compared.", to)
+    elif compared > bound:
+        yield from wrap(f"Unexplained: nothing, in {_cells(compared - bound)} compared.", to)
+    if bound:
+        yield from wrap(f"Not explained to the end: {_cells(bound)} with a lower bound.", to)
     for finding in open_:
         place = f"  {tables.short_model(finding.model)}: {names[finding.tool_key]}"
         amount = f"{finding.amount:+,} {finding.quantity}: {finding.evidence}"
@@ -174,7 +191,11 @@ def _not_counted(measurements: Sequence[Measurement], names: Names, to: Screen) 
 
 
 def _reasons(
-    measurements: Sequence[Measurement], findings: Sequence[Finding], names: Names, to: Screen
+    measurements: Sequence[Measurement],
+    findings: Sequence[Finding],
+    names: Names,
+    bounds: Models,
+    to: Screen,
 ) -> Iterator[Text]:
     """One line for each tool: its causes, their largest amounts, and in how many cells they are."""
     compared = {finding.tool_key for finding in findings}
@@ -189,8 +210,13 @@ def _reasons(
         causes = _largest([finding for finding in findings if finding.tool_key == key])
         head = f"  {padded(name, width)}  "
         room = None if to.width is None else to.width - columns_of(head)
-        text = _joined(causes, room) if causes else "nothing: matches the reference exactly"
+        by_bound = any((f.model, f.inputs) in bounds for f in findings if f.tool_key == key)
+        same = "nothing known, but a reference is a lower bound" if by_bound else _MATCHES
+        text = _joined(causes, room) if causes else same
         yield from wrap(head + text, to)
+
+
+_MATCHES = "nothing: matches the reference exactly"
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flopaudit.explain.settlement import Settlement
-from flopaudit.reports import marks, settlement_text
+from flopaudit.reports import certainty, marks, settlement_text
 from flopaudit.reports.cause_text import evidence, markdown_thread
 from flopaudit.reports.escaping import compact_table, markdown_text
-from flopaudit.reports.settlement_rows import mark_of, parts, percent, rows_of
+from flopaudit.reports.settlement_rows import legend, mark_of, parts, percent, rows_of
 from flopaudit.reports.settlement_text import KINDS, Rest, Tool, name_of, status_of, unit_of
 from flopaudit.reports.terminal import Screen, columns_of, print_lines, screen, styled, wrap
 
@@ -63,14 +63,13 @@ def _head(settlement: Settlement, to: Screen, *, details: bool) -> Iterator[Text
         yield from wrap(
             Text.assemble(
                 "Reference: ",
-                (f"{reference['macs']:,} MACs = {reference['flops']:,} FLOPs", "bold"),
+                (settlement_text.reference_in_numbers(settlement), "bold"),
                 f" · {reference['params']:,} parameters",
             ),
             to,
         )
-    uncounted = settlement_text.uncounted(settlement)
-    if uncounted:
-        yield from wrap(uncounted, to)
+    for sentence in settlement_text.holds_for(settlement):
+        yield from wrap(sentence, to)
 
 
 # -- details ---------------------------------------------------------------------------------------
@@ -93,7 +92,8 @@ def _details(settlement: Settlement, to: Screen) -> Iterator[Text]:
 def _reference(reference: Mapping[str, Any], to: Screen) -> Iterator[Text]:
     if reference["macs"] is not None:
         text = "   ".join(filter(None, ("MACs", _components(reference))))
-        yield from _step("reference", f"{reference['macs']:,}", text, to, "bold")
+        number = certainty.at_least(f"{reference['macs']:,}", lower_bound=reference["lower_bound"])
+        yield from _step("reference", number, text, to, "bold")
 
 
 def _components(reference: Mapping[str, Any]) -> str:
@@ -162,17 +162,17 @@ def markdown(settlement: Settlement) -> str:
     if reference["macs"] is not None:
         components = _components(reference)
         sentences.append(
-            f"Reference: {reference['macs']:,} MACs = {reference['flops']:,} FLOPs · "
+            f"Reference: {settlement_text.reference_in_numbers(settlement)} · "
             f"{reference['params']:,} parameters{f' · MACs of {components}' if components else ''}"
         )
-    sentences.append(settlement_text.uncounted(settlement))
+    sentences += settlement_text.holds_for(settlement)
     sections = [
         f"# {markdown_text(settlement_text.title(settlement))}",
         *(markdown_text(sentence) for sentence in sentences if sentence),
         compact_table(
             ("", "tool", "reported", "unit", "difference", "parts"), _summary(settlement)
         ),
-        markdown_text(marks.LEGEND),
+        markdown_text(legend(settlement["tools"])),
     ]
     for tool in settlement["tools"]:
         sections += _section(tool)

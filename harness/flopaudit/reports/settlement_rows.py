@@ -42,7 +42,8 @@ def mark_of(tool: Tool) -> str:
     reported, reference = tool["reported"], tool["reference"]
     if reported is None or reference is None:
         return " "
-    return marks.mark(reported, reference, explained=is_explained(tool))
+    explained, bound = is_explained(tool), tool["lower_bound"]
+    return marks.mark(reported, reference, explained=explained, lower_bound=bound)
 
 
 def percent(tool: Tool) -> str:
@@ -64,7 +65,7 @@ def percent(tool: Tool) -> str:
 def _share(tool: Tool) -> Fraction | None:
     """The difference as a share of the reference; None if they cannot be compared."""
     reported, reference = tool["reported"], tool["reference"]
-    if reported is None or not reference:
+    if reported is None or not reference or tool["lower_bound"]:
         return None
     return Fraction(reported - reference, reference)
 
@@ -87,7 +88,13 @@ def rows_of(tools: Sequence[Tool], to: Screen) -> Iterator[Text]:
     for head, text in zip(heads, texts, strict=True):
         yield from _row(head, text, indent, to)
     if any(tool["reference"] is not None for tool in tools):
-        yield from wrap(marks.LEGEND, to)
+        yield from wrap(legend(tools), to)
+
+
+def legend(tools: Sequence[Tool]) -> str:
+    """Return what the marks of tools mean."""
+    bound = any(tool["lower_bound"] for tool in tools)
+    return marks.BOUND_LEGEND if bound else marks.LEGEND
 
 
 def _row(head: Text, text: str, indent: int, to: Screen) -> Iterator[Text]:

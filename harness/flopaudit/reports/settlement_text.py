@@ -10,6 +10,7 @@ from typing import NamedTuple
 from flopaudit.core.causes import Category, cause_named
 from flopaudit.explain.settlement import SettledTool, Settlement, is_explained
 from flopaudit.reference.kinds import Kind
+from flopaudit.reports import certainty
 from flopaudit.reports.amounts import giga, listed
 from flopaudit.tools.versions import canonical
 
@@ -95,7 +96,7 @@ def rests(tool: Tool) -> tuple[Rest, Rest]:
             unit_of(tool),
             tool["unexplained"],
             tool["rows_that_differ"],
-            tool["unexplained_evidence"] or "",
+            tool["unexplained_evidence"] or _against(tool),
         ),
         Rest(
             "parameters",
@@ -104,6 +105,10 @@ def rests(tool: Tool) -> tuple[Rest, Rest]:
             tool["params_unexplained_evidence"] or "",
         ),
     )
+
+
+def _against(tool: Tool) -> str:
+    return "compared with a lower bound" if tool["lower_bound"] else ""
 
 
 def unexplained(settlement: Settlement) -> Iterator[str]:
@@ -123,6 +128,8 @@ def verdict(settlement: Settlement) -> str:
         return f"No number could be compared, because the reference count failed: {error}"
     if not counted:
         return "None of these tools gave a number to compare."
+    if settlement["reference"]["lower_bound"]:
+        return f"No number is explained to the end: {_bound_in_words(settlement)}."
     explained = sum(is_explained(tool) for tool in counted)
     if explained < len(counted):
         return f"{explained} of {len(counted)} counts are explained exactly."
@@ -131,10 +138,26 @@ def verdict(settlement: Settlement) -> str:
     return f"Every difference is explained exactly, in {len(counted)} counts."
 
 
-def uncounted(settlement: Settlement) -> str:
-    """Return which operators the reference has no formula for; nothing if there are none."""
-    names = sorted(settlement["reference"]["uncounted_ops"])
-    return f"Not in the reference, as there is no formula: {', '.join(names)}." if names else ""
+def _bound_in_words(settlement: Settlement) -> str:
+    reference = settlement["reference"]
+    why = certainty.no_formula(reference["uncounted_ops"])
+    return f"the model does at least {reference['macs']:,} MACs, but {why}"
+
+
+def reference_in_numbers(settlement: Settlement) -> str:
+    """Return the reference's count in both units, as `at least N` if it is a lower bound."""
+    reference = settlement["reference"]
+    numbers = f"{reference['macs']:,} MACs = {reference['flops']:,} FLOPs"
+    return certainty.at_least(numbers, lower_bound=reference["lower_bound"])
+
+
+def holds_for(settlement: Settlement) -> Iterator[str]:
+    """Yield sentences on what the reference's count holds for, and on how it was made."""
+    reference = settlement["reference"]
+    if reference["lower_bound"] and reference["macs"] is not None:
+        yield certainty.remedy(reference["uncounted_ops"])
+    yield from certainty.formulas(reference["user_formulas"])
+    yield from certainty.dependence(reference["data_dependent"], settlement["inputs"])
 
 
 # -- advice ----------------------------------------------------------------------------------------
@@ -143,7 +166,7 @@ def uncounted(settlement: Settlement) -> str:
 def quote(settlement: Settlement) -> Iterator[tuple[str, str]]:
     """Yield what to quote and from which tools: those that match the reference exactly."""
     tools, reference = settlement["tools"], settlement["reference"]
-    if reference["macs"] is None:
+    if reference["macs"] is None or reference["lower_bound"]:
         return
     names = dict(zip(map(name_of, tools), brief_names(tools), strict=True))
     counted = counted_tools(settlement)
@@ -160,7 +183,7 @@ def quote(settlement: Settlement) -> Iterator[tuple[str, str]]:
 
 def advice(settlement: Settlement) -> Iterator[str]:
     """Yield sentences on the use of the tools that differ from the reference."""
-    if settlement["reference"]["macs"] is None:
+    if settlement["reference"]["macs"] is None or settlement["reference"]["lower_bound"]:
         return
     groups: dict[str, list[str]] = {}
     for tool in counted_tools(settlement):
@@ -190,11 +213,21 @@ def citation(settlement: Settlement) -> str:
     reference = settlement["reference"]
     if reference["macs"] is None:
         return "nothing, because the reference count failed"
+    if reference["lower_bound"]:
+        return f"nothing, because {_bound_in_words(settlement)}"
     kinds = [word for kind, word in KINDS.items() if reference["components"].get(f"{kind}_macs")]
     what = f"{listed(kinds)} multiply-accumulates" if kinds else "multiply-accumulates"
     return (
         f"{giga(reference['macs'], 'MACs')} ({what}; bias, normalisation and "
         f"activation not counted), {reference['params']:,} parameters, {settlement['model']}, "
         f"flopaudit {settlement['flopaudit']}, torch {settlement['torch']}, "
-        f"input {inputs_of(settlement)}"
+        f"input {inputs_of(settlement)}{_values(settlement)}"
     )
+
+
+def _values(settlement: Settlement) -> str:
+    """Return whose values the input has, where the count depends on them."""
+    if not settlement["reference"]["data_dependent"]:
+        return ""
+    own = certainty.has_own_values(settlement["inputs"])
+    return " (the count depends on its values)" if own else " of random values"

@@ -17,7 +17,7 @@ from flopaudit.records.schema import (
     Status,
 )
 from flopaudit.records.store import write_whole
-from flopaudit.reports import marks
+from flopaudit.reports import certainty, marks
 from flopaudit.reports.escaping import csv_lines, markdown_table
 from flopaudit.tools.versions import canonical
 
@@ -127,7 +127,13 @@ def cell_text(
 def _flag(macs: int, reference: Reference | None, *, unexplained: bool) -> str:
     if reference is None or reference.macs is None:
         return ""
-    return f" {marks.mark(macs, reference.macs, explained=not unexplained)}"
+    bound = reference.lower_bound
+    return f" {marks.mark(macs, reference.macs, explained=not unexplained, lower_bound=bound)}"
+
+
+def bound_legend(references: Iterable[Reference]) -> str:
+    """Return what the mark of lower bounds means, if there are any."""
+    return f" {marks.BOUND_LEGEND}" if any(each.lower_bound for each in references) else ""
 
 
 def short_model(model: str) -> str:
@@ -136,7 +142,26 @@ def short_model(model: str) -> str:
 
 
 def _reference_text(reference: Reference | None, unit: Scale) -> str:
-    return unit.text(reference.macs) if reference and reference.macs is not None else "none"
+    if reference is None or reference.macs is None:
+        return "none"
+    return certainty.at_least(unit.text(reference.macs), lower_bound=reference.lower_bound)
+
+
+def holds_for(references: Iterable[Reference]) -> Iterator[str]:
+    """Yield sentences on what the counts of references hold for, each after its model's name."""
+    for reference in references:
+        if reference.macs is None:
+            continue
+        name = short_model(reference.model)
+        if reference.lower_bound:
+            why = certainty.no_formula(reference.uncounted_ops)
+            yield f"{name}: at least {reference.macs:,} MACs; {why}."
+            yield f"{name}: {certainty.remedy(reference.uncounted_ops)}"
+        for sentence in (
+            *certainty.formulas(reference.user_formulas),
+            *certainty.dependence(reference.data_dependent, reference.inputs),
+        ):
+            yield f"{name}: {sentence}"
 
 
 def _cell(record: Measurement | Finding) -> tuple[Any, ...]:
@@ -186,10 +211,11 @@ def write(
     text = [
         "# What the counters say",
         "",
-        f"{unit_note(references)} {LEGEND}",
+        f"{unit_note(references)} {LEGEND}{bound_legend(references)}",
         "",
         markdown_table(headers, rows, align),
         "",
+        *(line for sentence in holds_for(references) for line in (f"- {sentence}", "")),
         "## Why they differ",
         "",
         markdown_table(SUMMARY_HEADERS, causes),
@@ -200,7 +226,8 @@ def write(
 
 _COLUMNS = (
     "model", "inputs", "tool", "variant", "tool_version", "status", "unit", "reported", "macs",
-    "params", "reference_macs", "reference_params", "unexplained", "error",
+    "params", "reference_macs", "reference_params", "unexplained",
+    "reference_lower_bound", "uncounted_ops", "user_formulas", "data_dependent", "error",
 )  # fmt: skip
 """Columns of table.csv."""
 
@@ -234,8 +261,21 @@ def _csv_rows(
             _text(reference.macs if reference else None),
             _text(reference.params if reference else None),
             _text(unexplained.get(_cell(measurement))),
+            *_certainty(reference),
             measurement.error or "",
         )
+
+
+def _certainty(reference: Reference | None) -> tuple[str, str, str, str]:
+    """Return what a reference's count holds for, in four columns."""
+    if reference is None:
+        return ("", "", "", "")
+    return (
+        "yes" if reference.lower_bound else "",
+        " ".join(sorted(reference.uncounted_ops)),
+        " ".join(sorted(reference.user_formulas)),
+        "; ".join(reference.data_dependent),
+    )
 
 
 def _text(count: int | None) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.first_line import named
 from flopaudit.reference.kinds import Kind
 from flopaudit.reference.user_formulas import registry, torch_registry
 from flopaudit.reference.user_formulas.registry import UserFormula
@@ -126,8 +127,7 @@ def _execute(source: FormulaSource) -> None:
             "Correct the file.",
         ) from error
     except (Exception, SystemExit) as error:
-        lines = str(error).strip().splitlines() or [""]
-        what = f"{type(error).__name__}: {lines[0][:200]}".rstrip(": ")
+        what = named(error).rstrip(".")
         raise UsageError(f"The formulas in {shown} raised {what}.", "Correct the file.") from error
     _loaded[source.path] = source
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.first_line import named
 from flopaudit.reference import operators
 from flopaudit.reference.cost import Work
 from flopaudit.reference.formulas import Call, Parts
@@ -83,10 +84,7 @@ class UserFormula:
         try:
             returned = self._returned(call)
         except Exception as error:
-            lines = str(error).strip().splitlines() or [""]
-            raise self._error(
-                f"raised {type(error).__name__}: {lines[0][:200]}".rstrip(": "), _GETS
-            ) from error
+            raise self._error(f"raised {named(error).rstrip('.')}", _GETS) from error
         try:
             return _flops(returned) if self.raw else _parts(returned, self.kind)
         except ValueError as error:
