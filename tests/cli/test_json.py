@@ -14,8 +14,8 @@ from flopaudit.pipeline import probe_tools
 from flopaudit.profiles import repository
 from flopaudit.studies import bench, coverage, speed
 
-from tests.support.command_line import flopaudit
-from tests.support.paths import AUDIT_FAKES
+from tests.support.command_line import flopaudit, flopaudit_here
+from tests.support.paths import AUDIT_FAKES, HOSTILE_MODELS
 
 
 def printed(*args: str, cwd: Path) -> Any:
@@ -71,6 +71,33 @@ def test_run(tmp_path: Path) -> None:
                      "--out", "o", cwd=tmp_path)  # fmt: skip
     assert [each["tool"] for each in result["measurements"]] == ["flop_counter"]
     assert result["out"] == "o"
+
+
+def test_what_a_tool_prints_reaches_no_report(tmp_path: Path) -> None:
+    args = ("run", "--models", f"{HOSTILE_MODELS}:prints", "--tools", f"{HOSTILE_MODELS}:PRINTING",
+            "--input", "1x8", "--out", "o")  # fmt: skip
+    done = flopaudit(*args, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (measured,) = json.loads(done.stdout)["measurements"]
+    assert measured["reported"] == 64
+    assert done.stderr.count("noise") >= 10, "the adapter is imported here, and prints at exit too"
+    again = flopaudit(*args, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "printing" in again.stdout
+    assert "noise" not in again.stdout
+
+
+@pytest.mark.parametrize("json_option", [["--json"], []])
+def test_an_adapter_that_exits_is_an_error(
+    json_option: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("leaving.py").write_text("import sys\nsys.exit(0)\n")
+    args = ("run", "--models", "resnet18", "--tools", "leaving.py:TOOL", *json_option)
+    done = flopaudit_here(*args, capsys=capsys)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'leaving.py:TOOL' called sys.exit(0) when it was imported." in done.stderr
 
 
 def test_audit(tmp_path: Path) -> None:
@@ -152,7 +179,8 @@ def test_coverage_in_text(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(coverage, "main", main)
-    app(["study", "coverage", "one", "--source", "timm", "--retry"], standalone_mode=False)
+    command = ["study", "coverage", "one", "--source", "timm", "--retry"]
+    assert app(command, standalone_mode=False) == 1, "one of them was not counted"
     text = capsys.readouterr().out
     assert text == "1 of 2 models are counted; the rows are in results/coverage.\n"
     assert given == ["timm", "one", Path("results/coverage"), True]

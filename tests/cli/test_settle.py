@@ -11,10 +11,11 @@ import pytest
 from flopaudit.cli.app import app
 from flopaudit.core.checksum import State, add, check
 from flopaudit.explain.settlement import FILE
+from flopaudit.pipeline import settle_model
 from flopaudit.reports import settlement_report
 
 from tests.support.command_line import Done, flopaudit, modules_imported_by
-from tests.support.paths import SMALL_MODELS
+from tests.support.paths import HOSTILE_MODELS, SMALL_MODELS
 from tests.support.stored_settlements import settlement_of
 
 USERS = SMALL_MODELS
@@ -207,3 +208,34 @@ def test_a_stored_settlement_of_the_package_is_read_without_torch(tmp_path: Path
     imported = modules_imported_by(*(["settle", "resnet18", *o] for o in options), cwd=tmp_path)
     assert not {"torch", "torchvision", "numpy", "pandas"} & imported
     assert "flopaudit.isolation.scheduler" not in imported
+
+
+def test_a_model_that_cannot_be_built_ends_with_1(tmp_path: Path) -> None:
+    model = (f"{HOSTILE_MODELS}:fail", "--input", "1x8")
+    for options in ((), ("--json",)):  # measured, and then what is stored of it
+        done = flopaudit("settle", *model, "--tools", "flop_counter", *options, cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert found["reference"]["macs"] is None
+    assert "broken" in found["reference"]["error"]
+
+
+def test_a_settlement_has_failed_where_a_run_has(tmp_path: Path) -> None:
+    stored: Any = json.loads(flopaudit("settle", "resnet18", "--json", cwd=tmp_path).stdout)
+    assert not settle_model.has_failed(stored)
+    tools = stored["tools"]
+    for status in ("crashed", "timed_out", "unavailable"):
+        stored["tools"] = [*tools[1:], {**tools[0], "status": status}]
+        assert settle_model.has_failed(stored)
+    stored["tools"] = [{**tools[0], "status": "errored"}]
+    assert not settle_model.has_failed(stored)
+    stored["reference"]["macs"] = None
+    assert settle_model.has_failed(stored)
+
+
+def test_claims_of_a_model_that_ends_the_process(tmp_path: Path) -> None:
+    args = (f"{HOSTILE_MODELS}:runs_abort", "--input", "1x8", "--claim", "64 MACs", "--json")
+    done = flopaudit("settle", *args, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "was ended by signal 6 (SIGABRT) while running the model" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,15 +16,21 @@ from flopaudit.isolation.messages import Channel, MessageError, decode, encode
 from flopaudit.isolation.outcomes import (
     Audited,
     Check,
+    ClaimsSettled,
     Counted,
     Failed,
+    LedgerCounted,
     Outcome,
     ReferenceCounted,
+    Refused,
     Traced,
     decode_outcome,
     encode_outcome,
 )
 from flopaudit.records.schema import ModuleParams, ModuleRow, OperatorTotal
+from flopaudit.reference.cost import Work
+from flopaudit.reference.kinds import Kind
+from flopaudit.reference.ledger import Ledger, ModuleEntry, OperatorRow
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +66,19 @@ def tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(of, max_size=2).map(tuple)
 
 
+WORK = st.builds(Work, COUNTS, COUNTS, COUNTS)
+OPERATOR_ROWS = st.builds(
+    OperatorRow,
+    operator=TEXT, form=TEXT, path=TEXT, type=TEXT, call=COUNTS, kind=st.sampled_from(Kind),
+    inputs=tuples(tuples(COUNTS)), outputs=st.just(()), dtype=TEXT, work=WORK,
+    alternatives=st.dictionaries(TEXT, WORK, max_size=1), bytes_read=COUNTS,
+)  # fmt: skip
+LEDGERS = st.builds(
+    Ledger,
+    rows=tuples(OPERATOR_ROWS), device=TEXT, fallback=st.none() | TEXT,
+    modules=tuples(st.builds(ModuleEntry, TEXT, TEXT, tuples(TEXT), COUNTS, COUNTS, COUNTS)),
+    uncounted_ops=st.dictionaries(TEXT, COUNTS, max_size=2).map(Counter),
+)  # fmt: skip
 FAILURES = st.sampled_from(["unsupported", "errored", "crashed", "timed_out", "unavailable"])
 RESULTS = st.one_of(
     st.builds(Counted, TOTALS, COUNTS, st.none() | COUNTS, tuples(ROWS)),
@@ -74,6 +94,9 @@ RESULTS = st.one_of(
         st.sampled_from(["success", "raise", "import", "none"]),
         tuples(st.builds(Check, TEXT, TEXT, TEXT, COUNTS, TEXT)),
     ),
+    st.builds(LedgerCounted, LEDGERS, st.none() | COUNTS, TEXT),
+    st.builds(ClaimsSettled, TOTALS, tuples(TEXT)),
+    st.builds(Refused, TEXT, TEXT),
     st.builds(Failed, FAILURES, TEXT, st.none() | TOTALS),
 )  # fmt: skip
 OUTCOMES = st.builds(Outcome, RESULTS, st.none() | SECONDS, st.none() | COUNTS, TEXT)

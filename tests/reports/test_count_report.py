@@ -9,7 +9,7 @@ import pytest
 import torch
 from flopaudit.reference.counter import count
 from flopaudit.reference.ledger import Ledger
-from flopaudit.reports.count_report import COLUMNS, ModelCount, listing, show
+from flopaudit.reports.count_report import COLUMNS, ModelCount, json_rows, listing, show
 from flopaudit.reports.terminal import Screen
 from torch import nn
 
@@ -86,6 +86,26 @@ def test_the_share_is_of_all_macs(by: str) -> None:
     for row in listing(ledger(), by):
         share = float(row[2].removesuffix(" %"))
         assert abs(share - 100 * number(row[1]) / ledger().macs) <= 0.05 + 1e-9
+
+
+@pytest.mark.parametrize(("by", "depth"), [("module", 0), ("module", 2), ("op", 0), ("kind", 0)])
+def test_a_program_gets_the_rows_of_the_table(by: str, depth: int) -> None:
+    rows = json_rows(ledger(), by, depth)
+    shown = listing(ledger(), by, depth)
+    assert [(row["macs"], row["bias_adds"], row["flops_all"]) for row in rows] == [
+        (number(row[1]), number(row[3]), number(row[4])) for row in shown
+    ]
+    assert all(type(row[key]) is int for row in rows for key in ("macs", "flops", "flops_all"))
+    names = [row[by] for row in rows]
+    assert len(set(names)) == len(names)
+    if by == "module":
+        assert names[:3] == ["", "0", "0.stem"]
+        assert (rows[0]["params"], rows[0]["type"]) == (ledger().params, "Sequential")
+        assert rows[-1]["params"] == 8 * 2 + 2
+        inside = [
+            row["params"] for row in rows if row["module"].count(".") == 0 < len(row["module"])
+        ]
+        assert sum(inside) == ledger().params
 
 
 def test_without_macs_there_is_no_share() -> None:

@@ -14,7 +14,7 @@ from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
 
 from flopaudit.core.checksum import source_digest
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import RunError, UsageError
 from flopaudit.core.specs import ToolKey, split_list
 from flopaudit.tools import versions
 from flopaudit.tools.versions import version
@@ -98,7 +98,7 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
     if known and variant in known.variants:
         return base, known, (variant,)
     try:
-        tool = find(name)
+        tool = _loaded(name)
     except LookupError as error:
         raise UsageError(
             f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them."
@@ -107,7 +107,18 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
 
 
 def _find(name: str) -> Tool | None:
-    return find(name) if name else None
+    return _loaded(name) if name else None
+
+
+def _loaded(name: str) -> Tool:
+    """Return a tool by its name; its adapter, which may be anyone's, is imported here."""
+    try:
+        return find(name)
+    except SystemExit as error:
+        raise RunError(
+            f"The adapter '{name}' called sys.exit({error.code!r}) when it was imported.",
+            "Correct the adapter.",
+        ) from error
 
 
 def tool_lines() -> list[dict[str, Any]]:
