@@ -367,16 +367,21 @@ def _removed() -> list[Fault]:
 
 
 def _exhausted(largest: int) -> list[Fault]:
-    sizes = (0, largest // 10, largest // 2, largest - 1)
+    sizes = {
+        "at once": 0,
+        "after a tenth": largest // 10,
+        "after a half": largest // 2,
+        "a byte before the end": largest - 1,
+    }
     return [
         *(
             Fault(
-                f"a disk that is full after {size} bytes",
+                f"a disk that is full {when}",
                 limit=f"RLIMIT_FSIZE, ({size}, {size})",
                 says=("ulimit -f",),
                 fresh=True,
             )
-            for size in sizes
+            for when, size in sizes.items()
         ),
         *(
             Fault(

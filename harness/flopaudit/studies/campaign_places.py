@@ -39,7 +39,7 @@ PATIENCE_SECONDS = 120.0
 END_SECONDS = 2.0
 """How long processes may take to end after the main process has ended."""
 
-TIMEOUT_SECONDS = 8
+TIMEOUT_SECONDS = 12
 """The time limit of each cell; a cell takes less than a second."""
 
 MODEL_FILE = "net.py"

@@ -6,6 +6,7 @@ that a run keeps, with that of an undisturbed run.
 
 from __future__ import annotations
 
+import re
 import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,19 +79,17 @@ def main(out: Path, campaign: Campaign, say: Say) -> list[Tally]:
         RunError: the undisturbed run failed.
         KeyboardInterrupt: as usual; all processes are ended first.
     """
+    kinds = [kind for kind in KINDS if campaign.only in kind.name]
+    if not kinds and not named_trials(Undisturbed(out, {}, 0, 1), campaign.only):
+        raise UsageError(f"No fault has '{campaign.only}' in its name.", "Leave out --only.")
     with tempfile.TemporaryDirectory(prefix="flopaudit-") as folder, _interruptible():
         grounds = Grounds(Path(folder))
         try:
-            undisturbed = _undisturbed(grounds)
-            kinds = [kind for kind in KINDS if campaign.only in kind.name]
+            undisturbed = undisturbed_run(grounds)
             chains = _chains(grounds, undisturbed, campaign, kinds) if kinds else []
-            named = _named(grounds, undisturbed, campaign.only)
-            if not kinds and not named:
-                raise UsageError(
-                    f"No fault has '{campaign.only}' in its name.", "Leave out --only."
-                )
-            trials = [*chains, *named.values()]
-            tallies = list(_tried(trials, campaign.jobs, grounds, say))
+            named = named_trials(undisturbed, campaign.only)
+            trials: list[Trial] = [partial(_in_a_place, grounds, *each) for each in named.items()]
+            tallies = list(_tried([*chains, *trials], campaign.jobs, grounds, say))
         finally:
             grounds.stop()
     rows = by_fault(tallies, [*(kind.name for kind in (*KINDS, CONTINUED)), *named])
@@ -98,7 +97,12 @@ def main(out: Path, campaign: Campaign, say: Say) -> list[Tally]:
     return rows
 
 
-def _undisturbed(grounds: Grounds) -> Undisturbed:
+def undisturbed_run(grounds: Grounds) -> Undisturbed:
+    """Run the command that the campaign disturbs, and let it finish.
+
+    Raises:
+        RunError: it failed.
+    """
     place = grounds.place("undisturbed")
     done = place.run(place.run_arguments())
     if done.code != 0:
@@ -124,22 +128,28 @@ def _chains(
     ]
 
 
-def _named(grounds: Grounds, undisturbed: Undisturbed, only: str) -> dict[str, Trial]:
-    """Return the trials of the faults with such a name, by that name."""
+def named_trials(undisturbed: Undisturbed, only: str) -> dict[str, Callable[[Place], Tally]]:
+    """Return the trials of the faults with a name, by that name; each needs a place.
 
-    def trial(number: int, run: Callable[[Place], Tally]) -> Trial:
-        return lambda: [run(grounds.place(f"fault-{number}"))]
-
+    Args:
+        undisturbed: what the runs are compared with.
+        only: a part of the names; "" for all.
+    """
     cells = undisturbed.cells
-    runs: dict[str, Callable[[Place], Tally]] = {
+    found: dict[str, Callable[[Place], Tally]] = {
         fault.name: partial(try_fault, fault, finished=undisturbed.out, expected=cells)
         for fault in faults(undisturbed.largest)
     }
-    runs |= {f"names: {name}": partial(try_name, name, expected=cells) for name in NAMES}
-    runs |= {f"shadowing: {each}.py": partial(try_shadow, each, expected=cells) for each in SHADOWS}
-    return {
-        name: trial(number, run) for number, (name, run) in enumerate(runs.items()) if only in name
+    found |= {f"names: {name}": partial(try_name, name, expected=cells) for name in NAMES}
+    found |= {
+        f"shadowing: {name}.py": partial(try_shadow, name, expected=cells) for name in SHADOWS
     }
+    return {name: trial for name, trial in found.items() if only in name}
+
+
+def _in_a_place(grounds: Grounds, name: str, trial: Callable[[Place], Tally]) -> list[Tally]:
+    folder = re.sub(r"\W+", "-", name)
+    return [trial(grounds.place(folder))]
 
 
 def _tried(trials: Sequence[Trial], jobs: int, grounds: Grounds, say: Say) -> Iterator[Tally]:
