@@ -29,7 +29,7 @@ from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import UsageError, closest, suggestion
 from flopaudit.core.text import visible
 from flopaudit.reports import standard_streams
 from flopaudit.reports.standard_streams import OutputLost
@@ -148,8 +148,7 @@ def _about_choice(option: str, given: str, listed: str) -> str:
     """Describe a value that is not one of the choices, and suggest the nearest of them."""
     choices = re.findall(r"'([^']*)'", listed)
     message = f"{option} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{given}'."
-    near = get_close_matches(given, choices, n=1)
-    return f"{message} Did you mean {near[0]}?" if near else message
+    return f"{message} {suggestion(closest(given, choices))}".rstrip()
 
 
 def _failed(text: str, code: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
 
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import UsageError, closest, suggestion
 from flopaudit.core.specs import ToolKey, split_list
 from flopaudit.tools import versions
 from flopaudit.tools.versions import version
@@ -94,10 +94,18 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
     try:
         tool = find(name)
     except LookupError as error:
+        near = suggestion(closest(name, _names()))
         raise UsageError(
-            f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them."
+            f"{str(error)[:1].upper()}{str(error)[1:]}.",
+            f"{near} `flopaudit tools` lists them.".lstrip(),
         ) from error
     return name, tool, tool.variants or (None,)
+
+
+def _names() -> list[str]:
+    """The names of the tools, also with their variants."""
+    tools = list(map(find, NAMES))
+    return [*NAMES, *(f"{tool.name}:{variant}" for tool in tools for variant in tool.variants)]
 
 
 def _find(name: str) -> Tool | None:
