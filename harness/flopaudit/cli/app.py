@@ -29,10 +29,10 @@ from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
+from flopaudit.core import guarded_streams
 from flopaudit.core.errors import UsageError, closest, suggestion
+from flopaudit.core.guarded_streams import OutputLost
 from flopaudit.core.text import visible
-from flopaudit.reports import standard_streams
-from flopaudit.reports.standard_streams import OutputLost
 
 NAME = "flopaudit"
 
@@ -81,7 +81,7 @@ def main() -> NoReturn:
     Exits with 0; 1 if a run failed or the output cannot be written; 2 after bad usage; 130 after an
     interrupt. A reader that has seen enough, as `head` has, is not an error.
     """
-    standard_streams.prepare()
+    guarded_streams.prepare()
     try:
         code = _run()
         sys.stdout.flush()

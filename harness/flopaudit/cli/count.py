@@ -52,6 +52,7 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     """
     from flopaudit.pipeline.count_model import CountOptions, count_model
     from flopaudit.pipeline.model_requests import model_request
+    from flopaudit.reference.conventions import convention
     from flopaudit.reports import count_report
 
     if static and backward:
@@ -59,6 +60,8 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     if depth and by is not Grouping.MODULE:
         raise UsageError("--depth limits the levels of modules.", "Give it with --by module.")
     totals = tuple(conventions or count_report.CONVENTIONS)
+    for name in totals:
+        convention(name)  # an unknown one is refused before anything is counted
     options = CountOptions(totals, backward, static, strict)
     result = count_model(model_request(model, inputs or ()), options)
     if as_json:

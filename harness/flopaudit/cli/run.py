@@ -69,8 +69,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from flopaudit.reports.progress import Bar
     from flopaudit.reports.terminal import print_line
 
+    tool_variants = variants(tool_list)  # first, because models may import their libraries
     requests = _requests(model_list, preset, sample, inputs or [])
-    tool_variants = variants(tool_list)
     name = preset.value if preset else sample.replace(":", "-") or "models"
     folder = directory or Path("results") / name
     allowed = limits(timeout, memory, jobs)

@@ -70,13 +70,13 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
 
     if as_markdown and as_json:
         raise UsageError("--markdown and --json are both given.", "Give one of them.")
+    tool_variants = variants(tool_list)  # first, because a model may import its library
     request = model_requests.model_request(model, inputs or ())
     if claims:
         given = {"--tools": tool_list, "--again": again, "--details": details}
         _refuse_with_claims({**given, "--markdown": as_markdown})
         _settle_claims(request, claims, directory, as_json=as_json)
         return
-    tool_variants = variants(tool_list)
     found = None if again else settle_model.stored(request, tool_variants, directory)
     if found:
         settlement = found[0]

@@ -50,19 +50,30 @@ def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
     """
     spec = parse_model(text)
     given = tuple(map(str, parse_inputs(inputs)))
+    _check_spec(spec)
     if spec.source == "torchvision":
-        default = _torchvision_inputs(spec.location)  # always called: it checks the name
-        given = given or default
+        given = given or _torchvision_inputs(spec.location)
     elif spec.source in LIBRARIES:
-        model_names.check(spec.source, spec.location)
         given = given or library(spec.source).inputs(spec)
     elif spec.source == PROBE:
         given = _probe_inputs(spec, given)
     if not given:
         raise UsageError(f"'{text}' needs an input shape.", "Add --input 1x3x224x224.")
-    if spec.source == "file" and not Path(spec.location).is_file():
-        raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
     return ModelRequest(spec, given)
+
+
+def _check_spec(spec: ModelSpec) -> None:
+    """Check what can be checked about a model without importing anything slow.
+
+    Raises:
+        UsageError: there is no such library, model in it, probe or file.
+    """
+    if spec.source == "torchvision":
+        _torchvision_inputs(spec.location)
+    elif spec.source in LIBRARIES:
+        model_names.check(spec.source, spec.location)
+    elif spec.source == "file" and not Path(spec.location).is_file():
+        raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
 
 
 def _torchvision_inputs(name: str) -> tuple[str, ...]:
@@ -105,6 +116,8 @@ def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[Model
         listed = split_list(names) if names else torchvision_zoo.preset(preset)
     except (ValueError, torchvision_zoo.CatalogueError) as error:
         raise UsageError(str(error), "") from error
+    for name in listed:  # all of them, before a library is imported for one
+        _check_spec(parse_model(name))
     return list(dict.fromkeys(model_request(name, inputs) for name in listed))
 
 

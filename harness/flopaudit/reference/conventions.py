@@ -117,10 +117,8 @@ def _remedy(base: str, added: list[str]) -> str:
     chosen = [part[0] for part in parts if part]
     complete = len(chosen) == len(added)
     near = ["+".join([each, *chosen]) for each in bases[:1] if complete]
-    return (
-        f"{suggestion(near)} Use one of {', '.join(BUILT_IN)}, add +bias or +{', +'.join(ADDABLE)}, "
-        "or name a .toml file."
-    ).lstrip()
+    every = f"{', '.join(BUILT_IN)}, add +bias or +{', +'.join(ADDABLE)}, or name a .toml file."
+    return f"{suggestion(near)} Use one of {every}".lstrip()
 
 
 def _from_file(path: Path) -> Convention:

@@ -13,7 +13,7 @@ from typing import Any
 from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
 
-from flopaudit.core.errors import UsageError, closest, suggestion
+from flopaudit.core.errors import UsageError, closest, suggestion, unknown
 from flopaudit.core.specs import ToolKey, split_list
 from flopaudit.tools import versions
 from flopaudit.tools.versions import version
@@ -91,6 +91,9 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
         known = None
     if known and variant in known.variants:
         return base, known, (variant,)
+    if base in NAMES and known:  # the tool itself must not be imported to look for the variant
+        named = f"Its variants are {', '.join(known.variants)}." if known.variants else ""
+        raise unknown(f"variant of {base}", variant, known.variants, named or f"Write {base}.")
     try:
         tool = find(name)
     except LookupError as error:

@@ -13,7 +13,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from flopaudit.core.text import DEGRADE
 
@@ -56,7 +56,25 @@ class _File(io.FileIO):
         return written
 
 
-def _lose(error: OSError) -> None:
+def guarded(descriptor: int, like: TextIO | None, failed: Callable[[OSError], None]) -> TextIO:
+    """Return a stream that writes to a descriptor until that fails.
+
+    Args:
+        descriptor: an open one, which stays open.
+        like: the stream whose encoding and buffering it has; None for UTF-8, line by line.
+        failed: called with the system's error; what it raises is raised by the write.
+    """
+    return io.TextIOWrapper(
+        io.BufferedWriter(_File(descriptor, failed)),
+        encoding=like.encoding if like else "utf-8",
+        errors=DEGRADE,
+        line_buffering=getattr(like, "line_buffering", True),
+        write_through=getattr(like, "write_through", False),
+    )
+
+
+def lose(error: OSError) -> None:
+    """Raise the error of a standard output that cannot be written."""
     raise OutputLost(error) from error
 
 
@@ -74,7 +92,7 @@ def prepare() -> None:
     flags = (os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)  # standard output then says that it is closed
     for descriptor, flag in enumerate(flags):
         _fill(descriptor, flag)
-    sys.stdout = _prepared(sys.stdout, sys.__stdout__, 1, _lose)
+    sys.stdout = _prepared(sys.stdout, sys.__stdout__, 1, lose)
     sys.stderr = _prepared(sys.stderr, sys.__stderr__, 2, _drop)
 
 
@@ -89,15 +107,11 @@ def _fill(descriptor: int, flag: int) -> None:
         os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only argument
 
 
-def _prepared(current: Any, original: Any, descriptor: int, failed: Callable[..., None]) -> Any:
-    if current is not original or isinstance(getattr(current, "buffer", None), _File):
-        if isinstance(current, io.TextIOWrapper):
-            current.reconfigure(errors=DEGRADE)
-        return current
-    return io.TextIOWrapper(
-        io.BufferedWriter(_File(descriptor, failed)),
-        encoding=current.encoding if current else "utf-8",
-        errors=DEGRADE,
-        line_buffering=current.line_buffering if current else True,
-        write_through=current.write_through if current else False,
-    )
+def _prepared(
+    current: TextIO, original: TextIO | None, descriptor: int, failed: Callable[[OSError], None]
+) -> TextIO:
+    if current is original:
+        return guarded(descriptor, original, failed)
+    if isinstance(current, io.TextIOWrapper):
+        current.reconfigure(errors=DEGRADE)
+    return current
