@@ -85,6 +85,8 @@ def audit(
     Raises:
         UsageError: a model does not exist.
     """
+    for case in cases:  # a model that does not exist is refused before torch is imported
+        model_request(case.model, case.inputs)
     with open_scheduler(options.slots, options.limits) as scheduler:
         return audit_on(scheduler, [(variants, case) for case in cases], options.notice)
 

@@ -29,11 +29,11 @@ from flopaudit.cli.run import run
 from flopaudit.cli.settle import settle
 from flopaudit.cli.study import study
 from flopaudit.cli.tools import tools
-from flopaudit.core import streams
-from flopaudit.core.errors import UsageError
+from flopaudit.core import guarded_streams, streams
+from flopaudit.core.errors import UsageError, closest, suggestion
 from flopaudit.core.files import of_system
 from flopaudit.core.first_line import named
-from flopaudit.core.streams import OutputLost
+from flopaudit.core.guarded_streams import OutputLost
 from flopaudit.core.text import visible
 
 NAME = "flopaudit"
@@ -83,7 +83,7 @@ def main() -> NoReturn:
     Exits with 0; 1 if a run failed or the output cannot be written; 2 after bad usage; 130 after an
     interrupt. A reader that has seen enough, as `head` has, is not an error.
     """
-    streams.prepare()
+    guarded_streams.prepare()
     try:
         code = _run()
         streams.stdout().flush()
@@ -156,8 +156,7 @@ def _about_choice(option: str, given: str, listed: str) -> str:
     """Describe a value that is not one of the choices, and suggest the nearest of them."""
     choices = re.findall(r"'([^']*)'", listed)
     message = f"{option} takes {', '.join(choices[:-1])} or {choices[-1]}, not '{given}'."
-    near = get_close_matches(given, choices, n=1)
-    return f"{message} Did you mean {near[0]}?" if near else message
+    return f"{message} {suggestion(closest(given, choices))}".rstrip()
 
 
 def _failed(text: str, code: int) -> int:

@@ -1,8 +1,8 @@
 """Completion of names in the shell: models, tools, probes and conventions.
 
 Each function takes the text before the cursor and returns what it can become. Names are read
-without torch, so that the shell answers at once; models of timm and transformers, whose names only
-the libraries know, are completed up to the colon.
+without torch, so that the shell answers at once; those of timm and transformers once their colon is
+written.
 
 Bash splits words at `:` and `=` and replaces only the piece at the cursor: `complete_in_bash` puts
 the words together before they are read, and prints that piece alone.
@@ -57,13 +57,19 @@ def convention(incomplete: str) -> list[str]:
 
 
 def _models(incomplete: str) -> list[str]:
-    from flopaudit.core.specs import LIBRARIES, PROBE
+    from flopaudit.core.errors import UsageError
+    from flopaudit.core.specs import ALIASES, LIBRARIES, PROBE
+    from flopaudit.models import model_names
     from flopaudit.models.torchvision_zoo import torchvision_models
 
     if incomplete.startswith(f"{PROBE}:"):
         from flopaudit import probes
 
         return [f"{PROBE}:{name}" for name in probes.PROBES]
+    library, colon, _ = incomplete.partition(":")
+    if colon and (source := ALIASES.get(library, library)) in LIBRARIES:
+        with contextlib.suppress(UsageError):  # a library that is not installed has no names
+            return [f"{library}:{name}" for name in model_names.families(source)]
     return [*torchvision_models(), *(f"{source}:" for source in (*LIBRARIES, PROBE))]
 
 

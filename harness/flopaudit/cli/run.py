@@ -75,8 +75,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     from flopaudit.reports.terminal import print_line
 
     load_formulas(formulas)
+    tool_variants = variants(tool_list)  # first, because models may import their libraries
     requests = _requests(model_list, preset, sample, inputs or [])
-    tool_variants = variants(tool_list)
     name = preset.value if preset else sample.replace(":", "-") or "models"
     folder = directory or Path("results") / name
     allowed = limits(timeout, memory, jobs)

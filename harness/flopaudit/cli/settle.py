@@ -77,6 +77,7 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     if as_markdown and as_json:
         raise UsageError("--markdown and --json are both given.", "Give one of them.")
     load_formulas(formulas)
+    tool_variants = variants(tool_list)  # first, because a model may import its library
     request = model_requests.model_request(model, inputs or ())
     if claims:
         given = {"--tools": tool_list, "--again": again, "--retry": retry, "--details": details}
@@ -84,7 +85,6 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         allowed = limits(timeout, memory, jobs=1)
         _settle_claims(request, claims, directory, allowed, as_json=as_json)
         return
-    tool_variants = variants(tool_list)
     known = settle_model.Stored()
     if not (again or retry):
         known = settle_model.stored(

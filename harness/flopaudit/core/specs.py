@@ -10,12 +10,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import UsageError, closest, suggestion
+from flopaudit.core.text import plain
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool")
 
 LIBRARIES = ("timm", "transformers")
 """Packages that models can come from in addition to torchvision, by name and with options."""
+
+ALIASES = {"hf": "transformers", "hf-hub": "transformers", "huggingface": "transformers"}
+"""Other names of sources that a user may write; records have the name of the package."""
 
 PROBE = "probe"
 """The source of the probes, whose only option is the number of a case."""
@@ -29,7 +33,7 @@ _INPUT = re.compile(
     r"^(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]+\d*):)?(?P<shape>\d+(?:x\d+)*)$"
 )
 _LIBRARY = re.compile(
-    rf"^(?P<source>{'|'.join(LIBRARIES)}):(?P<name>[\w.-]+)(?:\?(?P<options>.*))?$"
+    rf"^(?P<source>{'|'.join(LIBRARIES)}):(?P<name>[\w./-]+)(?:\?(?P<options>.*))?$"
 )
 _PROBE = re.compile(rf"^{PROBE}:(?P<name>[\w./-]+)(?:\?(?P<options>case=\d+))?$")
 _OPTION = re.compile(r"^(?P<key>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^&?]+)$")
@@ -72,8 +76,8 @@ class ModelSpec:
     def __str__(self) -> str:
         if not self.factory:
             options = f"?{self.options}" if self.options else ""
-            return f"{self.source}:{self.location}{options}"
-        return f"{self.location}:{self.factory}"
+            return plain(f"{self.source}:{self.location}{options}")
+        return plain(f"{self.location}:{self.factory}")  # a path may have bytes that are not UTF-8
 
 
 def parse_input(text: str) -> InputSpec:
@@ -91,7 +95,8 @@ def parse_input(text: str) -> InputSpec:
     dtype = match["dtype"] or "float32"
     if dtype not in DTYPES:
         raise UsageError(
-            f"'{dtype}' in '{text}' is not a dtype.", f"The choices are {', '.join(DTYPES)}."
+            f"'{dtype}' in '{text}' is not a dtype.",
+            suggestion(closest(dtype, DTYPES)) or f"The choices are {', '.join(DTYPES)}.",
         )
     shape = tuple(int(size) for size in match["shape"].split("x"))
     return InputSpec(shape, dtype, match["name"] or "")
@@ -147,6 +152,9 @@ def parse_model(text: str) -> ModelSpec:
         UsageError: the text is not a model.
     """
     text = text.strip()
+    source, colon, rest = text.partition(":")
+    if colon and source in ALIASES:
+        text = f"{ALIASES[source]}:{rest}"
     if text.partition(":")[0] in LIBRARIES:
         return _parse_library(text)
     if text.partition(":")[0] == PROBE:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flopaudit.core.errors import UsageError, unknown
+from flopaudit.core.errors import UsageError, closest, suggestion, unknown
 from flopaudit.core.specs import (
+    ALIASES,
     LIBRARIES,
     PROBE,
     ModelSpec,
@@ -22,6 +23,7 @@ from flopaudit.core.specs import (
     split_list,
 )
 from flopaudit.isolation.jobs import Cell, Job
+from flopaudit.models import model_names
 from flopaudit.models.libraries import library
 
 
@@ -40,7 +42,7 @@ class ModelRequest:
 def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
     """Return the request of a model, with the default inputs of its source unless some are given.
 
-    Imports timm or transformers, and so torch, for the inputs of a model of theirs.
+    Imports timm or transformers, and so torch, for the inputs of a model that they have.
 
     Raises:
         UsageError: the spec or an input cannot be read, there is no such model or library, or the
@@ -48,18 +50,30 @@ def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
     """
     spec = parse_model(text)
     given = tuple(map(str, parse_inputs(inputs)))
+    _check_spec(spec)
     if spec.source == "torchvision":
-        default = _torchvision_inputs(spec.location)  # always called: it checks the name
-        given = given or default
+        given = given or _torchvision_inputs(spec.location)
     elif spec.source in LIBRARIES:
         given = given or library(spec.source).inputs(spec)
     elif spec.source == PROBE:
         given = _probe_inputs(spec, given)
     if not given:
         raise UsageError(f"'{text}' needs an input shape.", "Add --input 1x3x224x224.")
-    if spec.source == "file" and not Path(spec.location).is_file():
-        raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
     return ModelRequest(spec, given)
+
+
+def _check_spec(spec: ModelSpec) -> None:
+    """Check what can be checked about a model without importing anything slow.
+
+    Raises:
+        UsageError: there is no such library, model in it, probe or file.
+    """
+    if spec.source == "torchvision":
+        _torchvision_inputs(spec.location)
+    elif spec.source in LIBRARIES:
+        model_names.check(spec.source, spec.location)
+    elif spec.source == "file" and not Path(spec.location).is_file():
+        raise UsageError(f"There is no file '{spec.location}'.", "Check the path before the colon.")
 
 
 def _torchvision_inputs(name: str) -> tuple[str, ...]:
@@ -70,7 +84,7 @@ def _torchvision_inputs(name: str) -> tuple[str, ...]:
     except CatalogueError as error:
         raise UsageError(str(error), "") from error
     if name not in catalogue:
-        raise unknown("torchvision model", name, catalogue, "`flopaudit models` lists them.")
+        raise model_names.unknown_model("torchvision", name)
     return catalogue[name].inputs
 
 
@@ -102,6 +116,8 @@ def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[Model
         listed = split_list(names) if names else torchvision_zoo.preset(preset)
     except (ValueError, torchvision_zoo.CatalogueError) as error:
         raise UsageError(str(error), "") from error
+    for name in listed:  # all of them, before a library is imported for one
+        _check_spec(parse_model(name))
     return list(dict.fromkeys(model_request(name, inputs) for name in listed))
 
 
@@ -114,7 +130,8 @@ def sampled_models(text: str) -> list[ModelRequest]:
     Raises:
         UsageError: the text is not of that form, or the library has fewer models.
     """
-    source, _, rest = text.partition(":")
+    named, _, rest = text.partition(":")
+    source = ALIASES.get(named, named)
     number, _, seed = rest.partition(":")
     if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
         raise UsageError(
@@ -140,19 +157,28 @@ def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any
         PROBE: _probe_lines,
     }
     if source not in listed:
-        raise UsageError(f"There is no source '{source}'.", f"The choices are {', '.join(listed)}.")
+        raise unknown("source", source, listed, f"The choices are {', '.join(listed)}.")
     lines = listed[source](pattern, source)
     if not lines:
-        raise UsageError(f"No model matches '{pattern}'.", "`flopaudit models` lists all.")
+        listing = f"`flopaudit models --source {source}` lists all."
+        near = suggestion(_close(source, pattern))
+        raise UsageError(f"No model matches '{pattern}'.", f"{near} {listing}".lstrip())
     return lines
+
+
+def _close(source: str, pattern: str) -> list[str]:
+    from flopaudit import probes
+
+    if source == PROBE:
+        return closest(pattern, probes.PROBES)
+    return model_names.close_models(source, pattern)
 
 
 def _library_lines(pattern: str, source: str) -> list[dict[str, Any]]:
     """List names and families only: inputs need each model's configuration or class."""
-    found = library(source)
     return [
-        {"model": name, "family": found.family(name), **dict.fromkeys(_PUBLISHED), "inputs": []}
-        for name in found.names()
+        {"model": name, "family": family, **dict.fromkeys(_PUBLISHED), "inputs": []}
+        for name, family in model_names.families(source).items()
         if pattern in name or fnmatch.fnmatchcase(name, pattern)
     ]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from flopaudit.core.errors import UsageError, unknown
+from flopaudit.core.errors import UsageError, closest, suggestion, unknown
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.formula_text import short
 from flopaudit.profiles.tool_profile import ProbeOutcome, Profile
@@ -208,6 +208,8 @@ def only_probes(found: Matrix, pattern: str) -> Matrix:
     ]
     rows = rows or [row for row in found.rows if pattern in row.probes[0]]
     if not rows:
-        groups = ", ".join(found.groups)
-        raise UsageError(f"No probe matches '{pattern}'.", f"The groups are {groups}.")
+        names = (row.probes[0] for row in found.rows) if "/" in pattern else found.groups
+        near = suggestion(closest(pattern, names))
+        groups = f"The groups are {', '.join(found.groups)}."
+        raise UsageError(f"No probe matches '{pattern}'.", near or groups)
     return Matrix(found.tools, tuple(rows))

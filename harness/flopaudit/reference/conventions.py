@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import UsageError, closest, suggestion
 from flopaudit.core.files import read_text
 from flopaudit.reference.cost import Work
 from flopaudit.reference.kinds import LAYER_KINDS, PRODUCT_KINDS, Kind
@@ -104,16 +104,22 @@ def convention(name: str) -> Convention:
         return _from_file(Path(name))
     base, *added = name.split("+")
     if base not in BUILT_IN or any(a != "bias" and a not in ADDABLE for a in added):
-        raise ConventionError(
-            f"There is no convention '{name}'.",
-            f"Use one of {', '.join(BUILT_IN)}, add +bias or +{', +'.join(ADDABLE)}, "
-            "or name a .toml file.",
-        )
+        raise ConventionError(f"There is no convention '{name}'.", _remedy(base, added))
     found = BUILT_IN[base]
     extra: dict[str, int] = {ADDABLE[a]: 1 for a in added if a != "bias"}
     bias = 1 if "bias" in added else found.bias
     meaning = "; ".join([found.meaning, *(f"with {a}" for a in added)])
     return replace(found, name=name, meaning=meaning, bias=bias, others={**found.others, **extra})
+
+
+def _remedy(base: str, added: list[str]) -> str:
+    """Suggest close names for all parts of a convention, and list what there is."""
+    bases, parts = closest(base, BUILT_IN), [closest(each, ["bias", *ADDABLE]) for each in added]
+    chosen = [part[0] for part in parts if part]
+    complete = len(chosen) == len(added)
+    near = ["+".join([each, *chosen]) for each in bases[:1] if complete]
+    every = f"{', '.join(BUILT_IN)}, add +bias or +{', +'.join(ADDABLE)}, or name a .toml file."
+    return f"{suggestion(near)} Use one of {every}".lstrip()
 
 
 def _from_file(path: Path) -> Convention:

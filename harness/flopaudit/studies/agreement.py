@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ModelSpec, parse_input, split_list
 from flopaudit.core.text import visible
 from flopaudit.models.build import build, make_inputs
+from flopaudit.models.model_names import unknown_model
 from flopaudit.models.torchvision_zoo import ZooModel, torchvision_models
 from flopaudit.reference.counter import count
 from flopaudit.reference.export_counter import NotExportable, count_static
@@ -242,9 +242,7 @@ def main(out: Path, names: str = "") -> list[Comparison]:
     outcomes = []
     for name in split_list(names) or models:
         if name not in models:
-            raise UsageError(
-                f"There is no torchvision model '{name}'.", "`flopaudit models` lists them."
-            )
+            raise unknown_model("torchvision", name)
         started = time.perf_counter()
         outcomes.append(outcome(models[name]))
         seconds = time.perf_counter() - started

@@ -14,7 +14,7 @@ from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
 
 from flopaudit.core.checksum import source_digest
-from flopaudit.core.errors import RunError, UsageError
+from flopaudit.core.errors import RunError, UsageError, closest, suggestion, unknown
 from flopaudit.core.specs import ToolKey, split_list
 from flopaudit.tools import versions
 from flopaudit.tools.versions import version
@@ -97,13 +97,24 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
         known = None
     if known and variant in known.variants:
         return base, known, (variant,)
+    if base in NAMES and known:  # the tool itself must not be imported to look for the variant
+        named = f"Its variants are {', '.join(known.variants)}." if known.variants else ""
+        raise unknown(f"variant of {base}", variant, known.variants, named or f"Write {base}.")
     try:
         tool = _loaded(name)
     except LookupError as error:
+        near = suggestion(closest(name, _names()))
         raise UsageError(
-            f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them."
+            f"{str(error)[:1].upper()}{str(error)[1:]}.",
+            f"{near} `flopaudit tools` lists them.".lstrip(),
         ) from error
     return name, tool, tool.variants or (None,)
+
+
+def _names() -> list[str]:
+    """The names of the tools, also with their variants."""
+    tools = list(map(find, NAMES))
+    return [*NAMES, *(f"{tool.name}:{variant}" for tool in tools for variant in tool.variants)]
 
 
 def _find(name: str) -> Tool | None:
