@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 DTYPES = (
@@ -190,6 +190,23 @@ def inside(value: Value) -> Iterator[Value]:
             yield from inside(item)
     elif isinstance(value, (CacheSpec, EncodedSpec)):
         yield from inside(value.inputs)
+
+
+def with_tensors(value: Value, change: Callable[[TensorSpec], TensorSpec]) -> Value:
+    """Return a value with each tensor in it changed, also in lists, tuples and dicts."""
+    if isinstance(value, TensorSpec):
+        return change(value)
+    if isinstance(value, (ListSpec, TupleSpec)):
+        return type(value)(tuple(with_tensors(item, change) for item in value.items))
+    if isinstance(value, DictSpec):
+        return DictSpec(tuple((key, with_tensors(item, change)) for key, item in value.items))
+    return value
+
+
+def first_tensor(specs: Iterable[InputSpec]) -> TensorSpec | None:
+    """Return the first tensor of a forward pass, in lists, tuples and dicts too; None without."""
+    found = (value for spec in specs for value in inside(spec.value))
+    return next((value for value in found if isinstance(value, TensorSpec)), None)
 
 
 def quoted(text: str) -> str:

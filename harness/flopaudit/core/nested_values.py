@@ -69,9 +69,7 @@ def _slots(kind: type) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def copied(
-    value: Any, is_leaf: Callable[[Any], bool], replace: Callable[[Leaf], Any]
-) -> Any:
+def copied(value: Any, is_leaf: Callable[[Any], bool], replace: Callable[[Leaf], Any]) -> Any:
     """Return a copy of a nested value whose leaves are replaced.
 
     Args:

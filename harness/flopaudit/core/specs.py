@@ -141,8 +141,8 @@ def model_dtype(text: str) -> str:
 def parse_model(text: str) -> ModelSpec:
     """Read `resnet50`, `a.module:factory`, `path/to/file.py:factory` or `SOURCE:NAME`.
 
-    SOURCE is torchvision, timm, transformers or probe. Options may follow, as in `make?depth=3`, and
-    then a dtype, as in `resnet50@bfloat16`.
+    SOURCE is torchvision, timm, transformers or probe. Options may follow, as in `make?depth=3`,
+    and then a dtype, as in `resnet50@bfloat16`.
 
     Raises:
         UsageError: the text is not a model.
@@ -151,6 +151,8 @@ def parse_model(text: str) -> ModelSpec:
     before, at, name = text.rpartition("@")
     if at and ALIASES.get(name, name) in FLOATING:
         return replace(_parse_undtyped(before), dtype=model_dtype(name))
+    if at and name.isidentifier() and "?" not in before:
+        model_dtype(name)  # raises: nothing else ends in such a word
     return _parse_undtyped(text)
 
 

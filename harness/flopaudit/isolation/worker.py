@@ -179,7 +179,10 @@ def _run_own(task: Callable[[LoadedModel], Result], loaded: LoadedModel) -> Outc
         outcome = Outcome(task(loaded))
     except Exception as error:  # noqa: BLE001 - the model may raise anything
         traceback.print_exc()
-        return failed("errored", one_line(error))
+        from flopaudit.models.dtypes import mismatch
+
+        explained = mismatch(error, loaded.model, loaded.inputs, loaded.kwargs)
+        return failed("errored", str(explained) if explained else one_line(error))
     return replace(outcome, seconds=time.perf_counter() - started)
 
 

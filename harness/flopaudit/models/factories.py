@@ -28,7 +28,7 @@ def user_factory(spec: ModelSpec) -> Callable[[], Any]:
     if isinstance(found, torch.nn.Module):
         if arguments:
             raise UsageError(
-                f"'{spec.factory}' in '{spec.location}' is a model already, and takes no arguments.",
+                f"'{spec.factory}' in '{spec.location}' is a model already and takes no arguments.",
                 f"Leave out '?{spec.options}', or name the class or function that builds it.",
             )
         return lambda: copy.deepcopy(found)
@@ -81,9 +81,7 @@ def _check_arguments(
         )
 
 
-_BY_NAME = frozenset(
-    [inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY]
-)
+_BY_NAME = frozenset([inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY])
 
 
 def _joined(*options: str) -> str:

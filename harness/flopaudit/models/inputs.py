@@ -140,21 +140,14 @@ class _Maker:
 
     def value(self, value: Value) -> Any:
         """Return one value."""
-        if isinstance(value, TensorSpec):
-            return _tensor(value)
-        if isinstance(value, Constant):
-            return value.value
-        if isinstance(value, ListSpec):
-            return [self.value(item) for item in value.items]
-        if isinstance(value, TupleSpec):
-            return tuple(self.value(item) for item in value.items)
+        if isinstance(value, (ListSpec, TupleSpec)):
+            items = [self.value(item) for item in value.items]
+            return items if isinstance(value, ListSpec) else tuple(items)
         if isinstance(value, DictSpec):
             return {key: self.value(item) for key, item in value.items}
-        if isinstance(value, FileSpec):
-            return _content(value.path)
-        if isinstance(value, CallSpec):
-            return _returned(value)
-        return self._of_model(value)
+        if isinstance(value, (CacheSpec, EncodedSpec)):
+            return self._of_model(value)
+        return _made_alone(value)
 
     def _of_model(self, value: CacheSpec | EncodedSpec) -> Any:
         from flopaudit.models import generation
@@ -169,20 +162,31 @@ class _Maker:
         return generation.cache(self._model, before)
 
 
+def _made_alone(value: TensorSpec | Constant | FileSpec | CallSpec) -> Any:
+    """Return a value that has no values in it and needs no model."""
+    if isinstance(value, Constant):
+        return value.value
+    if isinstance(value, FileSpec):
+        return _content(value.path)
+    return _returned(value) if isinstance(value, CallSpec) else _tensor(value)
+
+
 def arguments_in(made: Any) -> Made:
     """Return the arguments that the content of a file, or what a function returned, stands for.
 
     A list or tuple is the arguments by position; a dict by text is the arguments by keyword; a pair
     of a tuple and such a dict is both; anything else is one argument.
     """
-    if isinstance(made, tuple) and [type(each) for each in made] == [tuple, dict]:
-        if all(isinstance(key, str) for key in made[1]):
-            return made[0], made[1]
+    pair = isinstance(made, tuple) and [type(each) for each in made] == [tuple, dict]
+    if pair and _is_named(made[1]):
+        return made[0], made[1]
     if isinstance(made, (list, tuple)) and not hasattr(made, "_fields"):
         return tuple(made), {}
-    if type(made) is dict and all(isinstance(key, str) for key in made):
-        return (), made
-    return (made,), {}
+    return ((), made) if _is_named(made) else ((made,), {})
+
+
+def _is_named(made: Any) -> bool:
+    return type(made) is dict and all(isinstance(key, str) for key in made)
 
 
 def _tensor(spec: TensorSpec) -> torch.Tensor:
@@ -195,7 +199,7 @@ def _tensor(spec: TensorSpec) -> torch.Tensor:
 
 
 def _returned(spec: CallSpec) -> Any:
-    """Return what a function of the user returns, with real values even where the model has none."""
+    """Return what a function of the user returns, with values even where the model has none."""
     import torch
 
     from flopaudit.core.text import one_line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,13 @@ def find(location: str, name: str) -> Any:
         Exception: whatever the code raises when it is imported.
     """
     found = _import_file(Path(location)) if location.endswith(".py") else _import(location)
-    for part in name.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise UsageError(
-                f"'{location}' has no '{name}'.",
-                "Name a function or class of it that can be called, or a module object.",
-            ) from None
-    return found
+    try:
+        return attrgetter(name)(found)
+    except AttributeError:
+        raise UsageError(
+            f"'{location}' has no '{name}'.",
+            "Name a function or class of it that can be called, or a module object.",
+        ) from None
 
 
 def _import(name: str) -> Any:

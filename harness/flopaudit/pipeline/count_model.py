@@ -71,7 +71,8 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
     import torch
 
     from flopaudit.core.specs import parse_inputs
-    from flopaudit.models.build import build, make_inputs, make_kwargs
+    from flopaudit.models import inputs
+    from flopaudit.models.build import build
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
     from flopaudit.reference.peak_memory import peak_activation_bytes
@@ -80,7 +81,7 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
     try:
         with torch.device("meta"):
             model = build(request.spec)
-            args, kwargs = make_inputs(specs), make_kwargs(specs)
+            args, kwargs = inputs.make(specs, model)
             ledger = _by_either_way(model, args, kwargs, options, "meta")
             # Of an inference: a training step keeps its activations for the backward pass.
             peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
@@ -88,7 +89,7 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
     except (UsageError, UncountedError, NotExportable):
         raise
     except Exception:  # noqa: BLE001 - a model that fails on meta is run for real
-        return _count_for_real(request, options, specs), None
+        return _count_for_real(request, options), None
 
 
 def _by_either_way(
@@ -105,20 +106,25 @@ def _by_either_way(
     )
 
 
-def _count_for_real(request: ModelRequest, options: CountOptions, specs: Any) -> Ledger:
+def _count_for_real(request: ModelRequest, options: CountOptions) -> Ledger:
     from flopaudit.core.text import one_line
-    from flopaudit.models.build import build, make_inputs, make_kwargs
+    from flopaudit.models import dtypes
+    from flopaudit.models.build import load
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
 
-    model = build(request.spec)
+    loaded = load(request.spec, request.inputs)
+    model, args, kwargs = loaded.model, loaded.inputs, dict(loaded.kwargs)
     try:
-        return _by_either_way(model, make_inputs(specs), make_kwargs(specs), options, "auto")
+        return _by_either_way(model, args, kwargs, options, "auto")
     except (UncountedError, NotExportable):
         raise
     except Exception as error:
-        inputs = " + ".join(request.inputs)
+        mismatch = dtypes.mismatch(error, model, args, kwargs)
+        if mismatch:
+            raise mismatch from error
+        given = " + ".join(request.inputs)
         raise UsageError(
-            f"'{request.spec}' does not run on {inputs}: {one_line(error)}.",
+            f"'{request.spec}' does not run on {given}: {one_line(error)}.",
             "Give other --input shapes, or fix the model.",
         ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from flopaudit.core.specs import parse_input
+from flopaudit.core.input_values import TensorSpec, first_tensor
+from flopaudit.core.specs import parse_inputs
 from flopaudit.isolation.outcomes import Counted, Failed, Outcome, ReferenceCounted, Traced
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.records.environment import environment
@@ -40,7 +41,7 @@ def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -
         variant=variant.variant,
         model=str(request.spec),
         inputs=request.inputs,
-        conditions=Conditions(dtype=parse_input(request.inputs[0]).dtype),
+        conditions=Conditions(dtype=_dtype(request)),
         status=Status(outcome.status),
         raw=result.raw,
         unit=unit,
@@ -54,6 +55,17 @@ def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -
         error=outcome.error,
         environment=env,
     )
+
+
+def _first_tensor(request: ModelRequest) -> TensorSpec | None:
+    """Return the first input tensor; None if it is known only where the model is built."""
+    return first_tensor(parse_inputs(request.inputs))
+
+
+def _dtype(request: ModelRequest) -> str:
+    """Return the dtype of the first input tensor, or else of the model."""
+    first = _first_tensor(request)
+    return first.dtype if first else request.spec.dtype or Conditions().dtype
 
 
 def _checked(outcome: Outcome, kind: type[_Kind]) -> _Kind | Failed:
@@ -80,7 +92,8 @@ def reference(request: ModelRequest, outcome: Outcome) -> Reference:
     counted: dict[str, Any] = {"device": "none"}
     if isinstance(result, ReferenceCounted):
         counted = {name: value for name, value in vars(result).items() if name != "kind"}
-    shape = parse_input(request.inputs[0]).shape
+    first = _first_tensor(request)
+    shape = first.shape if first else ()
     return Reference(
         model=str(request.spec),
         inputs=request.inputs,
