@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from flopaudit.cli import completion
-from flopaudit.cli.options import Grouping, Inputs, Json, Model
+from flopaudit.cli.options import (
+    Context,
+    Dtype,
+    Grouping,
+    InputFile,
+    InputFrom,
+    Inputs,
+    Json,
+    Model,
+    PhaseOption,
+    given_inputs,
+    phase_of,
+)
 from flopaudit.cli.output import print_json
 from flopaudit.core.errors import UsageError
 
@@ -15,6 +27,11 @@ from flopaudit.core.errors import UsageError
 def count(  # noqa: PLR0913, PLR0917 - the options of a command
     model: Model,
     inputs: Inputs = None,
+    input_files: InputFile = None,
+    input_functions: InputFrom = None,
+    dtype: Dtype = "",
+    phase: PhaseOption = None,
+    context: Context = 0,
     by: Annotated[
         Grouping | None, typer.Option("--by", help="Also list the counts by this grouping.")
     ] = None,
@@ -60,7 +77,9 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError("--depth limits the levels of modules.", "Give it with --by module.")
     totals = tuple(conventions or count_report.CONVENTIONS)
     options = CountOptions(totals, backward, static, strict)
-    result = count_model(model_request(model, inputs or ()), options)
+    given = given_inputs(inputs, input_files, input_functions)
+    request = model_request(model, given, dtype=dtype, phase=phase_of(phase, context))
+    result = count_model(request, options)
     if as_json:
         print_json(result.to_json())
     else:

@@ -11,16 +11,23 @@ import typer
 from flopaudit.cli.options import (
     PROCESSORS,
     Again,
+    Context,
     Details,
+    Dtype,
+    InputFile,
+    InputFrom,
     Inputs,
     Jobs,
     Json,
     Memory,
     Model,
+    PhaseOption,
     Timeout,
     Tools,
+    given_inputs,
     limits,
     out,
+    phase_of,
     variants,
 )
 from flopaudit.cli.output import interruptible, print_json
@@ -35,6 +42,11 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     model: Model,
     tool_list: Tools = "",
     inputs: Inputs = None,
+    input_files: InputFile = None,
+    input_functions: InputFrom = None,
+    dtype: Dtype = "",
+    phase: PhaseOption = None,
+    context: Context = 0,
     claims: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,7 +82,10 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
 
     if as_markdown and as_json:
         raise UsageError("--markdown and --json are both given.", "Give one of them.")
-    request = model_requests.model_request(model, inputs or ())
+    asked = given_inputs(inputs, input_files, input_functions)
+    request = model_requests.model_request(
+        model, asked, dtype=dtype, phase=phase_of(phase, context)
+    )
     if claims:
         given = {"--tools": tool_list, "--again": again, "--details": details}
         _refuse_with_claims({**given, "--markdown": as_markdown})

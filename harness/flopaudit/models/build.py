@@ -49,6 +49,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
         UsageError: there is no such model, or the factory returned something else.
         Exception: any exception of the factory.
     """
+    torch.manual_seed(inputs.SEED)  # a module object is made when it is imported
     factory = _find(spec)
     torch.manual_seed(inputs.SEED)
     with warnings.catch_warnings():

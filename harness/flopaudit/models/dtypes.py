@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.nested_values import leaves
+from flopaudit.reference.ledger_entries import floating_dtypes
 
 _OF_DTYPES = re.compile(r"dtype|scalar type|Input type|data type", re.IGNORECASE)
 
@@ -32,23 +32,12 @@ def mismatch(
     """
     if not isinstance(error, RuntimeError) or not _OF_DTYPES.search(str(error)):
         return None
-    weights = _floating((*model.parameters(), *model.buffers()))
-    given = _floating(tensors_in((args, dict(kwargs))))
-    if not weights or not given or given <= weights:
+    found = floating_dtypes(model, (args, dict(kwargs)))
+    if not found.foreign:
         return None
-    wanted, other = min(weights), min(given - weights)
+    wanted, given = found.weights[0], found.foreign[0]
     return UsageError(
-        f"The weights are {' and '.join(sorted(weights))}, and an input is {other}.",
-        f"Give the input as {wanted}, such as --input {wanted}:1x8, or the model as "
-        f"--dtype {other}.",
+        f"The weights are {' and '.join(found.weights)}, and an input is {given}.",
+        f"Give the input as {wanted}, which is written {wanted}:1x8, or convert the model by "
+        f"--dtype {given}.",
     )
-
-
-def tensors_in(value: Any) -> Iterable[torch.Tensor]:
-    """Yield the tensors anywhere in a nested value."""
-    found = leaves(value, lambda each: isinstance(each, torch.Tensor))
-    return (leaf.value for leaf in found if isinstance(leaf.value, torch.Tensor))
-
-
-def _floating(tensors: Iterable[torch.Tensor]) -> set[str]:
-    return {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}

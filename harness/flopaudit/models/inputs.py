@@ -8,6 +8,7 @@ inputs.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,7 +206,8 @@ def _returned(spec: CallSpec) -> Any:
     from flopaudit.core.text import one_line
     from flopaudit.models import loading
 
-    function = loading.find(spec.location, spec.function)
+    with torch.device("cpu"):
+        function = loading.find(spec.location, spec.function)
     torch.manual_seed(SEED)
     try:
         with torch.device("cpu"):
@@ -223,25 +225,27 @@ def _content(path: str) -> Any:
     Raises:
         UsageError: the file is damaged, or holds more than tensors and plain values.
     """
-    from flopaudit.core.text import one_line
-
     check_files([InputSpec(FileSpec(path))])
     try:
-        return _arrays(path) if Path(path).suffix.lower() in ARRAYS else _saved(path)
-    except UsageError:
-        raise
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _arrays(path) if Path(path).suffix.lower() in ARRAYS else _saved(path)
     except Exception as error:  # each kind of damage has an error of its own
         raise UsageError(
-            f"The input file '{path}' cannot be read: {_reason(error, one_line(error))}.",
-            "Save tensors, lists and dicts with torch.save, or arrays with numpy.savez.",
+            f"The input file '{path}' cannot be read: {_reason(error)}.",
+            "Save tensors, numbers, lists and dicts with torch.save, or arrays with numpy.savez.",
         ) from error
 
 
-def _reason(error: Exception, shown: str) -> str:
-    import pickle
-
-    unsafe = isinstance(error, pickle.UnpicklingError) and "eights" in str(error)
-    return "it holds more than tensors and plain values, or is damaged" if unsafe else shown
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, TypeError):
+        return "it holds arrays of something else than numbers"
+    unsafe = ("Unsupported", "Object arrays")  # of torch and of numpy
+    if any(word in str(error) for word in unsafe):
+        return "it holds more than tensors and plain values, which could execute code"
+    return "it is damaged, or of another kind"
 
 
 def _saved(path: str) -> Any:
@@ -255,9 +259,10 @@ def _arrays(path: str) -> Any:
     """Return the arrays of a file of numpy: those without a name in order, the others by name."""
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as loaded:
-        if isinstance(loaded, np.ndarray):
-            return _of_array(loaded)
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return _of_array(loaded)
+    with loaded:
         held = {name: _of_array(loaded[name]) for name in loaded.files}
     unnamed = tuple(held.pop(f"arr_{n}") for n in range(len(held)) if f"arr_{n}" in held)
     return (unnamed, held) if unnamed and held else held or unnamed

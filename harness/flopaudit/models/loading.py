@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,14 @@ def _import(name: str) -> Any:
 def _import_file(path: Path) -> Any:
     if not path.is_file():
         raise UsageError(f"There is no file '{path}'.", "Check the path before the colon.")
-    sys.path.insert(0, str(path.parent.resolve()))
+    state = path.stat()
+    return _executed(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=32)
+def _executed(path: Path, _changed: int, _size: int) -> Any:
+    """Execute a file, once for each state of it: a model and its inputs share their classes."""
+    sys.path.insert(0, str(path.parent))
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     if module_spec is None or module_spec.loader is None:
         raise UsageError(f"'{path}' is not Python.", "Name a .py file.")

@@ -75,6 +75,7 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
     from flopaudit.models.build import build
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
+    from flopaudit.reference.ledger_entries import floating_dtypes
     from flopaudit.reference.peak_memory import peak_activation_bytes
 
     specs = parse_inputs(request.inputs)
@@ -82,14 +83,17 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
         with torch.device("meta"):
             model = build(request.spec)
             args, kwargs = inputs.make(specs, model)
-            ledger = _by_either_way(model, args, kwargs, options, "meta")
-            # Of an inference: a training step keeps its activations for the backward pass.
-            peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
-            return ledger, peak
+            # Meta tensors go together whatever their dtypes are, and only values say if these do.
+            if not floating_dtypes(model, (args, kwargs)).foreign:
+                ledger = _by_either_way(model, args, kwargs, options, "meta")
+                # Of an inference: a training step keeps its activations for the backward pass.
+                peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
+                return ledger, peak
     except (UsageError, UncountedError, NotExportable):
         raise
-    except Exception:  # noqa: BLE001 - a model that fails on meta is run for real
-        return _count_for_real(request, options), None
+    except Exception:  # noqa: BLE001, S110 - a model that fails on meta is run for real
+        pass
+    return _count_for_real(request, options), None
 
 
 def _by_either_way(
