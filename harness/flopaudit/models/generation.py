@@ -53,7 +53,7 @@ def cache(model: Any, before: Mapping[str, Any]) -> Any:
 def no_cache(name: str) -> UsageError:
     """Return the error for a model that keeps no cache."""
     return UsageError(
-        f"{name} keeps no cache: each call starts from the beginning.",
+        f"{name} returns no cache from which a next call could go on.",
         "Leave out --phase, or name a model that generates text, such as transformers:llama.",
     )
 

@@ -98,7 +98,7 @@ def _tokens(config: Any) -> Shape:
 
 
 class TokenLimit(NamedTuple):
-    """The most tokens that a model takes, and the option that says so."""
+    """The most tokens that a model takes, and the option that says so; "" in a nested part."""
 
     tokens: int
     option: str
@@ -110,7 +110,8 @@ def token_limit(config: Any) -> TokenLimit | None:
         for name in ("max_position_embeddings", "n_positions", "max_target_positions"):
             limit = getattr(each, name, None)
             if limit is not None:
-                return TokenLimit(limit, name) if isinstance(limit, int) and limit > 0 else None
+                option = name if each is config else ""
+                return TokenLimit(limit, option) if isinstance(limit, int) and limit > 0 else None
     return None
 
 

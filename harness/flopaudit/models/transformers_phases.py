@@ -85,9 +85,10 @@ def _by_name(specs: list[InputSpec]) -> DictSpec:
 def _check_length(model: Any, config: Any, tokens: int) -> None:
     limit = token_limit(config)
     if limit and tokens > limit.tokens:
+        larger = f", or the option ?{limit.option}={tokens}" if limit.option else ""
         raise UsageError(
             f"{model.__name__} takes {limit.tokens:,} tokens, not {tokens:,}.",
-            f"Give a smaller --context, or the option ?{limit.option}={tokens}.",
+            f"Give a smaller --context{larger}.",
         )
 
 
