@@ -242,8 +242,8 @@ def _reason(error: Exception) -> str:
         return error.strerror
     if isinstance(error, TypeError):
         return "it holds arrays of something else than numbers"
-    unsafe = ("Unsupported", "Object arrays")  # of torch and of numpy
-    if any(word in str(error) for word in unsafe):
+    unsafe = ("unsupported", "object arrays")  # of torch and of numpy
+    if any(word in str(error).lower() for word in unsafe):
         return "it holds more than tensors and plain values, which could execute code"
     return "it is damaged, or of another kind"
 

@@ -30,7 +30,7 @@ def find(location: str, name: str) -> Any:
     except AttributeError:
         raise UsageError(
             f"'{location}' has no '{name}'.",
-            "Name a function or class of it that can be called, or a module object.",
+            "Name a function or class that returns the model, or a module object.",
         ) from None
 
 

@@ -114,12 +114,15 @@ def _count_for_real(request: ModelRequest, options: CountOptions) -> Ledger:
     from flopaudit.core.text import one_line
     from flopaudit.models import dtypes
     from flopaudit.models.build import load
-    from flopaudit.reference.counter import UncountedError
+    from flopaudit.reference.counter import UncountedError, count
     from flopaudit.reference.graph_export import NotExportable
+    from flopaudit.reference.ledger_entries import floating_dtypes
 
     loaded = load(request.spec, request.inputs)
     model, args, kwargs = loaded.model, loaded.inputs, dict(loaded.kwargs)
     try:
+        if options.static and floating_dtypes(model, (args, kwargs)).foreign:
+            count(model, *args, device="own", **kwargs)  # an export does not notice
         return _by_either_way(model, args, kwargs, options, "auto")
     except (UncountedError, NotExportable):
         raise
