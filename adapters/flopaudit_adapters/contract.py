@@ -26,21 +26,24 @@ class Unsupported(Exception):  # noqa: N818 - an outcome, not an error
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in eval mode on the CPU, with random weights, and the tensors to call it with.
+    """A model in eval mode on the CPU, with random weights, and the inputs to call it with.
+
+    An input is a tensor, or anything else that forward takes: a number, None, a dict of tensors, a
+    cache, which the call may change.
 
     Attributes:
         model: the module, to be called as `model(*inputs, **kwargs)`.
-        inputs: the tensors to give by position.
-        kwargs: the tensors to give by keyword.
+        inputs: what to give by position.
+        kwargs: what to give by keyword.
     """
 
     model: torch.nn.Module
-    inputs: tuple[torch.Tensor, ...]
+    inputs: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def positional(loaded: LoadedModel) -> tuple[torch.Tensor, ...]:
-    """Return all tensors by position, for a tool that knows no keywords.
+def positional(loaded: LoadedModel) -> tuple[Any, ...]:
+    """Return all inputs by position, for a tool that knows no keywords.
 
     Raises:
         Unsupported: the keywords are not the next parameters of forward.

@@ -12,7 +12,7 @@ import inspect
 import io
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -35,7 +35,7 @@ def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
     printed = io.StringIO()
     macs, params = get_model_complexity_info(
         loaded.model,
-        tuple(next(_tensors(loaded)).shape[1:]),
+        _resolution(loaded),
         as_strings=False,
         print_per_layer_stat=True,
         input_constructor=_input_constructor(loaded),
@@ -51,15 +51,19 @@ def _measure(loaded: LoadedModel, variant: str | None) -> ToolResult:
 
 
 def _input_constructor(loaded: LoadedModel) -> Callable[[Any], Any] | None:
-    """Give ptflops the inputs that all tools get: a tensor, or tensors by the names of forward.
+    """Give ptflops the inputs that all tools get: a tensor, or inputs by the names of forward.
 
+    A dict by position is given by name too, because ptflops takes a dict for all of the names.
     By default ptflops feeds uninitialised memory, on which some models run differently. Versions
     that accept only names do so where possible, because named inputs do not reach their hooks.
     """
-    if len(loaded.inputs) == 1 and not loaded.kwargs:
+    import torch
+
+    if len(loaded.inputs) == 1 and not loaded.kwargs and not isinstance(loaded.inputs[0], dict):
+        [given] = loaded.inputs
         if _takes_tensors():
-            return lambda _resolution: loaded.inputs[0]
-        if loaded.inputs[0].is_floating_point() and len(loaded.inputs[0]) == 1:
+            return lambda _resolution: given
+        if isinstance(given, torch.Tensor) and given.is_floating_point() and len(given) == 1:
             return None
     names = list(inspect.signature(loaded.model.forward).parameters)
     named = {**dict(zip(names, loaded.inputs, strict=False)), **loaded.kwargs}
@@ -75,9 +79,21 @@ def _takes_tensors() -> bool:
     return "dict" in run.__code__.co_names
 
 
-def _tensors(loaded: LoadedModel) -> Iterator[Any]:
-    yield from loaded.inputs
-    yield from loaded.kwargs.values()
+def _resolution(loaded: LoadedModel) -> tuple[int, ...]:
+    """Return the size of the first tensor without its batch: ptflops asks for it, but is fed."""
+    first = _first_tensor((*loaded.inputs, *loaded.kwargs.values()))
+    return tuple(first.shape[1:]) if first is not None else (1,)
+
+
+def _first_tensor(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value
+    held = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, (Mapping, list, tuple)):
+        return None
+    return next((found for found in map(_first_tensor, held) if found is not None), None)
 
 
 _HEADER = re.compile(

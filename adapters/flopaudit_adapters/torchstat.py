@@ -50,8 +50,8 @@ def _image_shape(loaded: LoadedModel) -> tuple[int, ...]:
     import torch
 
     inputs = positional(loaded)
-    image = inputs[0]
-    if len(inputs) != 1 or image.ndim != len("NCHW") or image.shape[0] != 1:
+    image = inputs[0] if len(inputs) == 1 else None
+    if not isinstance(image, torch.Tensor) or image.ndim != len("NCHW") or image.shape[0] != 1:
         raise Unsupported("torchstat takes one image of shape 1xCxHxW and nothing else")
     if image.dtype != torch.float32:
         raise Unsupported("torchstat feeds float32 and nothing else")

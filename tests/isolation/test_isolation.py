@@ -84,7 +84,7 @@ ODD = (
     "FORKS_IN_TWO",
     "DIES_OF_A_REALTIME_SIGNAL",
 )
-REMEDY = "Name a function or class that takes no arguments and returns the model."
+REMEDY = "Name a function or class that returns the model, or a module object."
 GOOD_FACTORIES = ("small", "leaves_a_child", "needs_a_child")
 FACTORIES = ("raises", "exits", "hangs", "returns_none", "eats_memory", "missing")
 
@@ -447,7 +447,7 @@ def test_host_that_is_killed_takes_no_waiting_cell_along(scheduler: Scheduler) -
         (
             "missing",
             "unavailable",
-            f"'{FAKES}' has no 'missing' that can be called. {REMEDY}",
+            f"'{FAKES}' has no 'missing'. {REMEDY}",
         ),
     ],
 )

@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 from flopaudit.core.errors import UsageError
+from flopaudit.core.input_values import DTYPES, tensor
 from flopaudit.core.specs import (
-    DTYPES,
     LIBRARIES,
-    InputSpec,
     ModelSpec,
     parse_input,
     parse_inputs,
@@ -53,7 +52,7 @@ SMALL_T5 = "transformers:t5?d_model=32&d_kv=8&d_ff=64&num_layers=1&num_heads=4&v
     name=st.just("") | IDENTIFIERS,
 )
 def test_an_input_reads_back(shape: list[int], dtype: str, name: str) -> None:
-    spec = InputSpec(tuple(shape), dtype, name)
+    spec = tensor(tuple(shape), dtype, name)
     assert parse_input(str(spec)) == spec
 
 

@@ -17,10 +17,21 @@ from typing import Any
 import torch
 
 from flopaudit.claims.interpretations import CountedVariant
-from flopaudit.core.specs import InputSpec, ModelSpec, parse_inputs
+from flopaudit.core.input_values import (
+    CacheSpec,
+    CallSpec,
+    EncodedSpec,
+    FileSpec,
+    InputSpec,
+    TensorSpec,
+    first_tensor,
+    inside,
+    with_tensors,
+)
+from flopaudit.core.specs import ModelSpec, parse_inputs, parse_options
 from flopaudit.core.text import one_line
-from flopaudit.models import torchvision_zoo
-from flopaudit.models.build import build, make_inputs, make_kwargs
+from flopaudit.models import inputs, torchvision_zoo
+from flopaudit.models.build import build
 from flopaudit.pipeline.count_model import CountOptions, count_model
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.reference.counter import count
@@ -119,9 +130,10 @@ class VariantCounter:
         name = f"at {_where(shapes)}"
         counted = self._count(name, cost, lambda: self._model, shapes)
         option = _SIZE_OPTION.get(self.request.spec.source)
-        if counted or not option or not _is_image(shapes[0]):
+        first = first_tensor(shapes)
+        if counted or not option or first is None or not _is_image(first):
             return counted
-        size = {option: shapes[0].shape[-1]}
+        size = {option: first.shape[-1]}
         return self._count(name, cost, lambda: _with_options(self.request.spec, **size), shapes)
 
     def _pending(self, shapes: Shapes, cost: float) -> PendingCount:
@@ -145,8 +157,8 @@ class VariantCounter:
         try:
             with torch.device("meta"):
                 model = make()
-                inputs, named = make_inputs(shapes), make_kwargs(shapes)
-            ledger = count(model, *inputs, device="meta", backward=backward, **named)
+                args, named = inputs.make(shapes, model)
+            ledger = count(model, *args, device="meta", backward=backward, **named)
         except Exception as error:  # noqa: BLE001 - any model may refuse in any way; the reason is reported
             self.skipped[name] = one_line(error)
             return None
@@ -181,7 +193,9 @@ def other_shapes(request: ModelRequest) -> Iterator[tuple[Shapes, float]]:
     """Yield other inputs that the model may have been counted on, with the cost of each."""
     shapes = parse_inputs(request.inputs)
     seen = {shapes}
-    alone = tuple(replace(shape, shape=(1, *shape.shape[1:])) for shape in shapes)
+    if any(isinstance(value, _MADE) for spec in shapes for value in inside(spec.value)):
+        return  # their sizes are those of a file, a function or another run
+    alone = _changed(shapes, lambda one: replace(one, shape=(1, *one.shape[1:])))
     others = [(alone, ONE_OF_BATCH_COST), *_published(request.spec), *_resized(shapes)]
     for candidate, cost in others:
         if candidate not in seen:
@@ -196,20 +210,33 @@ def _published(spec: ModelSpec) -> Iterator[tuple[Shapes, float]]:
             yield parse_inputs(entry.inputs), PUBLISHED_SIZE_COST
 
 
+_MADE = (FileSpec, CallSpec, CacheSpec, EncodedSpec)
+
+
 def _resized(shapes: Shapes) -> Iterator[tuple[Shapes, float]]:
-    if all(_is_image(shape) for shape in shapes):
+    values = (value for spec in shapes for value in inside(spec.value))
+    tensors = [value for value in values if isinstance(value, TensorSpec)]
+    if tensors and all(map(_is_image, tensors)):
         sizes = [(size, USUAL_SIZE_COST) for size in USUAL_SIZES]
         sizes += [(size, OTHER_SIZE_COST) for size in OTHER_SIZES]
         for size, cost in sizes:
-            yield tuple(replace(s, shape=(*s.shape[:-2], size, size)) for s in shapes), cost
-    elif all(len(shape.shape) == AXES_OF_TOKENS for shape in shapes):
+            yield _with_last_sizes(shapes, size, size), cost
+    elif tensors and all(len(each.shape) == AXES_OF_TOKENS for each in tensors):
         for length in LENGTHS:
-            yield tuple(replace(s, shape=(s.shape[0], length)) for s in shapes), USUAL_SIZE_COST
+            yield _with_last_sizes(shapes, length), USUAL_SIZE_COST
 
 
-def _is_image(shape: InputSpec) -> bool:
-    """Whether the last two axes of an input are those of an image, or of a clip's frames."""
-    return len(shape.shape) >= AXES_OF_AN_IMAGE and shape.dtype.startswith(("float", "bfloat"))
+def _with_last_sizes(shapes: Shapes, *sizes: int) -> Shapes:
+    return _changed(shapes, lambda one: replace(one, shape=(*one.shape[: -len(sizes)], *sizes)))
+
+
+def _changed(shapes: Shapes, change: Callable[[TensorSpec], TensorSpec]) -> Shapes:
+    return tuple(replace(spec, value=with_tensors(spec.value, change)) for spec in shapes)
+
+
+def _is_image(tensor: TensorSpec) -> bool:
+    """Whether the last two axes of a tensor are those of an image, or of a clip's frames."""
+    return len(tensor.shape) >= AXES_OF_AN_IMAGE and tensor.dtype.startswith(("float", "bfloat"))
 
 
 def _where(shapes: Shapes) -> str:
@@ -227,14 +254,13 @@ def _on_meta(spec: ModelSpec) -> torch.nn.Module:
 
 def _with_options(spec: ModelSpec, **options: Any) -> torch.nn.Module:
     """Build a library's model with additional options."""
-    if spec.source == "torchvision":
-        from torchvision import models
+    given = {**parse_options(spec.options), **options}
+    more = "&".join(f"{name}={_option_text(value)}" for name, value in given.items())
+    return build(replace(spec, options=more))
 
-        given = {name: None for name in ("weights", "weights_backbone") if name in _arguments(spec)}
-        model: torch.nn.Module = models.get_model(spec.location, **given, **options)
-        return model.eval()
-    more = "&".join(f"{name}={value}" for name, value in options.items())
-    return build(replace(spec, options="&".join(filter(None, (spec.options, more)))))
+
+def _option_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _arguments(spec: ModelSpec) -> set[str]:

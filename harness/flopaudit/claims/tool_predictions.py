@@ -48,9 +48,8 @@ def _names(tool: SettledTool) -> tuple[str, str, str]:
 
 
 def _trace(request: ModelRequest) -> Any:
-    from flopaudit.core.specs import parse_inputs
-    from flopaudit.models.build import build, make_inputs, make_kwargs
+    from flopaudit.models.build import load
     from flopaudit.tracing.watcher import trace
 
-    specs = parse_inputs(request.inputs)
-    return trace(build(request.spec), make_inputs(specs), make_kwargs(specs))
+    loaded = load(request.spec, request.inputs)
+    return trace(loaded.model, loaded.inputs, loaded.kwargs)

@@ -58,7 +58,7 @@ def convention(incomplete: str) -> list[str]:
 
 def _models(incomplete: str) -> list[str]:
     from flopaudit.core.errors import UsageError
-    from flopaudit.core.specs import ALIASES, LIBRARIES, PROBE
+    from flopaudit.core.specs import LIBRARIES, PROBE, SOURCE_ALIASES
     from flopaudit.models import model_names
     from flopaudit.models.torchvision_zoo import torchvision_models
 
@@ -67,7 +67,7 @@ def _models(incomplete: str) -> list[str]:
 
         return [f"{PROBE}:{name}" for name in probes.PROBES]
     library, colon, _ = incomplete.partition(":")
-    if colon and (source := ALIASES.get(library, library)) in LIBRARIES:
+    if colon and (source := SOURCE_ALIASES.get(library, library)) in LIBRARIES:
         with contextlib.suppress(UsageError):  # a library that is not installed has no names
             return [f"{library}:{name}" for name in model_names.families(source)]
     return [*torchvision_models(), *(f"{source}:" for source in (*LIBRARIES, PROBE))]

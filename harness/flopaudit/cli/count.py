@@ -8,15 +8,22 @@ import typer
 
 from flopaudit.cli import completion
 from flopaudit.cli.options import (
+    Context,
+    Dtype,
     Formulas,
     Grouping,
+    InputFile,
+    InputFrom,
     Inputs,
     Json,
     Memory,
     Model,
+    PhaseOption,
     Timeout,
+    given_inputs,
     limits,
     load_formulas,
+    phase_of,
 )
 from flopaudit.cli.output import print_json
 from flopaudit.core.errors import UsageError
@@ -25,6 +32,11 @@ from flopaudit.core.errors import UsageError
 def count(  # noqa: PLR0913, PLR0917 - the options of a command
     model: Model,
     inputs: Inputs = None,
+    input_files: InputFile = None,
+    input_functions: InputFrom = None,
+    dtype: Dtype = "",
+    phase: PhaseOption = None,
+    context: Context = 0,
     by: Annotated[
         Grouping | None, typer.Option("--by", help="Also list the counts by this grouping.")
     ] = None,
@@ -64,6 +76,7 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
     Example: flopaudit count resnet50 --by module --depth 2
     """
     from flopaudit.pipeline.count_model import CountOptions, count_in_worker
+    from flopaudit.pipeline.model_requests import model_request
     from flopaudit.reports import count_report
 
     load_formulas(formulas)
@@ -73,7 +86,13 @@ def count(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError("--depth limits the levels of modules.", "Give it with --by module.")
     totals = tuple(conventions or count_report.CONVENTIONS)
     options = CountOptions(totals, backward, static, strict)
-    result = count_in_worker(model, inputs or (), options, limits(timeout, memory, jobs=1))
+    given = given_inputs(inputs, input_files, input_functions)
+    chosen = phase_of(phase, context)
+    result = count_in_worker(
+        lambda: model_request(model, given, dtype=dtype, phase=chosen),
+        options,
+        limits(timeout, memory, jobs=1),
+    )
     group = by.value if by else ""
     if as_json:
         print_json(result.to_json(group, depth))

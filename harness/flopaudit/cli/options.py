@@ -22,13 +22,15 @@ from flopaudit.core.specs import parse_bytes, split_list
 
 if TYPE_CHECKING:
     from flopaudit.isolation.jobs import Limits
+    from flopaudit.pipeline.model_requests import Phase
     from flopaudit.tools.registry import ToolVariant
 
 PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 MODEL_HELP = (
     "A torchvision name such as resnet50, timm:NAME, transformers:TYPE, probe:NAME, "
-    "package.module:factory or path/to/file.py:factory."
+    "package.module:factory or path/to/file.py:factory, with arguments as in "
+    "file.py:make?depth=3."
 )
 
 
@@ -54,6 +56,13 @@ class Grouping(str, Enum):
     MODULE = "module"
     OP = "op"
     KIND = "kind"
+
+
+class PhaseName(str, Enum):
+    """The phases of generating text."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
 
 
 def _names(parameter: typer.CallbackParam, value: str) -> str:
@@ -118,9 +127,54 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
-        metavar="SHAPE",
-        help="Shape of an input, such as 1x3x224x224, int64:1x128 with a dtype, or "
-        "input_ids=int64:1x128 by keyword; repeat for several inputs.",
+        metavar="INPUT",
+        help="An input: 1x3x224x224, int64:1x128 with a dtype, input_ids=int64:1x128 by keyword, "
+        'int:3, 0.5, true, none, "text", or nested as in {image: 1x3x64x64, sizes: [int64:1x2]}; '
+        "repeat for several inputs.",
+    ),
+]
+InputFile = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-file",
+        metavar="FILE",
+        help="Inputs from a file of torch.save (.pt) or numpy (.npz): a tensor is one input, a "
+        "list or tuple is inputs by position, a dict is inputs by keyword.",
+    ),
+]
+InputFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-from",
+        metavar="FILE.py:FUNCTION",
+        help="Inputs from your function, called without arguments: it returns a tensor, a tuple of "
+        "inputs by position, a dict of inputs by keyword, or a tuple of such a tuple and dict.",
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        help="Convert the model to bf16, fp16, fp32 or fp64; inputs without a dtype follow it.",
+    ),
+]
+PhaseOption = Annotated[
+    PhaseName | None,
+    typer.Option(
+        "--phase",
+        help="Of a transformers model: prefill runs N tokens at once, decode runs one token after "
+        "N that are in the cache. N is that of --context.",
+    ),
+]
+Context = Annotated[
+    int,
+    typer.Option(
+        "--context",
+        metavar="N",
+        min=0,
+        help="With --phase: the number of tokens.",
+        show_default=False,
     ),
 ]
 Jobs = Annotated[
@@ -240,6 +294,40 @@ def limits(timeout: float, memory: str, jobs: int) -> Limits:
     if memory:
         return Limits(timeout, parse_bytes(memory))
     return Limits(timeout, default_memory_bytes(jobs), default_memory_bytes(1))
+
+
+def given_inputs(
+    inputs: list[str] | None, files: list[str] | None, functions: list[str] | None
+) -> tuple[str, ...]:
+    """Return inputs in the notation of `--input`: those of files and functions come last."""
+    from flopaudit.core.input_values import CallSpec, FileSpec
+
+    places = [str(FileSpec(path)) for path in files or ()]
+    for text in functions or ():
+        location, _, function = text.rpartition(":")
+        if not location or not function.replace(".", "").isidentifier():
+            raise UsageError(
+                f"'{text}' is not a function.", "Write --input-from path/to/file.py:function."
+            )
+        places.append(str(CallSpec(location, function)))
+    return (*(inputs or ()), *places)
+
+
+def phase_of(name: PhaseName | None, context: int) -> Phase | None:
+    """Return the phase that is asked for; None without one.
+
+    Raises:
+        UsageError: only one of --phase and --context is given.
+    """
+    from flopaudit.pipeline.model_requests import Phase
+
+    if name is None and not context:
+        return None
+    if name is None:
+        raise UsageError("--context is the context of a phase.", "Add --phase prefill or decode.")
+    if not context:
+        raise UsageError("--phase needs the number of tokens.", "Add --context 512.")
+    return Phase(name.value, context)
 
 
 def refuse_positional_tools(context: typer.Context) -> None:

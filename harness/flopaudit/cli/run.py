@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,27 +12,34 @@ from flopaudit.cli.options import (
     PRESET,
     PROCESSORS,
     Again,
+    Context,
     Details,
+    Dtype,
     Formulas,
+    InputFile,
+    InputFrom,
     Inputs,
     Jobs,
     Json,
     Memory,
     Models,
+    PhaseOption,
     Preset,
     Retry,
     Timeout,
     Tools,
+    given_inputs,
     limits,
     load_formulas,
     out,
+    phase_of,
     variants,
 )
 from flopaudit.cli.output import interruptible, print_json
 from flopaudit.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from flopaudit.pipeline.model_requests import ModelRequest
+    from flopaudit.pipeline.model_requests import ModelRequest, Phase
 
 
 def run(  # noqa: PLR0913, PLR0917 - the options of the main command
@@ -47,6 +55,11 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
         ),
     ] = "",
     inputs: Inputs = None,
+    input_files: InputFile = None,
+    input_functions: InputFrom = None,
+    dtype: Dtype = "",
+    phase: PhaseOption = None,
+    context: Context = 0,
     directory: Annotated[
         Path | None,
         out(
@@ -76,7 +89,9 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
 
     load_formulas(formulas)
     tool_variants = variants(tool_list)  # first, because models may import their libraries
-    requests = _requests(model_list, preset, sample, inputs or [])
+    given = given_inputs(inputs, input_files, input_functions)
+    chosen_phase = phase_of(phase, context)
+    requests = _requests(model_list, preset, sample, given, dtype=dtype, phase=chosen_phase)
     name = preset.value if preset else sample.replace(":", "-") or "models"
     folder = directory or Path("results") / name
     allowed = limits(timeout, memory, jobs)
@@ -94,16 +109,23 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the main command
     raise typer.Exit(1 if failed else 0)
 
 
-def _requests(
-    model_list: str, preset: Preset | None, sample: str, inputs: list[str]
+def _requests(  # noqa: PLR0913 - the options that say what is run
+    model_list: str,
+    preset: Preset | None,
+    sample: str,
+    inputs: Sequence[str],
+    *,
+    dtype: str,
+    phase: Phase | None,
 ) -> list[ModelRequest]:
     from flopaudit.pipeline import model_requests
 
     if not sample:
-        return model_requests.model_requests(model_list, preset.value if preset else "", inputs)
-    if model_list or preset or inputs:
+        name = preset.value if preset else ""
+        return model_requests.model_requests(model_list, name, inputs, dtype=dtype, phase=phase)
+    if model_list or preset or inputs or phase:
         raise UsageError(
-            "--sample cannot be combined with --models, --preset or --input.",
+            "--sample cannot be combined with --models, --preset, --input or --phase.",
             "Give --sample alone.",
         )
-    return model_requests.sampled_models(sample)
+    return model_requests.sampled_models(sample, dtype)

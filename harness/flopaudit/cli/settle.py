@@ -11,19 +11,26 @@ import typer
 from flopaudit.cli.options import (
     PROCESSORS,
     Again,
+    Context,
     Details,
+    Dtype,
     Formulas,
+    InputFile,
+    InputFrom,
     Inputs,
     Jobs,
     Json,
     Memory,
     Model,
+    PhaseOption,
     Retry,
     Timeout,
     Tools,
+    given_inputs,
     limits,
     load_formulas,
     out,
+    phase_of,
     variants,
 )
 from flopaudit.cli.output import interruptible, print_error, print_json
@@ -39,6 +46,11 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
     model: Model,
     tool_list: Tools = "",
     inputs: Inputs = None,
+    input_files: InputFile = None,
+    input_functions: InputFrom = None,
+    dtype: Dtype = "",
+    phase: PhaseOption = None,
+    context: Context = 0,
     claims: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,7 +90,10 @@ def settle(  # noqa: PLR0913, PLR0917 - the options of a command
         raise UsageError("--markdown and --json are both given.", "Give one of them.")
     load_formulas(formulas)
     tool_variants = variants(tool_list)  # first, because a model may import its library
-    request = model_requests.model_request(model, inputs or ())
+    asked = given_inputs(inputs, input_files, input_functions)
+    request = model_requests.model_request(
+        model, asked, dtype=dtype, phase=phase_of(phase, context)
+    )
     if claims:
         given = {"--tools": tool_list, "--again": again, "--retry": retry, "--details": details}
         _refuse_with_claims({**given, "--markdown": as_markdown})

@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from flopaudit.core.errors import UsageError, closest, suggestion
+from flopaudit.core import input_notation
+from flopaudit.core.errors import UsageError
+from flopaudit.core.input_values import ALIASES, FLOATING, InputSpec
 from flopaudit.core.text import plain
-
-DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8", "uint8", "bool")
 
 LIBRARIES = ("timm", "transformers")
 """Packages that models can come from in addition to torchvision, by name and with options."""
 
-ALIASES = {"hf": "transformers", "hf-hub": "transformers", "huggingface": "transformers"}
+SOURCE_ALIASES = {"hf": "transformers", "hf-hub": "transformers", "huggingface": "transformers"}
 """Other names of sources that a user may write; records have the name of the package."""
+
+SEED = 0
+"""The seed of the weights and inputs of every model."""
 
 PROBE = "probe"
 """The source of the probes, whose only option is the number of a case."""
@@ -29,31 +32,16 @@ ToolKey = tuple[str, str, str]
 
 Option = bool | int | float | str
 
-_INPUT = re.compile(
-    r"^(?:(?P<name>[A-Za-z_]\w*)=)?(?:(?P<dtype>[a-z]+\d*):)?(?P<shape>\d+(?:x\d+)*)$"
-)
 _LIBRARY = re.compile(
     rf"^(?P<source>{'|'.join(LIBRARIES)}):(?P<name>[\w./-]+)(?:\?(?P<options>.*))?$"
 )
 _PROBE = re.compile(rf"^{PROBE}:(?P<name>[\w./-]+)(?:\?(?P<options>case=\d+))?$")
+_NAMED = re.compile(r"^(?P<name>[\w.-]+)(?:\?(?P<options>.*))?$")
+_OWN = re.compile(
+    r"^(?P<location>.+?):(?P<factory>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?:\?(?P<options>.*))?$",
+    re.DOTALL,
+)
 _OPTION = re.compile(r"^(?P<key>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)=(?P<value>[^&?]+)$")
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """Shape and dtype of one input tensor, written `1x3x224x224` or `int64:1x128`.
-
-    With a name, as in `input_ids=int64:1x128`, the tensor is given to forward by that keyword.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-    name: str = ""
-
-    def __str__(self) -> str:
-        shape = "x".join(map(str, self.shape))
-        typed = shape if self.dtype == "float32" else f"{self.dtype}:{shape}"
-        return f"{self.name}={typed}" if self.name else typed
 
 
 @dataclass(frozen=True)
@@ -63,52 +51,51 @@ class ModelSpec:
     Attributes:
         source: torchvision, timm, transformers, probe, module or file.
         location: the name in a library, the dotted module or the path of the file.
-        factory: the function or class to call, in a module or file.
-        options: the options of a library, as written (`num_hidden_layers=2&hidden_size=256`), or
-            the case of a probe (`case=2`).
+        factory: the function, class or module object, in a module or file: `make`, `Outer.make`.
+        options: the options of a library or the arguments of a factory, as written
+            (`num_hidden_layers=2&hidden_size=256`), or the case of a probe (`case=2`).
+        dtype: the dtype to convert the model to, such as bfloat16; "" to leave it as it is built.
     """
 
     source: str
     location: str
     factory: str = ""
     options: str = ""
+    dtype: str = ""
 
     def __str__(self) -> str:
-        if not self.factory:
-            options = f"?{self.options}" if self.options else ""
-            return plain(f"{self.source}:{self.location}{options}")
-        return plain(f"{self.location}:{self.factory}")  # a path may have bytes that are not UTF-8
+        place = (
+            f"{self.location}:{self.factory}" if self.factory else f"{self.source}:{self.location}"
+        )
+        options = f"?{self.options}" if self.options else ""
+        # A path may have bytes that are not UTF-8.
+        return plain(f"{place}{options}{f'@{self.dtype}' if self.dtype else ''}")
 
 
-def parse_input(text: str) -> InputSpec:
-    """Read `1x3x224x224`, `int64:1x128` or `input_ids=int64:1x128`.
+def parse_input(text: str, floating: str = "float32") -> InputSpec:
+    """Read one input, such as `1x3x224x224`, `int64:1x128` or `batch={image: 1x3x64x64}`.
+
+    Args:
+        text: in the notation of `core.input_notation`.
+        floating: the dtype of tensors that are written without one.
 
     Raises:
-        UsageError: the text is not an input, or the dtype is unknown.
+        UsageError: the text is not an input, or a dtype is unknown.
     """
-    match = _INPUT.match(text.strip())
-    if not match:
-        raise UsageError(
-            f"'{text}' is not an input.",
-            "Write it as 1x3x224x224, int64:1x128 with a dtype, or name=1x128 by keyword.",
-        )
-    dtype = match["dtype"] or "float32"
-    if dtype not in DTYPES:
-        raise UsageError(
-            f"'{dtype}' in '{text}' is not a dtype.",
-            suggestion(closest(dtype, DTYPES)) or f"The choices are {', '.join(DTYPES)}.",
-        )
-    shape = tuple(int(size) for size in match["shape"].split("x"))
-    return InputSpec(shape, dtype, match["name"] or "")
+    return input_notation.read(text, floating)
 
 
-def parse_inputs(texts: Iterable[str]) -> tuple[InputSpec, ...]:
+def parse_inputs(texts: Iterable[str], floating: str = "float32") -> tuple[InputSpec, ...]:
     """Read the inputs of one forward pass.
+
+    Args:
+        texts: each in the notation of `core.input_notation`.
+        floating: the dtype of tensors that are written without one.
 
     Raises:
         UsageError: one cannot be read, or two have the same name.
     """
-    specs = tuple(map(parse_input, texts))
+    specs = tuple(parse_input(text, floating) for text in texts)
     names = [spec.name for spec in specs if spec.name]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -143,35 +130,73 @@ def _value(text: str) -> Option:
     return text
 
 
-def parse_model(text: str) -> ModelSpec:
-    """Read `resnet50`, `a.module:factory`, `path/to/file.py:factory` or `SOURCE:NAME?OPTIONS`.
+def model_dtype(text: str) -> str:
+    """Return the dtype of a model by any of its names, such as bf16.
 
-    SOURCE is torchvision, which takes no options, timm, transformers or probe.
+    Raises:
+        UsageError: it is not a floating-point dtype.
+    """
+    names = {**ALIASES, "float": "float32"}
+    found = names.get(text, text)
+    if found not in FLOATING:
+        raise UsageError(
+            f"'{text}' is not a dtype that a model can have.",
+            f"The choices are {', '.join(FLOATING)}; fp32, fp64, fp16 and bf16 are the same.",
+        )
+    return found
+
+
+def parse_model(text: str) -> ModelSpec:
+    """Read `resnet50`, `a.module:factory`, `path/to/file.py:factory` or `SOURCE:NAME`.
+
+    SOURCE is torchvision, timm, transformers or probe. Options may follow, as in `make?depth=3`,
+    and then a dtype, as in `resnet50@bfloat16`.
 
     Raises:
         UsageError: the text is not a model.
     """
     text = text.strip()
     source, colon, rest = text.partition(":")
-    if colon and source in ALIASES:
-        text = f"{ALIASES[source]}:{rest}"
+    if colon and source in SOURCE_ALIASES:
+        text = f"{SOURCE_ALIASES[source]}:{rest}"
+    before, at, name = text.rpartition("@")
+    if at and ALIASES.get(name, name) in FLOATING:
+        return replace(_parse_undtyped(before), dtype=model_dtype(name))
+    if at and name.isidentifier() and "?" not in before:
+        model_dtype(name)  # raises: nothing else ends in such a word
+    return _parse_undtyped(text)
+
+
+def _parse_undtyped(text: str) -> ModelSpec:
     if text.partition(":")[0] in LIBRARIES:
         return _parse_library(text)
     if text.partition(":")[0] == PROBE:
         return _parse_probe(text)
-    location, colon, factory = text.rpartition(":")
-    if not text or (colon and not (location and factory)):
+    named = _NAMED.match(text.removeprefix("torchvision:"))
+    if named:
+        return ModelSpec("torchvision", named["name"], options=_checked_options(named["options"]))
+    own = _OWN.match(text)
+    if not own:
         raise UsageError(
             f"'{text}' is not a model.",
             "Write a torchvision name such as resnet50, timm:NAME, transformers:TYPE, probe:NAME, "
             "package.module:factory or path/to/file.py:factory.",
         )
-    if not colon:
-        return ModelSpec("torchvision", text)
-    if location == "torchvision":
-        return ModelSpec("torchvision", factory)
-    source = "file" if location.endswith(".py") else "module"
-    return ModelSpec(source, location, factory)
+    source = "file" if own["location"].endswith(".py") else "module"
+    options = _checked_options(own["options"])
+    return ModelSpec(source, own["location"], own["factory"], options)
+
+
+def _checked_options(text: str | None) -> str:
+    """Return options as they are written.
+
+    Raises:
+        UsageError: there is a question mark without options, or they cannot be read.
+    """
+    if text == "":
+        raise UsageError("There are no options after the '?'.", "Write them as ?depth=3&width=64.")
+    parse_options(text or "")
+    return text or ""
 
 
 def _parse_library(text: str) -> ModelSpec:

@@ -21,7 +21,6 @@ from typing import NoReturn
 from flopaudit_adapters.contract import LoadedModel
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line, portable
 from flopaudit.isolation import steps, tasks
 from flopaudit.isolation.jobs import Cell, Limits
@@ -152,12 +151,10 @@ class Host:
             self._channel.send(ModelBuilt())
             return
         try:
-            from flopaudit.models.build import build, make_inputs, make_kwargs
+            from flopaudit.models.build import load
 
             user_formulas.install(message.formulas)
-            specs = parse_inputs(message.inputs)
-            model = build(message.model)
-            self._loaded = LoadedModel(model, make_inputs(specs), make_kwargs(specs))
+            self._loaded = load(message.model, message.inputs)
             found = _identity(message, self._loaded) if message.identify else None
         except UsageError as error:
             self._channel.send(BuildFailed(str(error)))

@@ -187,8 +187,11 @@ def _run_own(task: Callable[[LoadedModel], Result], loaded: LoadedModel) -> Outc
     except FormulaError as error:
         return Outcome(Failed("errored", plain(error.message), remedy=error.remedy))
     except Exception as error:  # noqa: BLE001 - the model may raise anything
+        from flopaudit.models.dtypes import mismatch
+
         _print(error)
-        return failed("errored", one_line(error))
+        explained = mismatch(error, loaded.model, loaded.inputs, loaded.kwargs)
+        return failed("errored", str(explained) if explained else one_line(error))
     return replace(outcome, seconds=time.perf_counter() - started)
 
 

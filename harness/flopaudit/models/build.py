@@ -6,27 +6,40 @@ counts or traces a model itself. Nothing is downloaded; the seed is fixed.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
 import warnings
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from flopaudit_adapters.contract import LoadedModel
 
 from flopaudit import probes
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import (
-    LIBRARIES,
-    PROBE,
-    InputSpec,
-    ModelSpec,
-)
-from flopaudit.models import libraries
-from flopaudit.models.identity import SEED
+from flopaudit.core.input_values import InputSpec
+from flopaudit.core.specs import LIBRARIES, PROBE, SEED, ModelSpec, parse_inputs, parse_options
+from flopaudit.core.text import one_line
+from flopaudit.models import inputs, libraries
+from flopaudit.models.dtypes import converted
+from flopaudit.models.factories import user_factory
+
+
+def load(spec: ModelSpec, texts: Iterable[str]) -> LoadedModel:
+    """Build a model and make its inputs.
+
+    Args:
+        spec: the model.
+        texts: its inputs, in the notation of the command line.
+
+    Raises:
+        UsageError: there is no such model, the factory returned something else, or an input cannot
+            be made.
+        Exception: any exception of the factory, or of the model where it is run for its cache.
+    """
+    specs = parse_inputs(texts)
+    model = build(spec)
+    args, kwargs = inputs.make(specs, model)
+    return LoadedModel(model, args, kwargs)
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:
@@ -36,6 +49,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
         UsageError: there is no such model, or the factory returned something else.
         Exception: any exception of the factory.
     """
+    torch.manual_seed(SEED)  # a module object is made when it is imported
     factory = _find(spec)
     torch.manual_seed(SEED)
     with warnings.catch_warnings():
@@ -44,99 +58,62 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     if not isinstance(model, torch.nn.Module):
         raise UsageError(
             f"'{spec}' gave a {type(model).__name__}, not a torch.nn.Module.",
-            "Name a function or class that takes no arguments and returns the model.",
+            "Name a function or class that returns the model, or a module object.",
         )
-    return model.eval()
+    return converted(model.eval(), spec.dtype)
 
 
-def make_inputs(specs: tuple[InputSpec, ...]) -> tuple[torch.Tensor, ...]:
-    """Make the inputs without a name, from a fixed seed: floats in [0, 1), integers 0 or 1."""
-    torch.manual_seed(SEED)
-    return tuple(_tensor(spec) for spec in specs if not spec.name)
+def make_inputs(specs: Iterable[InputSpec]) -> tuple[Any, ...]:
+    """Make the inputs that are given by position, if they need no model (see `inputs.make`)."""
+    return inputs.make(specs)[0]
 
 
-def make_kwargs(specs: tuple[InputSpec, ...]) -> dict[str, Any]:
-    """Make the inputs with a name, random in the same way, by name."""
-    torch.manual_seed(SEED)
-    return {spec.name: _tensor(spec) for spec in specs if spec.name}
-
-
-def _tensor(spec: InputSpec) -> torch.Tensor:
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    if dtype.is_floating_point:
-        return torch.rand(spec.shape).to(dtype)
-    return torch.randint(0, 2, spec.shape).to(dtype)
+def make_kwargs(specs: Iterable[InputSpec]) -> dict[str, Any]:
+    """Make the inputs that are given by keyword, if they need no model (see `inputs.make`)."""
+    return inputs.make(specs)[1]
 
 
 def _find(spec: ModelSpec) -> Callable[[], Any]:
     if spec.source == "torchvision":
-        return _torchvision(spec.location)
+        return _torchvision(spec)
     if spec.source in LIBRARIES:
         return libraries.library(spec.source).factory(spec)
     if spec.source == PROBE:
         probe, case = probes.find(spec)
         return lambda: probes.build(probe.name, case)
-    return _factory(spec)
+    return user_factory(spec)
 
 
-def _torchvision(name: str) -> Callable[[], Any]:
+def _torchvision(spec: ModelSpec) -> Callable[[], Any]:
     from torchvision import models
 
     try:
-        builder = models.get_model_builder(name)
+        builder = models.get_model_builder(spec.location)
     except ValueError as error:
         raise UsageError(
-            f"torchvision has no model '{name}'.", "`flopaudit models` lists what it has."
+            f"torchvision has no model '{spec.location}'.", "`flopaudit models` lists what it has."
         ) from error
-    # Builders with a backbone would load its weights; only some of them take the argument.
-    untrained = {"weights": None, "weights_backbone": None}
-    accepted = inspect.signature(builder).parameters
-    kwargs = {key: None for key in untrained if key in accepted}
-    return lambda: builder(**kwargs)
-
-
-def _factory(spec: ModelSpec) -> Callable[[], Any]:
-    module = _import_file(Path(spec.location)) if spec.source == "file" else _import(spec.location)
-    factory = getattr(module, spec.factory, None)
-    if not callable(factory):
+    options: dict[str, Any] = {**parse_options(spec.options)}
+    weights = next((name for name in options if name.startswith("weights")), None)
+    if weights:
         raise UsageError(
-            f"'{spec.location}' has no '{spec.factory}' that can be called.",
-            "Name a function or class that takes no arguments and returns the model.",
+            f"'{weights}' is not an option here: weights are random, and nothing is downloaded.",
+            f"Leave out {weights}.",
         )
-    found: Callable[[], Any] = factory
-    return found
+    # Builders with a backbone would load its weights; only some of them take the argument.
+    accepted = inspect.signature(builder).parameters
+    untrained = {key: None for key in ("weights", "weights_backbone") if key in accepted}
 
+    def make() -> Any:
+        try:
+            return builder(**untrained, **options)
+        except (TypeError, ValueError) as error:
+            if not options:
+                raise
+            raise UsageError(
+                f"torchvision does not build '{spec.location}' with these options: "
+                f"{one_line(error)}.",
+                "Give other options.",
+            ) from error
 
-def _import(name: str) -> Any:
-    # A user's package is found where the command is run.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"There is no module '{error.name}'.",
-            "Run where it can be imported, or write path/to/file.py:factory.",
-        ) from error
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"There is no file '{path}'.", "Check the path before the colon.")
-    content = path.read_bytes()
-    if _executed.get(path.resolve(), (b"",))[0] == content:
-        # A model may be built twice, but an operator that its file defines only once.
-        return _executed[path.resolve()][1]
-    sys.path.insert(0, str(path.parent.resolve()))
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise UsageError(f"'{path}' is not Python.", "Name a .py file.")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules.setdefault(path.stem, module)
-    module_spec.loader.exec_module(module)
-    _executed[path.resolve()] = (content, module)
-    return module
-
-
-_executed: dict[Path, tuple[bytes, Any]] = {}
-"""The modules of files, with the content that each was executed with."""
+    return make

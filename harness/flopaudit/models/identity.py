@@ -11,23 +11,21 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flopaudit.core.checksum import file_digest
-from flopaudit.core.specs import LIBRARIES, PROBE, ModelSpec
+from flopaudit.core.input_values import CallSpec, FileSpec, inside
+from flopaudit.core.specs import LIBRARIES, PROBE, SEED, ModelSpec, parse_inputs
 from flopaudit.tools.versions import version
 
 if TYPE_CHECKING:
     import torch
 
     from flopaudit.records.schema import ModelIdentity
-
-SEED = 0
-"""The seed of the weights and inputs of every model."""
 
 _PACKAGED = ("torchvision", *LIBRARIES, PROBE)
 """Sources whose models are defined by installed files alone."""
@@ -57,7 +55,7 @@ def identity(
         "seed": SEED,
         "structure": structure_digest(model),
         "inputs_digest": inputs_digest(inputs, kwargs),
-        "sources": dict(sorted(_sources(modules, spec))),
+        "sources": dict(sorted(_sources(modules, spec, texts))),
         "versions": dict(sorted(_versions(modules, spec))),
     }
     return ModelIdentity(
@@ -90,9 +88,17 @@ def difference(
     return next((f"{n} changed" for n, old in sources.items() if _installed_digest(n) != old), None)
 
 
-def is_packaged(spec: ModelSpec) -> bool:
-    """Whether installed files alone define the model, so that `difference` can compare it."""
-    return spec.source in _PACKAGED
+def is_packaged(spec: ModelSpec, texts: Iterable[str]) -> bool:
+    """Whether installed files alone define a model and its inputs, so `difference` can compare it.
+
+    Args:
+        spec: the model spec.
+        texts: its inputs, in the notation of the command line.
+    """
+    values = (value for each in parse_inputs(texts) for value in inside(each.value))
+    return spec.source in _PACKAGED and not any(
+        isinstance(value, (FileSpec, CallSpec)) for value in values
+    )
 
 
 def changes(before: ModelIdentity, now: ModelIdentity) -> str:
@@ -114,17 +120,22 @@ def changes(before: ModelIdentity, now: ModelIdentity) -> str:
 # -- source files ----------------------------------------------------------------------------------
 
 
-def _sources(modules: Sequence[str], spec: ModelSpec) -> Iterator[tuple[str, str]]:
+def _sources(
+    modules: Sequence[str], spec: ModelSpec, texts: Iterable[str]
+) -> Iterator[tuple[str, str]]:
     """Yield the source files that define a model, by a name that is the same on every machine.
 
     Of installed packages, these are the files with the model's code. Of the user's own code, they
-    are all files that have been imported, because constants count too.
+    are all files that have been imported, because constants count too, and those of inputs.
     """
+    from flopaudit.models.inputs import content_digests
+
+    yield from content_digests(parse_inputs(texts)).items()
     for module in modules:
         file = getattr(sys.modules.get(module), "__file__", None)
         if file and _is_installed(Path(file)):
             yield _portable(module, Path(file)), file_digest(Path(file))
-    if not is_packaged(spec):
+    if spec.source not in _PACKAGED:
         for name, file in _own_files():
             yield name, file_digest(file)
 

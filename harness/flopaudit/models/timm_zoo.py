@@ -12,7 +12,8 @@ import timm
 from timm.models import get_pretrained_cfg_value
 
 from flopaudit.core.errors import UsageError, unknown
-from flopaudit.core.specs import InputSpec, ModelSpec, parse_options
+from flopaudit.core.input_values import TensorSpec
+from flopaudit.core.specs import ModelSpec, parse_options
 
 
 def names() -> list[str]:
@@ -43,7 +44,7 @@ def inputs(spec: ModelSpec) -> tuple[str, ...]:
     options = parse_options(spec.options)
     channels = options.get("in_chans", channels)
     height, width = (options.get("img_size", size) for size in (height, width))
-    return (str(InputSpec((1, channels, height, width))),)
+    return (str(TensorSpec((1, channels, height, width))),)
 
 
 def factory(spec: ModelSpec) -> Callable[[], Any]:

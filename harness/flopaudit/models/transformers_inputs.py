@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import InputSpec
+from flopaudit.core.input_values import InputSpec, tensor
 
 TOKENS = 128
 IMAGE_SIZE = 224
@@ -70,7 +70,7 @@ def _input(name: str, model: Any, config: Any) -> InputSpec:
             f"{model.__name__} needs '{name}', and its shape is not known here.",
             f"Give all inputs, such as --input {name}=1x128.",
         )
-    return InputSpec(shape, dtype, name)
+    return tensor(shape, dtype, name)
 
 
 def _unknown(_config: Any) -> None:
@@ -93,9 +93,26 @@ def _first(config: Any, kind: str, *names: str) -> Any:
 
 
 def _tokens(config: Any) -> Shape:
-    limits = ("max_position_embeddings", "n_positions", "max_target_positions")
-    limit = _first(config, "text", *limits)
-    return (1, min(TOKENS, limit) if isinstance(limit, int) and limit > 0 else TOKENS)
+    limit = token_limit(config)
+    return (1, min(TOKENS, limit.tokens) if limit else TOKENS)
+
+
+class TokenLimit(NamedTuple):
+    """The most tokens that a model takes, and the option that says so; "" in a nested part."""
+
+    tokens: int
+    option: str
+
+
+def token_limit(config: Any) -> TokenLimit | None:
+    """Return the most tokens that a model takes; None if its configuration has no such number."""
+    for each in _configs(config, "text"):
+        for name in ("max_position_embeddings", "n_positions", "max_target_positions"):
+            limit = getattr(each, name, None)
+            if limit is not None:
+                option = name if each is config else ""
+                return TokenLimit(limit, option) if isinstance(limit, int) and limit > 0 else None
+    return None
 
 
 def _boxes(config: Any) -> Shape:

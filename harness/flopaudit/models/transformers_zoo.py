@@ -15,6 +15,7 @@ import transformers
 from transformers.models.auto.modeling_auto import MODEL_MAPPING, MODEL_MAPPING_NAMES
 
 from flopaudit.core.errors import UsageError, unknown
+from flopaudit.core.input_values import InputSpec
 from flopaudit.core.specs import ModelSpec, Option, parse_options
 from flopaudit.models.transformers_inputs import forward_inputs
 
@@ -39,8 +40,17 @@ def inputs(spec: ModelSpec) -> tuple[str, ...]:
     Raises:
         UsageError: there is no such model or option, or an input is needed whose shape is unknown.
     """
+    return tuple(map(str, described_inputs(spec)[2]))
+
+
+def described_inputs(spec: ModelSpec) -> tuple[Any, Any, list[InputSpec]]:
+    """Return the class of a model, its configuration and the inputs of one forward pass.
+
+    Raises:
+        UsageError: there is no such model or option, or an input is needed whose shape is unknown.
+    """
     model, config = _resolve(spec)
-    return tuple(map(str, forward_inputs(model, config)))
+    return model, config, forward_inputs(model, config)
 
 
 def factory(spec: ModelSpec) -> Callable[[], Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from flopaudit.isolation.jobs import Limits
 from flopaudit.isolation.outcomes import LedgerCounted
 from flopaudit.isolation.steps import Step, announce
 from flopaudit.isolation.tasks import UnbuiltAssignment
-from flopaudit.pipeline import in_worker, model_requests
+from flopaudit.pipeline import in_worker
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.reference.conventions import convention
 from flopaudit.reference.ledger import Ledger
@@ -50,13 +50,12 @@ class CountOptions:
 
 
 def count_in_worker(
-    model: str, inputs: Sequence[str], options: CountOptions, limits: Limits
+    make_request: Callable[[], ModelRequest], options: CountOptions, limits: Limits
 ) -> ModelCount:
     """Count a model in a worker.
 
     Args:
-        model: its spec.
-        inputs: as a user writes them; those of its library if there are none.
+        make_request: returns the model with its inputs, for which it may import a library.
         options: of the count.
         limits: the time and memory that building and counting may take.
 
@@ -70,7 +69,7 @@ def count_in_worker(
     # The worker imports torch while the request is made, for which timm or transformers may import
     # it here.
     with in_worker.open_scheduler(limits, __name__) as scheduler:
-        request = model_requests.model_request(model, inputs)
+        request = make_request()
         result = in_worker.run(scheduler, request, TASK, json.dumps(asdict(options)))
     assert isinstance(result, LedgerCounted)  # noqa: S101 - for mypy: the task returns no other
     return _model_count(request, options, result)
@@ -140,9 +139,11 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
     import torch
 
     from flopaudit.core.specs import parse_inputs
-    from flopaudit.models.build import build, make_inputs, make_kwargs
+    from flopaudit.models import inputs
+    from flopaudit.models.build import build
     from flopaudit.reference.counter import UncountedError
     from flopaudit.reference.graph_export import NotExportable
+    from flopaudit.reference.ledger_entries import floating_dtypes
     from flopaudit.reference.peak_memory import peak_activation_bytes
 
     specs = parse_inputs(request.inputs)
@@ -150,16 +151,19 @@ def _count(request: ModelRequest, options: CountOptions) -> tuple[Ledger, int | 
         with torch.device("meta"):
             announce(Step.BUILDING)
             model = build(request.spec)
-            args, kwargs = make_inputs(specs), make_kwargs(specs)
+            args, kwargs = inputs.make(specs, model)
             announce(Step.RUNNING)
-            ledger = _by_either_way(model, args, kwargs, options, "meta")
-            # Of an inference: a training step keeps its activations for the backward pass.
-            peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
-            return ledger, peak
+            # Meta tensors go together whatever their dtypes are, and only values say if these do.
+            if not floating_dtypes(model, (args, kwargs)).foreign:
+                ledger = _by_either_way(model, args, kwargs, options, "meta")
+                # Of an inference: a training step keeps its activations for the backward pass.
+                peak = None if options.backward else peak_activation_bytes(model, *args, **kwargs)
+                return ledger, peak
     except (UsageError, UncountedError, NotExportable):
         raise
-    except Exception:  # noqa: BLE001 - a model that fails on meta is run for real
-        return _count_for_real(request, options, specs), None
+    except Exception:  # noqa: BLE001, S110 - a model that fails on meta is run for real
+        pass
+    return _count_for_real(request, options), None
 
 
 def _by_either_way(
@@ -176,23 +180,31 @@ def _by_either_way(
     )
 
 
-def _count_for_real(request: ModelRequest, options: CountOptions, specs: Any) -> Ledger:
+def _count_for_real(request: ModelRequest, options: CountOptions) -> Ledger:
     from flopaudit.core.text import one_line
-    from flopaudit.models.build import build, make_inputs, make_kwargs
-    from flopaudit.reference.counter import UncountedError
+    from flopaudit.models import dtypes
+    from flopaudit.models.build import load
+    from flopaudit.reference.counter import UncountedError, count
     from flopaudit.reference.graph_export import NotExportable
+    from flopaudit.reference.ledger_entries import floating_dtypes
 
     announce(Step.BUILDING)
-    model = build(request.spec)
+    loaded = load(request.spec, request.inputs)
     announce(Step.RUNNING)
+    model, args, kwargs = loaded.model, loaded.inputs, dict(loaded.kwargs)
     try:
-        return _by_either_way(model, make_inputs(specs), make_kwargs(specs), options, "auto")
+        if options.static and floating_dtypes(model, (args, kwargs)).foreign:
+            count(model, *args, device="own", **kwargs)  # an export does not notice
+        return _by_either_way(model, args, kwargs, options, "auto")
     except (UncountedError, NotExportable):
         raise
     except Exception as error:
-        inputs = " + ".join(request.inputs)
+        mismatch = dtypes.mismatch(error, model, args, kwargs)
+        if mismatch:
+            raise mismatch from error
+        given = " + ".join(request.inputs)
         raise UsageError(
-            f"'{request.spec}' does not run on {inputs}: {one_line(error).rstrip('.')}.",
+            f"'{request.spec}' does not run on {given}: {one_line(error).rstrip('.')}.",
             "Give other --input shapes, or fix the model.",
         ) from error
 

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import fnmatch
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flopaudit.core.errors import UsageError, closest, suggestion, unknown
 from flopaudit.core.specs import (
-    ALIASES,
     LIBRARIES,
     PROBE,
+    SOURCE_ALIASES,
     ModelSpec,
+    Option,
+    model_dtype,
     parse_inputs,
     parse_model,
+    parse_options,
     split_list,
 )
 from flopaudit.isolation.jobs import Cell, Job
 from flopaudit.models import model_names
+from flopaudit.models.inputs import check_files
 from flopaudit.models.libraries import library
 
 
@@ -39,27 +44,81 @@ class ModelRequest:
         return Job(self.spec, self.inputs, tuple(cells))
 
 
-def model_request(text: str, inputs: Sequence[str] = ()) -> ModelRequest:
+@dataclass(frozen=True)
+class Phase:
+    """A phase of generating text, `prefill` or `decode`, after a context of so many tokens."""
+
+    name: str
+    context: int
+
+
+def model_request(
+    text: str, inputs: Sequence[str] = (), *, dtype: str = "", phase: Phase | None = None
+) -> ModelRequest:
     """Return the request of a model, with the default inputs of its source unless some are given.
 
     Imports timm or transformers, and so torch, for the inputs of a model that they have.
 
+    Args:
+        text: the model spec.
+        inputs: in the notation of `--input`. Tensors without a dtype get that of the model.
+        dtype: the dtype to convert the model to, if the spec does not name one.
+        phase: of a transformers model, in place of its usual inputs.
+
     Raises:
-        UsageError: the spec or an input cannot be read, there is no such model or library, or the
-            model has no default inputs and none are given.
+        UsageError: the spec or an input cannot be read, there is no such model, library or file, or
+            the model has no default inputs and none are given.
     """
-    spec = parse_model(text)
-    given = tuple(map(str, parse_inputs(inputs)))
+    spec = _with_dtype(parse_model(text), dtype)
+    if phase and inputs:
+        raise UsageError("--phase makes the inputs of a model.", "Leave out --input, or --phase.")
     _check_spec(spec)
-    if spec.source == "torchvision":
-        given = given or _torchvision_inputs(spec.location)
-    elif spec.source in LIBRARIES:
-        given = given or library(spec.source).inputs(spec)
-    elif spec.source == PROBE:
-        given = _probe_inputs(spec, given)
+    given = tuple(inputs) or (_phase_inputs(spec, phase) if phase else _default_inputs(spec))
+    if spec.source == PROBE and inputs:
+        raise UsageError("A probe comes with its inputs.", "Leave out --input.")
     if not given:
         raise UsageError(f"'{text}' needs an input shape.", "Add --input 1x3x224x224.")
-    return ModelRequest(spec, given)
+    specs = parse_inputs(given, spec.dtype or "float32")
+    check_files(specs)
+    return ModelRequest(spec, tuple(map(str, specs)))
+
+
+def _with_dtype(spec: ModelSpec, dtype: str) -> ModelSpec:
+    """Return a spec with a dtype; the models of libraries are float32 unless another is given."""
+    wanted = model_dtype(dtype) if dtype else spec.dtype
+    if spec.dtype and wanted != spec.dtype:
+        raise UsageError(f"'{spec}' is not {wanted}.", "Leave out --dtype, or what follows the @.")
+    usual = wanted == "float32" and spec.source in {"torchvision", *LIBRARIES}
+    return replace(spec, dtype="" if usual else wanted)
+
+
+def _default_inputs(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the inputs that follow from the model; none for a model of the user."""
+    if spec.source == "torchvision":
+        return _resized(_torchvision_inputs(spec.location), parse_options(spec.options))
+    if spec.source in LIBRARIES:
+        return library(spec.source).inputs(spec)
+    return _probe_inputs(spec) if spec.source == PROBE else ()
+
+
+def _phase_inputs(spec: ModelSpec, phase: Phase) -> tuple[str, ...]:
+    if spec.source != "transformers":
+        raise UsageError(
+            f"--phase is for models of transformers, and '{spec}' is not one.",
+            "Leave it out, or give the inputs as they are: --input cache=cache:1x512.",
+        )
+    library(spec.source)  # raises if it is not installed
+    from flopaudit.models.transformers_phases import phase_inputs
+
+    return phase_inputs(spec, phase.name, phase.context)
+
+
+def _resized(inputs: tuple[str, ...], options: Mapping[str, Option]) -> tuple[str, ...]:
+    """Return the inputs of a torchvision model that is built for another size of images."""
+    size = options.get("image_size")
+    if not isinstance(size, int):
+        return inputs
+    return tuple(re.sub(r"\d+x\d+$", f"{size}x{size}", text) for text in inputs)
 
 
 def _check_spec(spec: ModelSpec) -> None:
@@ -88,17 +147,28 @@ def _torchvision_inputs(name: str) -> tuple[str, ...]:
     return catalogue[name].inputs
 
 
-def _probe_inputs(spec: ModelSpec, given: tuple[str, ...]) -> tuple[str, ...]:
+def _probe_inputs(spec: ModelSpec) -> tuple[str, ...]:
     from flopaudit import probes
 
-    _, case = probes.find(spec)
-    if given:
-        raise UsageError("A probe comes with its inputs.", "Leave out --input.")
-    return case.inputs
+    return probes.find(spec)[1].inputs
 
 
-def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[ModelRequest]:
+def model_requests(
+    names: str,
+    preset: str,
+    inputs: Sequence[str],
+    *,
+    dtype: str = "",
+    phase: Phase | None = None,
+) -> list[ModelRequest]:
     """Return the models of a comma-separated list, or of a preset.
+
+    Args:
+        names: the model specs.
+        preset: the name of the preset.
+        inputs: of all models (see `model_request`).
+        dtype: of all models.
+        phase: of all models.
 
     Raises:
         UsageError: neither or both are given, or a model is unknown.
@@ -118,20 +188,23 @@ def model_requests(names: str, preset: str, inputs: Sequence[str]) -> list[Model
         raise UsageError(str(error), "") from error
     for name in listed:  # all of them, before a library is imported for one
         _check_spec(parse_model(name))
-    return list(dict.fromkeys(model_request(name, inputs) for name in listed))
+    return list(
+        dict.fromkeys(model_request(name, inputs, dtype=dtype, phase=phase) for name in listed)
+    )
 
 
-def sampled_models(text: str) -> list[ModelRequest]:
+def sampled_models(text: str, dtype: str = "") -> list[ModelRequest]:
     """Sample models of a library: always the same ones for the same text and version.
 
     Args:
         text: `SOURCE:NUMBER` or `SOURCE:NUMBER:SEED`, such as timm:60:4.
+        dtype: of all models.
 
     Raises:
         UsageError: the text is not of that form, or the library has fewer models.
     """
     named, _, rest = text.partition(":")
-    source = ALIASES.get(named, named)
+    source = SOURCE_ALIASES.get(named, named)
     number, _, seed = rest.partition(":")
     if not number.isdecimal() or not int(number) or not (seed or "0").isdecimal():
         raise UsageError(
@@ -142,7 +215,7 @@ def sampled_models(text: str) -> list[ModelRequest]:
     if int(number) > len(names):
         raise UsageError(f"{source} has {len(names)} models.", f"Sample {len(names)} at most.")
     chosen = random.Random(int(seed or 0)).sample(names, int(number))  # noqa: S311 - on purpose
-    return [model_request(f"{source}:{name}", ()) for name in sorted(chosen)]
+    return [model_request(f"{source}:{name}", (), dtype=dtype) for name in sorted(chosen)]
 
 
 def model_lines(pattern: str, source: str = "torchvision") -> list[dict[str, Any]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flopaudit.core.specs import parse_input
+from flopaudit.core.input_values import TensorSpec, first_tensor
+from flopaudit.core.specs import parse_inputs
 from flopaudit.isolation.jobs import Limits
 from flopaudit.isolation.outcomes import Counted, Failed, Outcome, ReferenceCounted, Traced
 from flopaudit.pipeline.model_requests import ModelRequest
@@ -68,7 +69,7 @@ def measurement(variant: ToolVariant, finished: Finished) -> Measurement:
         variant=variant.variant,
         model=str(request.spec),
         inputs=request.inputs,
-        conditions=Conditions(dtype=parse_input(request.inputs[0]).dtype),
+        conditions=Conditions(dtype=_dtype(request)),
         status=Status(outcome.status),
         raw=result.raw,
         unit=unit,
@@ -85,6 +86,17 @@ def measurement(variant: ToolVariant, finished: Finished) -> Measurement:
         adapter=variant.adapter,
         limits=finished.kept_limits,
     )
+
+
+def _first_tensor(request: ModelRequest) -> TensorSpec | None:
+    """Return the first input tensor; None if it is known only where the model is built."""
+    return first_tensor(parse_inputs(request.inputs))
+
+
+def _dtype(request: ModelRequest) -> str:
+    """Return the dtype of the first input tensor, or else of the model."""
+    first = _first_tensor(request)
+    return first.dtype if first else request.spec.dtype or Conditions().dtype
 
 
 def _checked(outcome: Outcome, kind: type[_Kind]) -> _Kind | Failed:
@@ -112,7 +124,8 @@ def reference(finished: Finished) -> Reference:
     counted: dict[str, Any] = {"device": "none"}
     if isinstance(result, ReferenceCounted):
         counted = {name: value for name, value in vars(result).items() if name != "kind"}
-    shape = parse_input(request.inputs[0]).shape
+    first = _first_tensor(request)
+    shape = first.shape if first else ()
     return Reference(
         model=str(request.spec),
         inputs=request.inputs,

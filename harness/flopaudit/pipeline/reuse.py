@@ -139,7 +139,7 @@ class Candidates:
 
         A library's model that has not changed need not be built to be checked.
         """
-        if self.known is not None and identity.is_packaged(self.request.spec):
+        if self.known is not None and identity.is_packaged(self.request.spec, self.request.inputs):
             changed = identity.difference(self.known.seed, self.known.versions, self.known.sources)
             if changed:
                 return tuple(self.obstacles)

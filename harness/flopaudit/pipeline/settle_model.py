@@ -73,7 +73,7 @@ def stored(
         UsageError: a file of settlements there cannot be read by this program.
     """
     found = Stored()
-    if not is_packaged(request.spec):
+    if not is_packaged(request.spec, request.inputs):
         return found
     for directory, name in _directories(out):
         try:

@@ -15,12 +15,18 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from flopaudit.core.first_line import named
 from flopaudit.reference.data_dependence import ValueWatch
 from flopaudit.reference.ledger import BACKWARD, Ledger
-from flopaudit.reference.ledger_entries import modules_of, to_meta
+from flopaudit.reference.ledger_entries import (
+    arguments_on_meta,
+    floating_dtypes,
+    modules_of,
+    own_arguments,
+    to_meta,
+)
 from flopaudit.reference.run_recorder import Recorder
 from flopaudit.reference.user_formulas import FormulaError
 
@@ -39,7 +45,8 @@ def count(
 
     Args:
         model: is not changed. A compiled model is run eagerly.
-        *args: of the model's call: tensors, or nested structures of them.
+        *args: of the model's call: tensors, or values with tensors in them, such as a cache; they
+            are not changed either.
         device: `meta` runs shapes only; `own` runs on the model's own device; `auto` tries `meta`
             and falls back to `own`, with the reason in `Ledger.fallback`.
         backward: count the backward pass too, from ones at every output to every parameter that
@@ -76,6 +83,11 @@ def _count_on(
 ) -> Ledger:
     if device == "own":
         return _count_own(model, args, kwargs, backward=backward)
+    foreign = floating_dtypes(model, (args, kwargs)).foreign
+    if foreign and device == "auto":
+        # Meta tensors go together whatever their dtypes are, and only values say if these do.
+        reason = f"an input is {foreign[0]}, and no weight is"
+        return _count_own(model, args, kwargs, backward=backward, fallback=reason)
     try:
         return _count_on_meta(model, args, kwargs, backward=backward)
     except FormulaError:
@@ -92,7 +104,7 @@ def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: 
     A forward pass may change attributes of its modules, such as cached tensors. So the model itself
     is run on meta only if it is there already.
     """
-    args, kwargs = tree_map_only(torch.Tensor, to_meta, (args, kwargs))
+    args, kwargs = arguments_on_meta((args, kwargs))
     tensors = [*model.parameters(), *model.buffers()]
     if not tensors or any(not tensor.is_meta for tensor in tensors):
         # The memo makes deepcopy use these meta tensors, so no storage is copied.
@@ -104,6 +116,7 @@ def _count_on_meta(model: torch.nn.Module, args: Any, kwargs: Any, *, backward: 
 def _count_own(
     model: torch.nn.Module, args: Any, kwargs: Any, *, backward: bool, fallback: str | None = None
 ) -> Ledger:
+    args, kwargs = own_arguments((args, kwargs))
     device = str(next((p.device for p in model.parameters()), torch.device("cpu")))
     watch = ValueWatch((args, kwargs))
     with _restored(model):

@@ -23,11 +23,10 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
-from torch.utils._pytree import tree_map_only
 
 from flopaudit.core.first_line import named
 from flopaudit.core.source_lines import DEPENDS, depends_on_values, line_of
-from flopaudit.reference.ledger_entries import to_meta
+from flopaudit.reference.ledger_entries import arguments_on_meta, own_arguments, to_meta
 
 
 class NotExportable(Exception):  # noqa: N818 - an outcome of the model, not an error of the caller
@@ -87,10 +86,11 @@ def _attempt(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> Expor
 
 def _export_in(way: _Way, model: torch.nn.Module, args: Any, kwargs: Any) -> ExportedProgram:
     """Export a copy, because tracing can leave its own tensors in a model's attributes."""
-    move = to_meta if way.device == "meta" else _itself
+    on_meta = way.device == "meta"
+    move = to_meta if on_meta else _itself
     # The memo makes deepcopy reuse these tensors, so parameters take no memory a second time.
     memo: dict[int, Any] = {id(t): move(t) for t in (*model.parameters(), *model.buffers())}
-    args, kwargs = tree_map_only(torch.Tensor, move, (args, kwargs))
+    args, kwargs = (arguments_on_meta if on_meta else own_arguments)((args, kwargs))
     with torch.no_grad(), _silence():
         return torch.export.export(copy.deepcopy(model, memo), args, kwargs, strict=way.strict)
 

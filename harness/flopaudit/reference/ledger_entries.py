@@ -7,11 +7,12 @@ Both ways to a ledger use them: a run (`run_recorder.py`) and an exported graph
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 
+from flopaudit.core.nested_values import copied, leaves
 from flopaudit.reference import operators, user_formulas
 from flopaudit.reference.cost import NOTHING, Work
 from flopaudit.reference.formulas import Call, Formula, Parts
@@ -320,6 +321,65 @@ def to_meta(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, torch.nn.Parameter):
         return torch.nn.Parameter(moved, requires_grad=tensor.requires_grad)
     return moved.requires_grad_(tensor.requires_grad)
+
+
+def arguments_on_meta(arguments: Any) -> Any:
+    """Return a copy of the arguments of a call, with every tensor in them on meta."""
+    return copied(arguments, _is_tensor, lambda leaf: _apply(to_meta, leaf.value))
+
+
+def own_arguments(arguments: Any) -> Any:
+    """Return a copy of the arguments of a call, so that the call cannot change the originals.
+
+    Tensors are shared, except for those in objects, such as a cache that writes into them.
+    """
+    return copied(
+        arguments, _is_tensor, lambda leaf: leaf.value if leaf.plain else _apply(_clone, leaf.value)
+    )
+
+
+def all_tensors(arguments: Any) -> list[torch.Tensor]:
+    """Return the tensors anywhere in the arguments of a call."""
+    return [leaf.value for leaf in leaves(arguments, _is_tensor) if _is_tensor(leaf.value)]
+
+
+class Dtypes(NamedTuple):
+    """The floating-point dtypes of a model's weights, and those of its inputs."""
+
+    weights: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """The dtypes of inputs that no weight has; none for a model without weights."""
+        weights = self.weights or self.inputs
+        return tuple(each for each in self.inputs if each not in weights)
+
+
+def floating_dtypes(model: torch.nn.Module, arguments: Any) -> Dtypes:
+    """Return the floating-point dtypes of a model and of the arguments of its call, sorted.
+
+    Tensors on meta go together whatever their dtypes are; values do not.
+    """
+    weights = _floating(model.parameters()) or _floating(model.buffers())
+    return Dtypes(weights, _floating(all_tensors(arguments)))
+
+
+def _floating(tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
+    found = {str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point()}
+    return tuple(sorted(found))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _apply(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    return change(value) if isinstance(value, torch.Tensor) else value
+
+
+def _clone(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 def modules_of(model: torch.nn.Module, calls: Counter[int]) -> Iterator[ModuleEntry]:

@@ -12,9 +12,13 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
-from flopaudit.reference.ledger_entries import tensors_in, to_meta
+from flopaudit.reference.ledger_entries import (
+    all_tensors,
+    arguments_on_meta,
+    tensors_in,
+    to_meta,
+)
 
 
 def peak_activation_bytes(model: torch.nn.Module, *args: Any, **kwargs: Any) -> int:
@@ -33,11 +37,11 @@ def peak_activation_bytes(model: torch.nn.Module, *args: Any, **kwargs: Any) -> 
     Raises:
         Exception: whatever the model raises on meta tensors.
     """
-    args, kwargs = tree_map_only(torch.Tensor, to_meta, (args, kwargs))
+    args, kwargs = arguments_on_meta((args, kwargs))
     memo: dict[int, Any] = {id(t): to_meta(t) for t in (*model.parameters(), *model.buffers())}
     moved = copy.deepcopy(model, memo)
     live = _Live([*moved.parameters(), *moved.buffers()])
-    live.add([leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)])
+    live.add(all_tensors((args, kwargs)))
     with torch.no_grad(), live:
         moved(*args, **kwargs)
     return live.peak

@@ -27,11 +27,13 @@ from flopaudit.reference.formulas import Call
 from flopaudit.reference.kinds import Kind
 from flopaudit.reference.ledger_entries import (
     Planned,
+    all_tensors,
     full_name,
     inside,
     is_triton,
     kind_of,
     modules_of,
+    own_arguments,
     plan,
 )
 from flopaudit.tracing.call_log import Calls
@@ -68,16 +70,17 @@ def trace(
         Exception: any error of the model.
     """
     watcher = Watcher(model)
+    args, kwargs = own_arguments((args, dict(kwargs)))
     with watcher.watching():
         returned = model(*args, **kwargs)
-    held = (*args, *kwargs.values(), *model.parameters(), *model.buffers())
+    held = (*all_tensors((args, kwargs)), *model.parameters(), *model.buffers())
     sites, work = watcher.calls.sites(returned, held)
     return Trace(_batch(args), tuple(watcher.module_sites(model)), sites, work)
 
 
 def _batch(args: tuple[Any, ...]) -> int:
-    first = args[0] if args else None
-    return int(first.shape[0]) if isinstance(first, torch.Tensor) and first.ndim else 1
+    first = next(iter(all_tensors(args[:1])), None)
+    return int(first.shape[0]) if first is not None and first.ndim else 1
 
 
 class Watcher:
