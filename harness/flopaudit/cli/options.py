@@ -6,8 +6,6 @@ reads a value that the user gave imports it when it is called.
 
 from __future__ import annotations
 
-import os
-import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +14,13 @@ import typer
 from flopaudit.cli import completion
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import parse_bytes, split_list
+from flopaudit.isolation.jobs import processors
 
 if TYPE_CHECKING:
     from flopaudit.isolation.jobs import Limits
     from flopaudit.tools.registry import ToolVariant
 
-PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+PROCESSORS = processors()
 
 MODEL_HELP = (
     "A torchvision name such as resnet50, timm:NAME, transformers:TYPE, probe:NAME, "

@@ -17,6 +17,9 @@ DTYPES = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int8",
 LIBRARIES = ("timm", "transformers")
 """Packages that models can come from in addition to torchvision, by name and with options."""
 
+LIVE = "object"
+"""The source of live models: model objects of a user's process. No text names one."""
+
 PROBE = "probe"
 """The source of the probes, whose only option is the number of a case."""
 
@@ -57,9 +60,9 @@ class ModelSpec:
     """The source of a model and its name there.
 
     Attributes:
-        source: torchvision, timm, transformers, probe, module or file.
+        source: torchvision, timm, transformers, probe, module, file, or that of live models.
         location: the name in a library, the dotted module or the path of the file.
-        factory: the function or class to call, in a module or file.
+        factory: the function or class to call, in a module or file; of a live model, its class.
         options: the options of a library, as written (`num_hidden_layers=2&hidden_size=256`), or
             the case of a probe (`case=2`).
     """

@@ -20,7 +20,6 @@ from typing import NoReturn
 from flopaudit_adapters.contract import LoadedModel
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import parse_inputs
 from flopaudit.core.text import one_line, portable
 from flopaudit.isolation import tasks
 from flopaudit.isolation.jobs import Cell, Limits
@@ -144,11 +143,9 @@ class Host:
         self._loaded = None
         end_children()  # of the model before
         try:
-            from flopaudit.models.build import build, make_inputs, make_kwargs
+            from flopaudit.models.build import load
 
-            specs = parse_inputs(message.inputs)
-            model = build(message.model)
-            self._loaded = LoadedModel(model, make_inputs(specs), make_kwargs(specs))
+            self._loaded = load(message.model, message.inputs)
         except UsageError as error:
             self._channel.send(BuildFailed(str(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory may raise anything

@@ -16,18 +16,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from flopaudit_adapters.contract import LoadedModel
 
 from flopaudit import probes
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import (
     LIBRARIES,
+    LIVE,
     PROBE,
     InputSpec,
     ModelSpec,
+    parse_inputs,
 )
-from flopaudit.models import libraries
+from flopaudit.models import libraries, live_model
 
 SEED = 0
+
+
+def load(spec: ModelSpec, inputs: tuple[str, ...]) -> LoadedModel:
+    """Build a model and make its inputs; load both if it is a live model.
+
+    Raises:
+        UsageError: there is no such model, or the factory returned something else.
+        Exception: any exception of the factory, or of the modules of a live model.
+    """
+    if spec.source == LIVE:
+        return live_model.load(spec)
+    specs = parse_inputs(inputs)
+    return LoadedModel(build(spec), make_inputs(specs), make_kwargs(specs))
 
 
 def build(spec: ModelSpec) -> torch.nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from flopaudit.core.specs import parse_input
+from flopaudit.core.specs import InputSpec, parse_input
 from flopaudit.isolation.outcomes import Counted, Failed, Outcome, ReferenceCounted, Traced
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.records.environment import environment
@@ -40,7 +40,7 @@ def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -
         variant=variant.variant,
         model=str(request.spec),
         inputs=request.inputs,
-        conditions=Conditions(dtype=parse_input(request.inputs[0]).dtype),
+        conditions=Conditions(dtype=_first(request).dtype),
         status=Status(outcome.status),
         raw=result.raw,
         unit=unit,
@@ -54,6 +54,11 @@ def measurement(variant: ToolVariant, request: ModelRequest, outcome: Outcome) -
         error=outcome.error,
         environment=env,
     )
+
+
+def _first(request: ModelRequest) -> InputSpec:
+    """Return the first input, which says the dtype and the batch; a scalar if there is none."""
+    return parse_input(request.inputs[0]) if request.inputs else InputSpec(())
 
 
 def _checked(outcome: Outcome, kind: type[_Kind]) -> _Kind | Failed:
@@ -80,7 +85,7 @@ def reference(request: ModelRequest, outcome: Outcome) -> Reference:
     counted: dict[str, Any] = {"device": "none"}
     if isinstance(result, ReferenceCounted):
         counted = {name: value for name, value in vars(result).items() if name != "kind"}
-    shape = parse_input(request.inputs[0]).shape
+    shape = _first(request).shape
     return Reference(
         model=str(request.spec),
         inputs=request.inputs,
