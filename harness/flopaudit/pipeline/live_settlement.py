@@ -13,7 +13,7 @@ import torch
 from flopaudit_adapters import NAMES
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import DTYPES, InputSpec, parse_bytes
+from flopaudit.core.specs import parse_bytes, parse_inputs
 from flopaudit.explain.settlement import Settlement
 from flopaudit.isolation.jobs import Limits, processors
 from flopaudit.isolation.scheduler import default_memory_bytes
@@ -186,34 +186,28 @@ def _described(inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[str, ..
     """Return all tensors of the inputs as text, in their order; those by keyword with the name.
 
     Raises:
-        UsageError: a tensor is of a dtype that results do not have.
+        UsageError: a tensor is of a dtype that tools are not run on.
     """
-    tensors = [
-        *(("", tensor) for value in inputs for tensor in _tensors(value)),
+    texts = [
+        *(_text(tensor) for value in inputs for tensor in _tensors(value)),
         *(
-            (name if tensor is value else "", tensor)
+            f"{name}={_text(tensor)}" if tensor is value else _text(tensor)
             for name, value in named.items()
             for tensor in _tensors(value)
         ),
     ]
-    specs = [
-        InputSpec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), name)
-        for name, tensor in tensors
-        if tensor.dim()
-    ]
-    odd = next((spec for spec in specs if spec.dtype not in DTYPES), None)
-    if odd:
-        raise UsageError(
-            f"An input is of dtype {odd.dtype}, and tools are run on {', '.join(DTYPES)}.",
-            "flopaudit.count counts the model with any dtype.",
-        )
-    return tuple(map(str, specs))
+    return tuple(map(str, parse_inputs(texts)))
+
+
+def _text(tensor: torch.Tensor) -> str:
+    shape, dtype = "x".join(map(str, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
+    return shape if dtype == "float32" else f"{dtype}:{shape}"
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in a value: in lists, tuples, dicts and dataclasses too."""
+    """Yield the tensors with dimensions in a value: in lists, tuples, dicts, dataclasses too."""
     if isinstance(value, torch.Tensor):
-        yield value
+        yield from [value] if value.dim() else []
     elif isinstance(value, Mapping):
         yield from (tensor for item in value.values() for tensor in _tensors(item))
     elif isinstance(value, (list, tuple)):
