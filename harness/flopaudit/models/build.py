@@ -28,7 +28,8 @@ from flopaudit.core.specs import (
     ModelSpec,
     parse_inputs,
 )
-from flopaudit.models import libraries, live_model
+from flopaudit.models import libraries
+from flopaudit.models.live import saved_model
 
 SEED = 0
 
@@ -41,7 +42,7 @@ def load(spec: ModelSpec, inputs: tuple[str, ...]) -> LoadedModel:
         Exception: any exception of the factory, or of the modules of a live model.
     """
     if spec.source == LIVE:
-        return live_model.load(spec)
+        return saved_model.load(spec)
     specs = parse_inputs(inputs)
     return LoadedModel(build(spec), make_inputs(specs), make_kwargs(specs))
 

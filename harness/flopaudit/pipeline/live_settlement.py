@@ -17,7 +17,7 @@ from flopaudit.core.specs import parse_bytes, parse_inputs
 from flopaudit.explain.settlement import Settlement
 from flopaudit.isolation.jobs import Limits, processors
 from flopaudit.isolation.scheduler import default_memory_bytes
-from flopaudit.models import live_model
+from flopaudit.models.live import saved_model
 from flopaudit.pipeline import settle_model
 from flopaudit.pipeline.measure import RunOptions
 from flopaudit.pipeline.model_requests import ModelRequest, model_request
@@ -81,7 +81,7 @@ def settle(  # noqa: PLR0913 - the options of the command, and the inputs of the
         )
     described = _described(inputs, named)
     with _folder() as folder:
-        request = ModelRequest(live_model.save(model, inputs, named, folder), described)
+        request = ModelRequest(saved_model.save(model, inputs, named, folder), described)
         measured = settle_model.measured(request, variants, options, folder / "results")
     return SettledModel({**measured, "model": request.spec.factory})
 
