@@ -22,7 +22,7 @@ from torch import nn
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import LIVE, ModelSpec
 from flopaudit.core.text import one_line
-from flopaudit.models.live import user_modules
+from flopaudit.models.live import module_places
 from flopaudit.models.live.object_pickler import Pickler, operators_of, reason_against
 
 SEED = 0
@@ -56,8 +56,8 @@ def save(
         UsageError: the model or an input cannot be copied to another process, or there is no room.
     """
     model = getattr(model, "_orig_mod", model)
-    modules = user_modules.loaded()
-    copies = user_modules.not_importable(modules)
+    modules = module_places.loaded()
+    copies = module_places.not_importable(modules)
     saved = {
         # First, because the model may use them.
         "operators": operators_of(["__main__", *(module.__name__ for module in copies)]),
@@ -67,12 +67,12 @@ def save(
         "code": {_name(owner): code for owner, code in _code_of(model).items()},
         "dtype": torch.get_default_dtype(),
     }
-    with user_modules.copied(copies):
+    with module_places.copied(copies):
         try:
             torch.save(saved, to / _OBJECT, _PICKLE, pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             raise _not_saved(error, saved, to) from error
-    (to / _MODULES).write_text(user_modules.describe(modules), encoding="utf-8")
+    (to / _MODULES).write_text(module_places.describe(modules), encoding="utf-8")
     return ModelSpec(LIVE, str(to / _OBJECT), type(model).__name__)
 
 
@@ -87,7 +87,7 @@ def load(spec: ModelSpec) -> LoadedModel:
         Exception: any exception of the user's modules.
     """
     path = Path(spec.location)
-    user_modules.use((path.parent / _MODULES).read_text(encoding="utf-8"))
+    module_places.use((path.parent / _MODULES).read_text(encoding="utf-8"))
     saved = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
     model: nn.Module = saved["model"]
     _check_code(saved["code"], model)
@@ -104,7 +104,7 @@ def _code_of(model: nn.Module) -> dict[type, dict[str, Any]]:
     classes = dict.fromkeys(base for module in model.modules() for base in type(module).__mro__)
     return {
         owner: {
-            name: user_modules.code_of(value)
+            name: module_places.code_of(value)
             for name, value in vars(owner).items()
             if isinstance(value, FunctionType)
         }
