@@ -11,7 +11,7 @@ import importlib
 import io
 import operator
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -21,8 +21,7 @@ from torch import nn
 from torch._library.custom_ops import OPDEFS, CustomOpDef
 from torch._ops import OpOverload, OpOverloadPacket, _OpNamespace
 from torch.nn.utils import parametrize
-
-__all__ = ["Pickler", "operators_of", "reason_against"]
+from torch.utils.flop_counter import flop_registry
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # its base has no types
@@ -132,6 +131,25 @@ def operators_of(modules: Iterable[str]) -> list[Any]:
     """Return the custom operators that modules define, in the order of their definition."""
     names = set(modules)
     return [each for each in OPDEFS.values() if each._init_fn.__module__ in names]  # noqa: SLF001 - torch has no public way to read it
+
+
+def flop_formulas_of(modules: Iterable[str]) -> dict[str, Callable[..., Any]]:
+    """Return the formulas that modules have registered with torch's flop counter, by operator."""
+    names = set(modules)
+    return {
+        str(each): formula
+        for each, formula in flop_registry.items()
+        if isinstance(each, OpOverloadPacket) and getattr(formula, "__module__", "") in names
+    }
+
+
+def register_flop_formulas(formulas: Mapping[str, Callable[..., Any]]) -> None:
+    """Register formulas with torch's flop counter, for the operators that exist in this process."""
+    for path, formula in formulas.items():
+        namespace, _, name = path.partition(".")
+        found = getattr(getattr(torch.ops, namespace), name, None)
+        if found is not None:
+            flop_registry[found] = formula
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {

@@ -23,7 +23,13 @@ from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import LIVE, ModelSpec
 from flopaudit.core.text import one_line
 from flopaudit.models.live import module_places
-from flopaudit.models.live.object_pickler import Pickler, operators_of, reason_against
+from flopaudit.models.live.object_pickler import (
+    Pickler,
+    flop_formulas_of,
+    operators_of,
+    reason_against,
+    register_flop_formulas,
+)
 
 SEED = 0
 
@@ -58,14 +64,15 @@ def save(
     model = getattr(model, "_orig_mod", model)
     modules = module_places.loaded()
     copies = module_places.not_importable(modules)
+    names = ["__main__", *(module.__name__ for module in copies)]
     saved = {
-        # First, because the model may use them.
-        "operators": operators_of(["__main__", *(module.__name__ for module in copies)]),
+        "operators": operators_of(names),  # first, because the model may use them
         "model": model,
         "inputs": inputs,
         "kwargs": dict(kwargs),
         "code": {_name(owner): code for owner, code in _code_of(model).items()},
         "dtype": torch.get_default_dtype(),
+        "flop_formulas": flop_formulas_of(names),
     }
     with module_places.copied(copies):
         try:
@@ -91,6 +98,7 @@ def load(spec: ModelSpec) -> LoadedModel:
     saved = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
     model: nn.Module = saved["model"]
     _check_code(saved["code"], model)
+    register_flop_formulas(saved["flop_formulas"])
     torch.set_default_dtype(saved["dtype"])
     torch.manual_seed(SEED)
     return LoadedModel(model.eval(), saved["inputs"], saved["kwargs"])
