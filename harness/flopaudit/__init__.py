@@ -1,6 +1,7 @@
 """flopaudit: FLOP counters of PyTorch models, compared with an exact reference and explained.
 
-In: a model and its inputs. Out: `count(model, *inputs)` returns the reference count as a `Ledger`.
+In: a model and its inputs. Out: `count(model, *inputs)` returns the reference count as a `Ledger`,
+and `settle(model, *inputs)` every tool's number with what it differs by, as a `SettledModel`.
 `register_formula` gives an operator that has no formula one; the formula may return `Work`.
 """
 
@@ -9,30 +10,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flopaudit.core.errors import UsageError
+    from flopaudit.pipeline.live_settlement import settle
     from flopaudit.reference.cost import Work
     from flopaudit.reference.counter import count
     from flopaudit.reference.ledger import Ledger
     from flopaudit.reference.user_formulas import register_formula
+    from flopaudit.reports.settlement_object import SettledModel
 
-__all__ = ["Ledger", "Work", "count", "register_formula"]
+__all__ = [
+    "Ledger",
+    "SettledModel",
+    "UsageError",
+    "Work",
+    "count",
+    "register_formula",
+    "settle",
+]
+
+_PLACES = {
+    "Ledger": "flopaudit.reference.ledger",
+    "SettledModel": "flopaudit.reports.settlement_object",
+    "UsageError": "flopaudit.core.errors",
+    "Work": "flopaudit.reference.cost",
+    "count": "flopaudit.reference.counter",
+    "register_formula": "flopaudit.reference.user_formulas",
+    "settle": "flopaudit.pipeline.live_settlement",
+}
 
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import, and the command line should not wait for it.
-    if name == "count":
-        from flopaudit.reference.counter import count
+    if name in _PLACES:
+        from importlib import import_module
 
-        return count
-    if name == "Ledger":
-        from flopaudit.reference.ledger import Ledger
-
-        return Ledger
-    if name == "Work":
-        from flopaudit.reference.cost import Work
-
-        return Work
-    if name == "register_formula":
-        from flopaudit.reference.user_formulas import register_formula
-
-        return register_formula
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

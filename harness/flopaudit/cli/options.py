@@ -7,8 +7,6 @@ reads a value that the user gave imports it when it is called.
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
@@ -19,13 +17,14 @@ import typer
 from flopaudit.cli import completion
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import parse_bytes, split_list
+from flopaudit.isolation.jobs import processors
 
 if TYPE_CHECKING:
     from flopaudit.isolation.jobs import Limits
     from flopaudit.pipeline.model_requests import Phase
     from flopaudit.tools.registry import ToolVariant
 
-PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+PROCESSORS = processors()
 
 MODEL_HELP = (
     "A torchvision name such as resnet50, timm:NAME, transformers:TYPE, probe:NAME, "

@@ -23,6 +23,8 @@ SOURCE_ALIASES = {"hf": "transformers", "hf-hub": "transformers", "huggingface":
 
 SEED = 0
 """The seed of the weights and inputs of every model."""
+LIVE = "object"
+"""The source of live models: model objects of a user's process. No text names one."""
 
 PROBE = "probe"
 """The source of the probes, whose only option is the number of a case."""
@@ -49,9 +51,10 @@ class ModelSpec:
     """The source of a model and its name there.
 
     Attributes:
-        source: torchvision, timm, transformers, probe, module or file.
+        source: torchvision, timm, transformers, probe, module, file, or that of live models.
         location: the name in a library, the dotted module or the path of the file.
-        factory: the function, class or module object, in a module or file: `make`, `Outer.make`.
+        factory: the function, class or module object, in a module or file: `make`, `Outer.make`;
+            of a live model, its class.
         options: the options of a library or the arguments of a factory, as written
             (`num_hidden_layers=2&hidden_size=256`), or the case of a probe (`case=2`).
         dtype: the dtype to convert the model to, such as bfloat16; "" to leave it as it is built.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 
 from flopaudit.core.specs import ModelSpec
@@ -64,3 +66,8 @@ class Limits:
     timeout_seconds: float
     memory_bytes: int
     divided_bytes: int = 0
+
+
+def processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

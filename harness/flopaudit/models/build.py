@@ -17,15 +17,24 @@ from flopaudit_adapters.contract import LoadedModel
 from flopaudit import probes
 from flopaudit.core.errors import UsageError
 from flopaudit.core.input_values import InputSpec
-from flopaudit.core.specs import LIBRARIES, PROBE, SEED, ModelSpec, parse_inputs, parse_options
+from flopaudit.core.specs import (
+    LIBRARIES,
+    LIVE,
+    PROBE,
+    SEED,
+    ModelSpec,
+    parse_inputs,
+    parse_options,
+)
 from flopaudit.core.text import one_line
 from flopaudit.models import inputs, libraries
 from flopaudit.models.dtypes import converted
 from flopaudit.models.factories import user_factory
+from flopaudit.models.live import saved_model
 
 
 def load(spec: ModelSpec, texts: Iterable[str]) -> LoadedModel:
-    """Build a model and make its inputs.
+    """Build a model and make its inputs; load both if it is a live model.
 
     Args:
         spec: the model.
@@ -36,6 +45,8 @@ def load(spec: ModelSpec, texts: Iterable[str]) -> LoadedModel:
             be made.
         Exception: any exception of the factory, or of the model where it is run for its cache.
     """
+    if spec.source == LIVE:
+        return saved_model.load(spec)
     specs = parse_inputs(texts)
     model = build(spec)
     args, kwargs = inputs.make(specs, model)

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from flopaudit.core import html_text
 from flopaudit.reference.conventions import Convention, convention
 from flopaudit.reference.cost import NOTHING, Work
 from flopaudit.reference.kinds import Kind
@@ -224,6 +225,54 @@ class Ledger:
         for row in self.rows:
             groups.setdefault(getattr(row, key), []).append(row)
         return {name: sum_work(rows) for name, rows in groups.items()}
+
+    def __str__(self) -> str:
+        lines = [f"{name:<24}{number:>22,}" for name, number in self._totals().items()]
+        return "\n".join([*self._notes(), *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        rows = [(name, f"{number:,}") for name, number in self._totals().items()]
+        notes = map(html_text.paragraph, self._notes())
+        return html_text.block([*notes, html_text.table(("", "count"), rows, {"count"})])
+
+    def _totals(self) -> dict[str, int]:
+        """The totals that are shown, by the names they are shown with."""
+        components = self.components().items()
+        return {
+            "MACs": self.macs,
+            "FLOPs": self.flops,
+            "all FLOPs": self.flops_all,
+            **{name.replace("_macs", " MACs").replace("_", " "): n for name, n in components},
+            "parameters": self.params,
+            "bytes accessed": self.bytes_accessed,
+        }
+
+    def _notes(self) -> list[str]:
+        """What a reader of the totals has to know."""
+        names = ", ".join(f"{name} ({n})" for name, n in sorted(self.uncounted_ops.items()))
+        return [f"Not counted, because there is no formula: {names}"] if names else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the totals as plain data; all counts are integers."""
+        return {
+            "macs": self.macs,
+            "flops": self.flops,
+            "flops_all": self.flops_all,
+            "components": self.components(),
+            "params": self.params,
+            "trainable_params": self.trainable_params,
+            "params_by_dtype": self.params_by_dtype,
+            "buffers": self.buffers,
+            "model_bytes": self.model_bytes,
+            "elements_accessed": self.elements_accessed,
+            "bytes_accessed": self.bytes_accessed,
+            "uncounted_ops": dict(self.uncounted_ops),
+            "device": self.device,
+            "fallback": self.fallback,
+        }
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with a line for each row and the parts of its work as columns."""

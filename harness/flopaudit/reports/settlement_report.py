@@ -34,11 +34,22 @@ def show(settlement: Settlement, *, details: bool = False) -> None:
 
 
 def lines(
-    settlement: Settlement, to: Screen | None = None, *, details: bool = False
+    settlement: Settlement,
+    to: Screen | None = None,
+    *,
+    details: bool = False,
+    hint: str = "--details shows the causes.",
 ) -> Iterator[Text]:
-    """Yield the lines that are printed of a settlement, fitted to a screen if one is given."""
+    """Yield the lines that are printed of a settlement, fitted to a screen if one is given.
+
+    Args:
+        settlement: of one model.
+        to: the screen.
+        details: also yield every cause with its evidence, probe and thread.
+        hint: how to get the details, where they are not shown.
+    """
     to = to or Screen()
-    yield from _head(settlement, to, details=details)
+    yield from _head(settlement, to, "" if details else f" {hint}")
     yield from wrap("", to)
     yield from rows_of(settlement["tools"], to)
     if details:
@@ -49,14 +60,13 @@ def lines(
     yield from wrap(f"Cite: {settlement_text.citation(settlement)}", to)
 
 
-def _head(settlement: Settlement, to: Screen, *, details: bool) -> Iterator[Text]:
+def _head(settlement: Settlement, to: Screen, hint: str) -> Iterator[Text]:
     """The model that was counted, anything unexplained, and the reference."""
     from rich.text import Text
 
     yield from wrap(styled(settlement_text.title(settlement), "bold"), to)
     for sentence in settlement_text.unexplained(settlement):
         yield from wrap(styled(sentence, marks.STYLES[marks.UNEXPLAINED]), to)
-    hint = "" if details else " --details shows the causes."
     yield from wrap(settlement_text.verdict(settlement) + hint, to)
     reference = settlement["reference"]
     if reference["macs"] is not None:
