@@ -3,10 +3,9 @@
 In: a model and its inputs. Out: `count(model, *inputs)` returns the reference count as a `Ledger`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here: `python -m flopaudit` comes by while a file in the current directory
+# could still take the place of a module, of `typing` for example (see `core/search_path.py`).
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flopaudit.reference.counter import count
     from flopaudit.reference.ledger import Ledger
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Ledger", "count"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # torch takes seconds to import, and the command line should not wait for it.
     if name == "count":
         from flopaudit.reference.counter import count

@@ -13,7 +13,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import Literal
 import psutil
 from typing_extensions import Self
 
+from flopaudit.core.search_path import child_environment, module_command
 from flopaudit.core.specs import PROBE
 from flopaudit.isolation.jobs import Cell, Job, Limits
 from flopaudit.isolation.messages import (
@@ -37,8 +37,9 @@ from flopaudit.isolation.messages import (
 )
 from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, kill_group
+from flopaudit.tools.provenance import require_libraries
 
-_ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
+_ZYGOTE = "flopaudit.isolation.zygote"
 
 END_SECONDS = 1.0
 """How long the processes may take to end by themselves."""
@@ -103,11 +104,14 @@ class Scheduler:
         self._preload, self._site = frozenset(preload), site
         self._hosts: list[_Host] = []
         self._events: deque[Event] = deque()
+        require_libraries()
         ours, theirs = socket.socketpair()
         self._zygote_channel = Channel(ours)
         self._ready = False
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", *preload, *modules],
+            module_command(
+                _ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", *preload, *modules
+            ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
@@ -273,7 +277,7 @@ def _home(job: Job) -> str:
 def _worker_environment() -> dict[str, str]:
     """Return an environment for one thread a process: a pool of threads cannot be forked safely."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**os.environ, **threads}
+    return {**child_environment(), **threads}
 
 
 def default_memory_bytes(slots: int) -> int:

@@ -6,13 +6,9 @@ counts or traces a model itself. Nothing is downloaded; the seed is fixed.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +22,8 @@ from flopaudit.core.specs import (
     ModelSpec,
 )
 from flopaudit.models import libraries
+from flopaudit.models.loading import load_factory_module
+from flopaudit.tools.provenance import require_libraries
 
 SEED = 0
 
@@ -34,7 +32,8 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     """Build a model, in eval mode, from a fixed seed.
 
     Raises:
-        UsageError: there is no such model, or the factory returned something else.
+        UsageError: there is no such model, the factory returned something else, or a library that
+            was imported for it is not the one whose version is recorded.
         Exception: any exception of the factory.
     """
     factory = _find(spec)
@@ -47,6 +46,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
             f"'{spec}' gave a {type(model).__name__}, not a torch.nn.Module.",
             "Name a function or class that takes no arguments and returns the model.",
         )
+    require_libraries()
     return model.eval()
 
 
@@ -97,7 +97,7 @@ def _torchvision(name: str) -> Callable[[], Any]:
 
 
 def _factory(spec: ModelSpec) -> Callable[[], Any]:
-    module = _import_file(Path(spec.location)) if spec.source == "file" else _import(spec.location)
+    module = load_factory_module(spec)
     factory = getattr(module, spec.factory, None)
     if not callable(factory):
         raise UsageError(
@@ -106,29 +106,3 @@ def _factory(spec: ModelSpec) -> Callable[[], Any]:
         )
     found: Callable[[], Any] = factory
     return found
-
-
-def _import(name: str) -> Any:
-    # A user's package is found where the command is run.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"There is no module '{error.name}'.",
-            "Run where it can be imported, or write path/to/file.py:factory.",
-        ) from error
-
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"There is no file '{path}'.", "Check the path before the colon.")
-    sys.path.insert(0, str(path.parent.resolve()))
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise UsageError(f"'{path}' is not Python.", "Name a .py file.")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules.setdefault(path.stem, module)
-    module_spec.loader.exec_module(module)
-    return module

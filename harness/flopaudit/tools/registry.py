@@ -12,6 +12,7 @@ from typing import Any
 
 from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
+from flopaudit_adapters.user_modules import NotFound
 
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey, split_list
@@ -93,6 +94,8 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
         return base, known, (variant,)
     try:
         tool = find(name)
+    except NotFound as error:
+        raise UsageError(error.message, error.remedy) from error
     except LookupError as error:
         raise UsageError(
             f"{str(error)[:1].upper()}{str(error)[1:]}.", "`flopaudit tools` lists them."
