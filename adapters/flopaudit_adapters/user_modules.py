@@ -143,7 +143,7 @@ def import_file(path: Path, owner: Owner) -> ModuleType:
     if _imports_relatively(path):
         if not packages:
             raise NotFound(
-                f"'{path.name}' imports relative to its package, and its folder has no __init__.py.",
+                f"'{path.name}' has relative imports, and its folder has no __init__.py.",
                 f"Write {path.parent.name}.{path.stem}:NAME, in the folder above.",
             )
         return _import_in_package(path, packages, owner)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flopaudit import published
 from flopaudit.core.specs import ToolKey
 from flopaudit.profiles.tool_profile import Profile, from_text
+from flopaudit.tools.versions import same
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -35,10 +36,21 @@ def find(key: ToolKey, first: Sequence[Path] = ()) -> Profile | None:
         UsageError: the file of that name is not a profile.
     """
     for directory in (*first, DIRECTORY, published.profiles()):
-        file = directory / file_name(key)
-        if file.is_file():
+        named = directory / file_name(key)
+        files = [named] if named.is_file() else _of_same_version(directory, key)
+        for file in files:
             return _parsed(file.read_text(encoding="utf-8"), str(file))
     return None
+
+
+def _of_same_version(directory: Traversable, key: ToolKey) -> Iterator[Traversable]:
+    """Yield the files of a profile whose version is spelled otherwise, as 0.7 for 0.7.0."""
+    tool, version, variant = key
+    start, end = f"{tool}-", f"-{variant}.json" if variant else ".json"
+    for file in _files(directory):
+        spelled = file.name.removeprefix(start).removesuffix(end)
+        if file.name == f"{start}{spelled}{end}" and same(spelled, version):
+            yield file
 
 
 _parsed = lru_cache(maxsize=64)(from_text)

@@ -13,6 +13,7 @@ from typing import Any
 from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
 from flopaudit_adapters.user_modules import NotFound
+from packaging.utils import canonicalize_version
 
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey, split_list
@@ -68,7 +69,8 @@ def tool_variants(names: str) -> list[ToolVariant]:
                 f"'{other}' and '{each.name}' are both named '{tool}'.",
                 "Give the Tool of one of them another name.",
             )
-        if sites.setdefault(each.key, each.site) != each.site:
+        key = (tool, canonicalize_version(each.version or ""), variant or "")
+        if sites.setdefault(key, each.site) != each.site:
             raise UsageError(
                 f"{tool} {each.version or 'of unknown version'} is named with two places.",
                 "Name one of them.",
