@@ -10,10 +10,10 @@ add NAME to `NAMES`. A tool outside this package is named `package.module:ATTRIB
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
+from flopaudit_adapters import user_modules
 from flopaudit_adapters.contract import Tool
 
 NAMES = ("thop", "torchstat", "fvcore", "ptflops", "flop_counter")
@@ -36,7 +36,12 @@ def find(name: str) -> Tool:
     location, _, attribute = name.rpartition(":")
     if not location:
         raise LookupError(f"there is no tool '{name}'")
-    module = _from_file(Path(location)) if location.endswith(".py") else _from_module(location)
+    if not location.endswith(".py"):
+        module = user_modules.import_module(location, "tool")
+    elif Path(location).is_file():
+        module = user_modules.import_file(Path(location), "tool")
+    else:
+        raise LookupError(f"there is no adapter file '{location}'")
     return _checked(module, attribute, name)
 
 
@@ -47,19 +52,3 @@ def _checked(module: Any, attribute: str, name: str) -> Tool:
             f"'{name}' is not a flopaudit_adapters.contract.Tool"
         )
     return tool
-
-
-def _from_module(location: str) -> Any:
-    try:
-        return importlib.import_module(location)
-    except ModuleNotFoundError as error:
-        raise LookupError(f"there is no module '{error.name}'") from error
-
-
-def _from_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"flopaudit_tool_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise LookupError(f"there is no adapter file '{path}'")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -5,10 +5,9 @@ and `settle(model, *inputs)` every tool's number with what it differs by, as a `
 `register_formula` gives an operator that has no formula one; the formula may return `Work`.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+# Nothing is imported here: `python -m flopaudit` comes by while a file in the current directory
+# could still take the place of a module, of `typing` for example (see `core/search_path.py`).
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flopaudit.core.errors import UsageError
     from flopaudit.pipeline.live_settlement import settle
@@ -39,7 +38,7 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # torch takes seconds to import, and the command line should not wait for it.
     if name in _PLACES:
         from importlib import import_module

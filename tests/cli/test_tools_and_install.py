@@ -54,3 +54,28 @@ def test_kept_versions_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert listed == [kept]
     again = flopaudit("install", "thop==0.1.0.post22", "--json", cwd=tmp_path)
     assert json.loads(again.stdout) == [{**kept, "new": False}]
+
+
+def test_kept_version_is_listed_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "ptflops-0.7.0"
+    info = folder / "ptflops-0.7.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Name: ptflops\nVersion: 0.7\n")
+    monkeypatch.setenv("FLOPAUDIT_TOOLS", str(tmp_path))
+    line = flopaudit("install", "--list", cwd=tmp_path).stdout
+    assert line == f"ptflops==0.7.0  {folder}\n"
+    again = flopaudit("install", "ptflops==0.7.0", cwd=tmp_path)
+    assert again.stdout == f"ptflops==0.7.0 is already in {folder}.\n"
+    assert "ptflops==0.7.0" in flopaudit("tools", cwd=tmp_path).stdout
+
+
+def test_package_that_is_a_file_of_the_current_directory_is_bad_usage(tmp_path: Path) -> None:
+    name = "onnx-1.0-py3-none-any.whl"
+    (tmp_path / name).write_text("")
+    (tmp_path / "pip.py").write_text("open('executed', 'w')\n")
+    done = flopaudit("install", "thop==0.1.1", "--with", name, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{name}' is not a version to install. Write a released one as thop==" in done.stderr
+    assert not (tmp_path / "executed").exists()

@@ -37,7 +37,11 @@ def repeated(names: list[str]) -> list[str]:
 
 
 def test_each_adapter_is_registered_once() -> None:
-    modules = {path.stem for path in ADAPTERS.glob("*.py")} - {"__init__", "contract"}
+    modules = {path.stem for path in ADAPTERS.glob("*.py")} - {
+        "__init__",
+        "contract",
+        "user_modules",
+    }
     assert sorted(NAMES) == sorted(modules)
     assert [find(name).name for name in NAMES] == list(NAMES)
 
@@ -57,7 +61,8 @@ def test_name_that_is_registered_twice_is_refused(tmp_path: Path) -> None:
     twice = source.replace('NAMES = ("thop",', 'NAMES = ("thop", "thop",')
     assert twice != source
     (package / "__init__.py").write_text(twice)
-    (package / "contract.py").write_text((ADAPTERS / "contract.py").read_text())
+    for name in ("contract.py", "user_modules.py"):
+        (package / name).write_text((ADAPTERS / name).read_text())
     done = subprocess.run(
         [sys.executable, "-c", "import flopaudit_adapters"],
         cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
@@ -126,6 +131,9 @@ def test_package_has_a_public_face_that_imports_no_torch() -> None:
         "print(flopaudit.__all__, flopaudit.Ledger.__module__, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['Ledger', 'count'] flopaudit.reference.ledger False\n"
+    assert done.stdout == (
+        "['Ledger', 'SettledModel', 'UsageError', 'Work', 'count', 'register_formula', 'settle'] "
+        "flopaudit.reference.ledger False\n"
+    )
     with pytest.raises(AttributeError, match="has no attribute 'settle'"):
         _ = flopaudit.settle

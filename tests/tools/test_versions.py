@@ -19,7 +19,9 @@ from flopaudit.pipeline.measure import MEASUREMENTS, RunOptions, cell_of
 from flopaudit.pipeline.model_requests import model_request
 from flopaudit.pipeline.results import FINDINGS, Results, measurements_in
 from flopaudit.pipeline.run import run_all
+from flopaudit.profiles import repository
 from flopaudit.records import store
+from flopaudit.records.environment import environment
 from flopaudit.records.schema import (
     Finding,
     Measurement,
@@ -331,6 +333,92 @@ def test_what_cannot_be_installed(text: str, kept: Path) -> None:
             versions.install("thop")
         )
     assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "companion-1.0-py3-none-any.whl", "./companion-1.0-py3-none-any.whl", "companion.zip",
+        "companion @ file:companion-1.0-py3-none-any.whl", "file:companion", ".", "./companion",
+        "companion>=1", "companion==1.*", "companion==1.0; python_version>'3'", "companion[more]",
+        "-rrequirements.txt", "--index-url=x", "companion==1.0\n--pre", "companion==one",
+    ],
+)  # fmt: skip
+def test_only_released_versions_are_installed_by_name(
+    text: str, tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wheel(tmp_path, "1.0")
+    wheel(tmp_path, "1.0", "companion")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    for requirement, added in (("fake_counter==1.0", [text]), (text, [])):
+        with pytest.raises(UsageError, match="is not a version to install") as caught:
+            versions.install(requirement, added)
+        assert "thop==0.1.1" in caught.value.remedy
+    assert not kept.exists()
+
+
+def test_pip_neither_imports_nor_installs_what_is_in_the_current_directory(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, index = tmp_path / "here", tmp_path / "index"
+    index.mkdir()
+    wheel(index, "1.0")
+    wheel(index, "2.0")
+    for name in ("pip", "setuptools", "companion", "fake_counter", "sitecustomize", "json"):
+        (here / name).mkdir(parents=True)
+        for file in ("__init__.py", "__main__.py", "setup.py"):
+            (here / name / file).write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    wheel(here, "3.0")
+    wheel(here, "1.0", "companion")
+    (here / "requirements.txt").write_text("./companion\n")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((".", "", os.environ.get("PYTHONPATH", ""))))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_REQUIREMENT", "requirements.txt")
+    monkeypatch.setenv("PIP_FIND_LINKS", ".")
+    with pytest.raises(versions.PipError, match="No matching distribution"):
+        versions.install("fake_counter==3.0")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    (here / "pip.conf").write_text(f"[global]\nfind-links = {index}\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "pip.conf")  # the user's configuration applies
+    assert versions.install("fake_counter==1.0")[1]
+    with pytest.raises(versions.PipError, match="No matching distribution"):
+        versions.install("fake_counter==2.0", ["companion"])
+    (here / "pip.conf").write_text(
+        f"[global]\nfind-links = {index}\n[install]\nrequirement = {here / 'more.txt'}\n"
+    )
+    (here / "more.txt").write_text(f"{here / 'companion-1.0-py3-none-any.whl'}\n")
+    with pytest.raises(versions.PipError, match="pip installed Companion, which is no release"):
+        versions.install("fake_counter==2.0")
+    assert [each.name for each in kept.iterdir()] == ["fake-counter-1.0"]
+    assert not (tmp_path / "executed").exists()
+
+
+def test_kept_version_is_spelled_as_it_was_asked_for(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    """The distribution may spell it otherwise, as ptflops 0.7; one version is never kept twice."""
+    wheel(tmp_path, "0.7")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    there = versions.Kept("fake-counter", "0.7.0", kept / "fake-counter-0.7.0")
+    assert versions.install("fake_counter==0.7.0") == (there, True)
+    assert versions.install("fake_counter==0.7") == (there, False)
+    assert versions.kept() == [there]
+    for asked in ("0.7.0", "0.7", "0.7.0.0"):
+        (variant,) = tool_variants(f"{tool}=={asked}")
+        assert (variant.version, variant.site) == ("0.7.0", there.folder)
+    assert environment("Fake.Counter", there.folder).tool == "0.7.0"
+    (tmp_path / "fake-0.7.json").write_text((ROOT / PROFILE).read_text())
+    profile = repository.find(("fake", "0.7.0", ""), [tmp_path])
+    assert profile is not None
+    assert repository.find(("fake", "0.7.1", ""), [tmp_path]) is None
+    assert str(there) == "fake-counter==0.7.0"
+
+
+PROFILE = Path("results") / "profiles" / "torchstat-0.0.7.json"
 
 
 def committed() -> list[Path]:

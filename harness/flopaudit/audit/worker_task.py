@@ -10,7 +10,6 @@ import copy
 import importlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -48,7 +47,7 @@ from flopaudit.isolation import tasks
 from flopaudit.isolation.jobs import REFERENCE
 from flopaudit.isolation.outcomes import Audited, Check, Outcome, failed
 from flopaudit.isolation.tasks import Assignment
-from flopaudit.isolation.worker import load
+from flopaudit.isolation.worker import load, search_first, why_not_loaded
 from flopaudit.records.schema import When
 from flopaudit.tools import versions
 
@@ -82,17 +81,17 @@ def run(assignment: Assignment) -> Outcome:
     """Audit one call, or one import, under a condition of `cases.CONDITIONS`."""
     tool, site, condition = assignment.tool, assignment.site, assignment.condition
     loaded = assignment.loaded
-    if site:
-        sys.path.insert(0, site)
+    search_first(site)
     known = own_counter.TOOL if tool == REFERENCE else find(tool)
     if condition == IMPORT:
         checks = partial(_import_checks, known, site)
         action = Action(lambda: _import(known), lambda _forward, text: checks(text))
         return _audit(action, loaded)
     try:
-        load(known.package, site)
+        if tool != REFERENCE:
+            load(known, site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
-        return failed("unavailable", f"cannot import {known.package}: {one_line(error)}")
+        return failed("unavailable", why_not_loaded(known, error))
     loaded = in_condition(loaded, condition)
     call = partial(call_tool, known, assignment.variant)
     if condition == OTHERS:

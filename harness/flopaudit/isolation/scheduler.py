@@ -13,7 +13,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,6 +22,7 @@ from typing import Literal
 from typing_extensions import Self
 
 from flopaudit.core.errors import RunError, UsageError
+from flopaudit.core.search_path import child_environment, module_command
 from flopaudit.core.specs import PROBE
 from flopaudit.isolation.jobs import Cell, Job, Limits
 from flopaudit.isolation.memory_share import Footprint, divided
@@ -41,11 +41,12 @@ from flopaudit.isolation.outcomes import Outcome, failed
 from flopaudit.isolation.process_tree import MemoryWatch, is_stopped, kill_group
 from flopaudit.records.schema import ModelIdentity
 from flopaudit.reference import user_formulas
+from flopaudit.tools.provenance import require_libraries
 
 Kit = Literal["tools", "harness"]
 """What a zygote imports for its workers: what tools need, or what the harness's own tasks need."""
 
-_ZYGOTE = (sys.executable, "-m", "flopaudit.isolation.zygote")
+_ZYGOTE = "flopaudit.isolation.zygote"
 
 _GO_ON = "Finished results are kept; give the same command again to continue."
 
@@ -149,16 +150,17 @@ class Scheduler:
         self._hosts: list[_Host] = []
         self._events: deque[Event] = deque()
         self._choose: Choice | None = None
+        require_libraries()
         ours, theirs = socket.socketpair()
         self._zygote_channel = Channel(ours)
         self._footprint: Footprint | None = None  # until the zygote is ready
         self._asked = time.monotonic()
         self._room, self._divided = 0, limits  # as `divided` has them, once the zygote is ready
         self._zygote = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [
-                *(*_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", kit),
+            module_command(
+                *(_ZYGOTE, str(theirs.fileno()), str(os.getpid()), site or "", kit),
                 *(*preload, *modules),
-            ],
+            ),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # so that Ctrl-C reaches only this process
@@ -387,4 +389,4 @@ def _home(job: Job) -> str:
 def _worker_environment() -> dict[str, str]:
     """Return an environment for one thread a process: a pool of threads cannot be forked safely."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    return {**os.environ, **threads}
+    return {**child_environment(), **threads}

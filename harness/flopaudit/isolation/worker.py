@@ -16,10 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from flopaudit_adapters import find
+from flopaudit_adapters import find, user_modules
 from flopaudit_adapters.contract import (
     LoadedModel,
     ModuleCount,
+    Tool,
     ToolResult,
     Unsupported,
 )
@@ -39,6 +40,10 @@ from flopaudit.isolation.outcomes import (
 from flopaudit.isolation.tasks import Assignment
 from flopaudit.records.schema import ModuleParams, ModuleRow, OperatorTotal
 from flopaudit.reference.user_formulas import FormulaError
+from flopaudit.tools import provenance
+
+_PATH = tuple(sys.path)
+"""The search path before a model could add to it: this is imported by the zygote."""
 
 LARGEST = 10**30
 """More than any model can take; Python will not even write out an integer of 4,300 digits."""
@@ -54,39 +59,69 @@ def run(assignment: Assignment) -> Outcome:
     """
     if assignment.tool in _OWN:
         return _run_own(_OWN[assignment.tool], assignment.loaded)
-    if assignment.site:
-        sys.path.insert(0, assignment.site)  # before the adapter, which may import its tool at once
+    search_first(assignment.site)  # before the adapter, which may import its tool at once
     return _measure(assignment)
 
 
-def load(package: str, site: str | None) -> None:
-    """Import a tool, from its folder only.
+def search_first(site: str | None) -> None:
+    """Search a tool's folder first, then where this program searches, then what a model added."""
+    own = [*filter(None, [site]), *_PATH]
+    sys.path[:] = [*own, *(entry for entry in sys.path if entry not in own)]
+
+
+def load(tool: Tool, site: str | None) -> None:
+    """Import a tool, which has to be of the distribution whose version is recorded for it.
+
+    Nothing is imported from the model's folder for it.
 
     Raises:
+        MisplacedError: the module is of another distribution, or of the model.
         ImportError: another version has been imported, or the folder does not hold the package.
         Exception: whatever the package raises when it is imported.
     """
-    imported = sys.modules.get(package.partition(".")[0])
+    imported = sys.modules.get(tool.package.partition(".")[0])
     if site and imported and not _lies_in(imported, site):
         raise ImportError("another version of it has already been imported")
-    module = importlib.import_module(package)
+    with user_modules.hidden("model"):
+        module = importlib.import_module(tool.package)
     if site and not _lies_in(module, site):
         raise ImportError("the folder given for it does not hold it")
+    if user_modules.belongs_to_user(tool.package, "model"):
+        place = next(iter(_files(module)), "no file")
+        raise MisplacedError(f"{tool.package} is imported from {place}, which is of the model.")
+    stranger = provenance.foreign(module, tool.distribution, Path(site) if site else None)
+    if stranger:
+        raise MisplacedError(stranger)
+
+
+class MisplacedError(ImportError):
+    """What was imported as a tool is not the tool; the message is a sentence with the places."""
+
+
+def why_not_loaded(tool: Tool, error: Exception) -> str:
+    """Return the error of a tool that `load` could not import."""
+    if isinstance(error, MisplacedError):
+        return plain(str(error))
+    return f"cannot import {tool.package}: {one_line(error)}"
+
+
+def _files(module: ModuleType) -> list[str]:
+    file = getattr(module, "__file__", None)  # a package without an __init__ has folders alone
+    return [file] if file else list(getattr(module, "__path__", ()))
 
 
 def _lies_in(module: ModuleType, site: str) -> bool:
-    file = getattr(module, "__file__", None)  # a package without an __init__ has folders alone
-    places = [file] if file else list(getattr(module, "__path__", ()))
-    return bool(places) and all(Path(place).resolve().is_relative_to(site) for place in places)
+    places = [Path(place).resolve() for place in _files(module)]
+    return bool(places) and all(place.is_relative_to(site) for place in places)
 
 
 def _measure(assignment: Assignment) -> Outcome:
     tool = find(assignment.tool)
     try:
-        load(tool.package, assignment.site)
+        load(tool, assignment.site)
     except Exception as error:  # noqa: BLE001 - a package may raise anything when it is imported
         _print(error)
-        return failed("unavailable", f"cannot import {tool.package}: {one_line(error)}")
+        return failed("unavailable", why_not_loaded(tool, error))
     started = time.perf_counter()
     result: Result
     try:

@@ -1,10 +1,11 @@
 """The zygote: imports torch once, then forks a host for each socket that it is sent.
 
-Started by `scheduler.py` as `python -m flopaudit.isolation.zygote FD PARENT SITE KIT MODULE…`: one
-end of a socket as FD, the process to end with as PARENT, a key of `PRELOAD`, and further modules to
-import; SITE comes first on the path unless it is empty. Each message carries the new host's socket
-and nothing else. Torch stays on one thread here: a process that has started a thread pool cannot be
-forked safely.
+Started by `scheduler.py` as the program `flopaudit.isolation.zygote FD PARENT SITE KIT MODULE…`:
+one end of a socket as FD, the process to end with as PARENT, a key of `PRELOAD` as KIT, and further
+modules to import. Its module search path lacks the current directory (see `core/search_path.py`),
+and begins with SITE unless that is empty. Each message carries the new host's socket and nothing
+else. Torch stays on one thread here: a process that has started a thread pool cannot be forked
+safely.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from flopaudit.models import inputs, libraries
 from flopaudit.models.dtypes import converted
 from flopaudit.models.factories import user_factory
 from flopaudit.models.live import saved_model
+from flopaudit.tools.provenance import require_libraries
 
 
 def load(spec: ModelSpec, texts: Iterable[str]) -> LoadedModel:
@@ -57,7 +58,8 @@ def build(spec: ModelSpec) -> torch.nn.Module:
     """Build a model, in eval mode, from a fixed seed.
 
     Raises:
-        UsageError: there is no such model, or the factory returned something else.
+        UsageError: there is no such model, the factory returned something else, or a library that
+            was imported for it is not the one whose version is recorded.
         Exception: any exception of the factory.
     """
     torch.manual_seed(SEED)  # a module object is made when it is imported
@@ -71,6 +73,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
             f"'{spec}' gave a {type(model).__name__}, not a torch.nn.Module.",
             "Name a function or class that returns the model, or a module object.",
         )
+    require_libraries()
     return converted(model.eval(), spec.dtype)
 
 

@@ -143,11 +143,11 @@ def _sources(
 def _own_files() -> Iterator[tuple[str, Path]]:
     """Yield the names and files of imported modules that no installation has put in place.
 
-    Files of adapters and formulas are not of the model; they have names of this program.
+    Files of formulas are not of the model, and those of adapters are not among the modules.
     """
     for name, module in list(sys.modules.items()):
         file = Path(getattr(module, "__file__", None) or "")
-        if name.startswith("flopaudit_"):
+        if name.startswith("flopaudit_formulas_"):
             continue
         if file.suffix == ".py" and file.is_file() and not _is_installed(file):
             yield f"{name.replace('.', '/')}.py", file

@@ -1,32 +1,46 @@
-"""Import of the user's own code: a module or a file, and what a name in it stands for."""
+"""Loading of a user's model: what a name in a module, or in a file, stands for.
+
+Used in the process that holds the model. The current directory and the folder of the file are
+searched last, so that nothing there takes the place of torch or of a tool.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from flopaudit_adapters import user_modules
+
 from flopaudit.core.errors import UsageError
+
+_executed: dict[Path, tuple[dict[Path, bytes], ModuleType]] = {}
+"""The modules of files, with the contents of all files that were executed for each."""
 
 
 def find(location: str, name: str) -> Any:
     """Return what a dotted name stands for in the user's code.
 
     Args:
-        location: a dotted module, or the path of a file that ends in .py.
+        location: a dotted module, installed or in the current directory, or the path of a file that
+            ends in .py. A file may import its siblings and, in a package, relative to it.
         name: such as `make` or `Outer.make`.
 
     Raises:
-        UsageError: there is no such module, file or name.
+        UsageError: there is no such module, file or name, or it cannot be imported as it is named.
         Exception: whatever the code raises when it is imported.
     """
-    found = _import_file(Path(location)) if location.endswith(".py") else _import(location)
     try:
-        return attrgetter(name)(found)
+        module = (
+            _import_file(Path(location))
+            if location.endswith(".py")
+            else user_modules.import_module(location, "model")
+        )
+    except user_modules.NotFound as error:
+        raise UsageError(error.message, error.remedy) from error
+    try:
+        return attrgetter(name)(module)
     except AttributeError:
         raise UsageError(
             f"'{location}' has no '{name}'.",
@@ -34,34 +48,19 @@ def find(location: str, name: str) -> Any:
         ) from None
 
 
-def _import(name: str) -> Any:
-    # A user's package is found where the command is run.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"There is no module '{error.name}'.",
-            "Run where it can be imported, or write path/to/file.py:factory.",
-        ) from error
+def _import_file(path: Path) -> ModuleType:
+    """Import a file, again only if it or what it imports was edited.
 
-
-def _import_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"There is no file '{path}'.", "Check the path before the colon.")
-    state = path.stat()
-    return _executed(path.resolve(), state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=32)
-def _executed(path: Path, _changed: int, _size: int) -> Any:
-    """Execute a file, once for each state of it: a model and its inputs share their classes."""
-    sys.path.insert(0, str(path.parent))
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
-    if module_spec is None or module_spec.loader is None:
-        raise UsageError(f"'{path}' is not Python.", "Name a .py file.")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules.setdefault(path.stem, module)
-    module_spec.loader.exec_module(module)
+    A model and its inputs share their classes. A model may be built twice, but an operator that its
+    file defines only once.
+    """
+    known = _executed.get(path.absolute())
+    if known and all(_has(file, content) for file, content in known[0].items()):
+        return known[1]
+    module = user_modules.import_file(path, "model")
+    _executed[path.absolute()] = (user_modules.contents("model"), module)
     return module
+
+
+def _has(file: Path, content: bytes) -> bool:
+    return file.is_file() and file.read_bytes() == content

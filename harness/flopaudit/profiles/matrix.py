@@ -16,6 +16,7 @@ from flopaudit.core.errors import UsageError, closest, suggestion, unknown
 from flopaudit.profiles.formula_fitting import Formula
 from flopaudit.profiles.formula_text import short
 from flopaudit.profiles.tool_profile import ProbeOutcome, Profile
+from flopaudit.tools.versions import same
 
 OPEN, MISSING, PARTLY = "?", "-", "†"
 
@@ -190,7 +191,7 @@ def only_tools(profiles: Iterable[Profile], names: Sequence[str]) -> list[Profil
 
 def _is_named(profile: Profile, name: str) -> bool:
     base, _, version = name.partition("==")
-    if version and version != profile.version:
+    if version and not same(version, profile.version):
         return False
     return base in {profile.tool, f"{profile.tool}:{profile.variant or ''}"}
 

@@ -11,6 +11,7 @@ from flopaudit import published
 from flopaudit.core.files import read_text, require_regular
 from flopaudit.core.specs import ToolKey
 from flopaudit.profiles.tool_profile import PROBE_AGAIN, Profile, from_text
+from flopaudit.tools.versions import same
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -36,12 +37,22 @@ def find(key: ToolKey, first: Sequence[Path] = ()) -> Profile | None:
         UsageError: the file of that name cannot be read, or is not a profile.
     """
     for directory in (*first, DIRECTORY, published.profiles()):
-        file = directory / file_name(key)
-        if isinstance(file, Path):
-            require_regular(file, PROBE_AGAIN)
-        if file.is_file():
+        named = directory / file_name(key)
+        if isinstance(named, Path):
+            require_regular(named, PROBE_AGAIN)
+        for file in [named] if named.is_file() else _of_same_version(directory, key):
             return _parsed(read_text(file, PROBE_AGAIN), str(file))
     return None
+
+
+def _of_same_version(directory: Traversable, key: ToolKey) -> Iterator[Traversable]:
+    """Yield the files of a profile whose version is spelled otherwise, as 0.7 for 0.7.0."""
+    tool, version, variant = key
+    start, end = f"{tool}-", f"-{variant}.json" if variant else ".json"
+    for file in _files(directory):
+        spelled = file.name.removeprefix(start).removesuffix(end)
+        if file.name == f"{start}{spelled}{end}" and same(spelled, version):
+            yield file
 
 
 _parsed = lru_cache(maxsize=64)(from_text)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from flopaudit.core.search_path import child_environment, module_command
 from flopaudit.models import torchvision_zoo
 from flopaudit.studies.table_files import machine, write_csv, write_markdown
 
@@ -56,15 +56,19 @@ def bench(
 
 def _command(way: str, models: str, jobs: int, directory: str) -> list[str]:
     if way == "plain script":
-        return [sys.executable, "-m", "flopaudit.studies.plain_script", models]
+        return module_command("flopaudit.studies.plain_script", models)
     run = ["run", "--models", models, "--out", directory, "--jobs", str(jobs)]
-    return [sys.executable, "-m", "flopaudit", *run]
+    return module_command("flopaudit", *run)
 
 
 def _timed(command: Sequence[str]) -> tuple[float, float]:
     """Run a command; return its seconds of wall clock and of processor, children included."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - this interpreter, this package
+    subprocess.run(  # noqa: S603 - this interpreter, this package
+        command,
+        env=child_environment(), check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - started, processor

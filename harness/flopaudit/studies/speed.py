@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from flopaudit.core.search_path import child_environment, module_command
 from flopaudit.reports.escaping import Markdown, Row, markdown_text
 from flopaudit.studies.table_files import machine, write_markdown
 
@@ -74,8 +74,10 @@ def _depth_rows() -> list[Row]:
 
 
 def _llama_rows() -> list[Row]:
-    command = [sys.executable, "-m", "flopaudit.studies.llama"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - this interpreter, this package
+    done = subprocess.run(  # noqa: S603 - this interpreter, this package
+        module_command("flopaudit.studies.llama"),
+        env=child_environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
     return [[name, str(value)] for name, value in json.loads(done.stdout).items()]
 
 

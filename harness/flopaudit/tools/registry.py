@@ -12,6 +12,8 @@ from typing import Any
 
 from flopaudit_adapters import NAMES, find
 from flopaudit_adapters.contract import Tool
+from flopaudit_adapters.user_modules import NotFound
+from packaging.utils import canonicalize_version
 
 from flopaudit.core.checksum import source_digest
 from flopaudit.core.errors import RunError, UsageError, closest, suggestion, unknown
@@ -73,7 +75,8 @@ def tool_variants(names: str) -> list[ToolVariant]:
                 f"'{other}' and '{each.name}' are both named '{tool}'.",
                 "Give the Tool of one of them another name.",
             )
-        if sites.setdefault(each.key, each.site) != each.site:
+        key = (tool, canonicalize_version(each.version or ""), variant or "")
+        if sites.setdefault(key, each.site) != each.site:
             raise UsageError(
                 f"{tool} {each.version or 'of unknown version'} is named with two places.",
                 "Name one of them.",
@@ -102,6 +105,8 @@ def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
         raise unknown(f"variant of {base}", variant, known.variants, named or f"Write {base}.")
     try:
         tool = _loaded(name)
+    except NotFound as error:
+        raise UsageError(error.message, error.remedy) from error
     except LookupError as error:
         near = suggestion(closest(name, _names()))
         raise UsageError(

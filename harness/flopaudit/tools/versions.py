@@ -16,21 +16,45 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, canonicalize_version
 from packaging.version import InvalidVersion, Version
 from platformdirs import user_cache_path
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.search_path import child_environment, safe_path
 
 VARIABLE = "FLOPAUDIT_TOOLS"
 """The environment variable with the folder to keep versions in, instead of the default one."""
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:==([A-Za-z0-9][\w.!+-]*))?$")
+_ARCHIVES = (".whl", ".zip", ".gz", ".bz2", ".xz", ".tar", ".tgz", ".egg")
+"""Endings of what pip would take for a file."""
+
+_PIP_PACKAGES = (
+    "PIP_REQUIREMENT",
+    "PIP_EDITABLE",
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_USER",
+)
+"""Variables that would have pip install other packages, or to another place."""
+
+_PIP_FILES = frozenset({
+    "PIP_CONFIG_FILE", "PIP_CONSTRAINT", "PIP_CERT", "PIP_CLIENT_CERT", "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+})  # fmt: skip
+"""Variables that name a file, which may be relative to the current directory."""
+
+Release = tuple[str, str]
+"""The name of a distribution and a version of it, "" for any."""
+
 _SHARED = "torch"
 """The distribution that is imported once, for all tools."""
 
@@ -50,7 +74,10 @@ class Named:
 
 @dataclass(frozen=True, order=True)
 class Kept:
-    """A version that `install` has kept; name and version are spelled as packaging does."""
+    """A version that `install` has kept.
+
+    The name is spelled as packaging does, and the version as it was asked for.
+    """
 
     distribution: str
     version: str
@@ -69,11 +96,28 @@ class PipError(Exception):
     """Pip could not install; the message is its output."""
 
 
+def installed(distribution: str, site: Path | None = None) -> metadata.Distribution | None:
+    """Return a distribution, as installed or in a folder; None if there is none."""
+    return next(iter(metadata.distributions(name=distribution, path=_path(site))), None)
+
+
+def _path(site: Path | None) -> list[str]:
+    """Return where to look for distributions: where workers look for modules, or in a folder."""
+    return safe_path() if site is None else [str(site)]
+
+
 @cache
 def version(distribution: str, site: Path | None = None) -> str | None:
-    """Return the version of a distribution, installed or in a folder; None if there is none."""
-    path = sys.path if site is None else [str(site)]
-    return next((e.version for e in metadata.distributions(name=distribution, path=path)), None)
+    """Return the version of a distribution, installed or in a folder; None if there is none.
+
+    A folder that is named after the distribution and its version, as those of kept versions are,
+    says how the version is spelled: 0.7.0 for a distribution that spells it 0.7.
+    """
+    found = installed(distribution, site)
+    if found is None:
+        return None
+    spelled = _spelled(found, site)
+    return found.version if canonical(found.version) == spelled else spelled
 
 
 def overwritten(distribution: str, package: str, site: Path | None = None) -> Mapping[str, str]:
@@ -90,9 +134,9 @@ def overwritten(distribution: str, package: str, site: Path | None = None) -> Ma
     """
     if distribution == _SHARED:
         return {}  # many thousand files, and no other distribution contains any of them
-    path = sys.path if site is None else [str(site)]
+    path = _path(site)
     start = package.replace(".", "/")
-    own = next(iter(metadata.distributions(name=distribution, path=path)), None)
+    own = installed(distribution, site)
     changed = {
         str(file): digest
         for file, recorded in (_recorded(own) if own else ())
@@ -132,6 +176,13 @@ def canonical(version: str | None) -> str:
         return str(Version(version)) if version else ""
     except InvalidVersion:
         return version or ""
+
+
+def _spelled(found: metadata.Distribution, folder: Path | None) -> str:
+    """Return a distribution's version as the folder spells it that it is kept in."""
+    name, version = canonicalize_name(found.metadata["Name"]), canonical(found.version)
+    spelled = folder.name.removeprefix(f"{name}-") if folder else version
+    return spelled if same(spelled, version) else version
 
 
 def same(one: str | None, other: str | None) -> bool:
@@ -251,70 +302,130 @@ def _find(distribution: str, version: str) -> Kept | None:
 
 
 def _in(folder: Path) -> list[Kept]:
-    found = metadata.distributions(path=[str(folder)])
-    names = ((canonicalize_name(each.metadata["Name"]), each.version) for each in found)
-    return [Kept(name, canonical(version), folder) for name, version in names]
+    return [
+        Kept(canonicalize_name(each.metadata["Name"]), _spelled(each, folder), folder)
+        for each in metadata.distributions(path=[str(folder)])
+    ]
 
 
 def install(requirement: str, added: Sequence[str] = ()) -> tuple[Kept, bool]:
-    """Keep a version, and return it and whether it is new here.
+    """Keep a released version, and return it and whether it is new here.
 
     Its folder appears whole or not at all. A folder that lacks one of the packages of `added` is
     made again.
 
     Args:
         requirement: `NAME==VERSION`.
-        added: packages to put into the same folder: those that the version imports and that are
-            not installed here.
+        added: packages to put into the same folder, as NAME or `NAME==VERSION`: those that the
+            version imports and that are not installed here.
 
     Raises:
-        UsageError: the requirement is not `NAME==VERSION`, or the folder cannot be written.
-        PipError: pip could not install it.
+        UsageError: the requirement is not `NAME==VERSION`, a package is named in another way, or
+            the folder cannot be written.
+        PipError: pip could not install it, or installed something else.
     """
-    matches = [_REQUIREMENT.match(text) for text in (requirement, *added)]
-    if not all(matches) or not matches[0] or not matches[0][2]:
-        odd = next((t for t, m in zip((requirement, *added), matches, strict=True) if not m), "")
-        raise UsageError(
-            f"'{odd or requirement}' is not a version to install.", "Write it as thop==0.1.1."
-        )
-    there = _find(matches[0][1], matches[0][2])
-    if there and _has(there.folder, [match[1] for match in matches[1:] if match]):
+    releases = [_release(text) for text in (requirement, *added)]
+    name, wanted = releases[0]
+    if not wanted:
+        raise _not_a_release(requirement)
+    there = _find(name, wanted)
+    if there and _has(there.folder, releases[1:]):
         return there, False
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home(), prefix=".") as scratch:
-            scratched = Path(scratch, "site")
-            return _install([requirement, *added], matches[0][1], scratched, there)
+            if there:  # which has been asked for in another spelling
+                releases[0] = (name, there.version)
+            return _install(releases, Path(scratch, "site"), there)
     except OSError as error:
         raise UsageError(
             f"Cannot write to {home()}: {error.strerror}.", f"Name another folder in ${VARIABLE}."
         ) from error
 
 
-def _has(folder: Path, names: Sequence[str]) -> bool:
-    return {canonicalize_name(name) for name in names} <= {
-        each.distribution for each in _in(folder)
-    }
+def _release(text: str) -> Release:
+    """Read NAME or `NAME==VERSION`, the name as packaging spells it; "" for no version.
+
+    Raises:
+        UsageError: the text is something else, such as an option, a file or an address.
+    """
+    match = _REQUIREMENT.fullmatch(text)
+    if not match or text.lower().endswith(_ARCHIVES):
+        raise _not_a_release(text)
+    version = match[2] or ""
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        raise _not_a_release(text) from error
+    return canonicalize_name(match[1]), canonical(version)
 
 
-def _install(
-    requirements: Sequence[str], name: str, scratch: Path, old: Kept | None
-) -> tuple[Kept, bool]:
-    options = ["--no-deps", "--disable-pip-version-check", "--target", str(scratch)]
-    done = subprocess.run(  # noqa: S603 - pip of this interpreter; the requirements were checked
-        [sys.executable, "-m", "pip", "install", *options, *requirements],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+def _not_a_release(text: str) -> UsageError:
+    return UsageError(
+        f"'{text}' is not a version to install.",
+        "Write a released one as thop==0.1.1, and packages of --with as NAME or NAME==VERSION.",
     )
-    found = [each for each in _in(scratch) if each.distribution == canonicalize_name(name)]
-    if done.returncode or not found:
-        raise PipError(done.stdout.strip())
-    folder = home() / found[0].folder_name
+
+
+def _has(folder: Path, releases: Sequence[Release]) -> bool:
+    there = {each.distribution: each.version for each in _in(folder)}
+    return all(
+        name in there and (not version or same(there[name], version)) for name, version in releases
+    )
+
+
+def _install(releases: Sequence[Release], scratch: Path, old: Kept | None) -> tuple[Kept, bool]:
+    """Have pip install releases into a folder, and move it to the kept versions."""
+    name, version = releases[0]
+    requirements = [f"{each}=={number}" if number else each for each, number in releases]
+    _pip(*requirements, "--target", str(scratch))
+    strangers = _strangers(scratch, {each for each, _ in releases})
+    if strangers:
+        raise PipError(f"pip installed {', '.join(strangers)}, which is no release asked for.")
+    got = next((each.version for each in _in(scratch) if each.distribution == name), "")
+    if not got:
+        raise PipError(f"pip installed no distribution named {name}.")
+    version = version if same(version, got) else got  # 1.0+cpu, where 1.0 was asked for
+    kept = Kept(name, version, home() / f"{name}-{version}")
     if old and old.folder.exists():
         old.folder.rename(scratch.with_name("old"))  # goes with the folder that scratch is in
-    new = not folder.exists()  # another run may have been faster
+    new = not kept.folder.exists()  # another run may have been faster
     if new:
-        scratch.rename(folder)
-    return replace(found[0], folder=folder), new
+        scratch.rename(kept.folder)
+    return kept, new
+
+
+def _pip(*arguments: str) -> None:
+    """Run `pip install`, so that nothing of the current directory is imported or installed.
+
+    It runs in an empty folder. The user's configuration of pip applies, except for what names
+    packages to install.
+
+    Raises:
+        PipError: it failed.
+    """
+    environment = child_environment()
+    for variable in _PIP_FILES & environment.keys():
+        environment[variable] = str(Path(environment[variable]).absolute())
+    for variable in _PIP_PACKAGES:
+        environment.pop(variable, None)
+    options = ["-P"] if sys.version_info >= (3, 11) else []
+    command = [sys.executable, *options, "-m", "pip", "install", "--no-deps"]
+    with tempfile.TemporaryDirectory() as empty:
+        done = subprocess.run(  # noqa: S603 - pip of this interpreter; the arguments were checked
+            [*command, "--disable-pip-version-check", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=empty, env=environment, text=True, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise PipError(done.stdout.strip())
+
+
+def _strangers(folder: Path, names: set[str]) -> list[str]:
+    """Return what pip has put into a folder though nobody asked, or from no package index."""
+    return [
+        str(each.metadata["Name"])
+        for each in metadata.distributions(path=[str(folder)])
+        if canonicalize_name(each.metadata["Name"]) not in names
+        or each.read_text("direct_url.json")
+    ]
