@@ -151,8 +151,9 @@ class Host:
             self._channel.send(ModelBuilt())
             return
         try:
-            from flopaudit.models.build import load
+            from flopaudit.models.build import load, prepare
 
+            prepare(message.model)
             user_formulas.install(message.formulas)
             self._loaded = load(message.model, message.inputs)
             found = _identity(message, self._loaded) if message.identify else None

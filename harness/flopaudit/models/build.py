@@ -34,6 +34,16 @@ from flopaudit.models.live import saved_model
 from flopaudit.tools.provenance import require_libraries
 
 
+def prepare(spec: ModelSpec) -> None:
+    """Let this process import the modules that a live model comes from; nothing for others.
+
+    Raises:
+        Exception: any exception of these modules.
+    """
+    if spec.source == LIVE:
+        saved_model.use_modules(spec)
+
+
 def load(spec: ModelSpec, texts: Iterable[str]) -> LoadedModel:
     """Build a model and make its inputs; load both if it is a live model.
 

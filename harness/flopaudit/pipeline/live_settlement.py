@@ -13,6 +13,15 @@ import torch
 from flopaudit_adapters import NAMES
 
 from flopaudit.core.errors import UsageError
+from flopaudit.core.input_values import (
+    Constant,
+    DictSpec,
+    InputSpec,
+    ListSpec,
+    TensorSpec,
+    TupleSpec,
+    Value,
+)
 from flopaudit.core.specs import parse_bytes, parse_inputs
 from flopaudit.explain.settlement import Settlement
 from flopaudit.isolation.jobs import Limits, processors
@@ -169,9 +178,9 @@ def _shapes(inputs: Iterable[object], named: Mapping[str, Any]) -> list[str]:
 def _of_name(
     request: ModelRequest, variants: Sequence[ToolVariant], options: RunOptions
 ) -> Settlement:
-    found = settle_model.stored(request, variants, limits=lambda: options.limits)
-    if found.settlement:
-        return found.settlement
+    found = settle_model.stored(request, variants, limits=lambda: options.limits).settlement
+    if found:
+        return found
     with _folder() as folder:
         return settle_model.measured(request, variants, options, folder / "results")[0]
 
@@ -187,34 +196,29 @@ def _folder() -> Iterator[Path]:
 
 
 def _described(inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return all tensors of the inputs as text, in their order; those by keyword with the name.
+    """Return the inputs in the notation of the command line.
 
     Raises:
         UsageError: a tensor is of a dtype that tools are not run on.
     """
-    texts = [
-        *(_text(tensor) for value in inputs for tensor in _tensors(value)),
-        *(
-            f"{name}={_text(tensor)}" if tensor is value else _text(tensor)
-            for name, value in named.items()
-            for tensor in _tensors(value)
-        ),
+    specs = [
+        *(InputSpec(_value(value)) for value in inputs),
+        *(InputSpec(_value(value), name) for name, value in named.items()),
     ]
-    return tuple(map(str, parse_inputs(texts)))
+    return tuple(map(str, parse_inputs(map(str, specs))))
 
 
-def _text(tensor: torch.Tensor) -> str:
-    shape, dtype = "x".join(map(str, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
-    return shape if dtype == "float32" else f"{dtype}:{shape}"
-
-
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors with dimensions in a value: in lists, tuples, dicts, dataclasses too."""
+def _value(value: Any) -> Value:
+    """Return a value as plain data; an object that has no notation by the name of its type."""
     if isinstance(value, torch.Tensor):
-        yield from [value] if value.dim() else []
-    elif isinstance(value, Mapping):
-        yield from (tensor for item in value.values() for tensor in _tensors(item))
-    elif isinstance(value, (list, tuple)):
-        yield from (tensor for item in value for tensor in _tensors(item))
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from _tensors(vars(value))
+        return TensorSpec(tuple(value.shape), str(value.dtype).removeprefix("torch."))
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return Constant(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _value(vars(value))
+    if isinstance(value, Mapping):
+        return DictSpec(tuple((str(key), _value(item)) for key, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        kind = ListSpec if isinstance(value, list) else TupleSpec
+        return kind(tuple(map(_value, value)))
+    return Constant(type(value).__name__)

@@ -20,7 +20,7 @@ from flopaudit_adapters.contract import LoadedModel
 from torch import nn
 
 from flopaudit.core.errors import UsageError
-from flopaudit.core.specs import LIVE, ModelSpec
+from flopaudit.core.specs import LIVE, SEED, ModelSpec
 from flopaudit.core.text import one_line
 from flopaudit.models.live import module_places
 from flopaudit.models.live.object_pickler import (
@@ -30,8 +30,6 @@ from flopaudit.models.live.object_pickler import (
     reason_against,
     register_flop_formulas,
 )
-
-SEED = 0
 
 _OBJECT, _MODULES = "model.pt", "modules.json"
 
@@ -83,19 +81,25 @@ def save(
     return ModelSpec(LIVE, str(to / _OBJECT), type(model).__name__)
 
 
+def use_modules(spec: ModelSpec) -> None:
+    """Let this process import the user's modules from where the user's process has them.
+
+    Raises:
+        Exception: any exception of these modules.
+    """
+    module_places.use((Path(spec.location).parent / _MODULES).read_text(encoding="utf-8"))
+
+
 def load(spec: ModelSpec) -> LoadedModel:
     """Load a saved model, in eval mode and on the CPU, and its inputs.
 
-    The user's modules are imported from where the user's process has them, and from its path. This
-    process is for this model alone.
+    This process is for this model alone, and uses its modules already.
 
     Raises:
         UsageError: a method of the model is not what its file defines.
         Exception: any exception of the user's modules.
     """
-    path = Path(spec.location)
-    module_places.use((path.parent / _MODULES).read_text(encoding="utf-8"))
-    saved = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    saved = torch.load(spec.location, map_location="cpu", weights_only=False, mmap=True)
     model: nn.Module = saved["model"]
     _check_code(saved["code"], model)
     register_flop_formulas(saved["flop_formulas"])
