@@ -135,5 +135,5 @@ def test_package_has_a_public_face_that_imports_no_torch() -> None:
         "['Ledger', 'SettledModel', 'UsageError', 'Work', 'count', 'register_formula', 'settle'] "
         "flopaudit.reference.ledger False\n"
     )
-    with pytest.raises(AttributeError, match="has no attribute 'settle'"):
-        _ = flopaudit.settle
+    with pytest.raises(AttributeError, match="has no attribute 'settles'"):
+        _ = flopaudit.settles
