@@ -110,7 +110,8 @@ def test_an_option_of_several_commands_is_the_same_in_each() -> None:
         option for option, found in described.items() for names in found.values() if names[1:]
     }
     assert shared >= {"--tools", "--models", "--json", "--out", "--jobs", "--timeout", "--memory",
-                      "--input", "--preset", "--source", "--again", "--details"}  # fmt: skip
+                      "--input", "--input-file", "--input-from", "--dtype", "--phase", "--context",
+                      "--preset", "--source", "--again", "--details"}  # fmt: skip
 
 
 def test_flags_show_no_type(tmp_path: Path) -> None:

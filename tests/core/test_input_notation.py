@@ -132,7 +132,9 @@ def test_a_number_that_is_none_reads_back() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("1,3,224,224", "follows its end"),
+        ("1,3,224,224", "a shape is written 1x3x224x224"),
+        ("x=(1, 3, 8)", "a shape is written 1x3x8"),
+        ("1x3 + 1x4", "'+ 1x4' follows its end"),
         ("[7]", "7 could be a shape or a number, so write float32:7 or int:7"),
         ("mode=mean", 'text is written in quotes, as "mean"'),
         ("int:1x3", "a tensor is written int32:1x3"),

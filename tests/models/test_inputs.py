@@ -253,6 +253,26 @@ def test_a_cache_of_the_user_is_left_as_it_was() -> None:
     assert ledger_of(f"{HOME}:Remembers", f"call:{HOME}:grown").macs == 4 * 8
 
 
+def test_a_cache_of_a_fixed_size_is_counted_in_full() -> None:
+    """A static cache is written into in place, and attention reads all of it."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        hidden_size=WIDTH, intermediate_size=INNER, num_hidden_layers=LAYERS, vocab_size=128,
+        num_attention_heads=HEADS, num_key_value_heads=KV_HEADS,
+    )  # fmt: skip
+    model = transformers.LlamaModel(config).eval()
+    cache, token = (
+        transformers.StaticCache(config=config, max_cache_len=32),
+        torch.ones(1, 1).long(),
+    )
+    with torch.no_grad():
+        model(input_ids=token, cache=cache)
+    before = [layer.keys.clone() for layer in cache.layers]
+    for _ in range(2):
+        assert count(model, input_ids=token, cache=cache).macs == LAYERS * (LLAMA + 2 * WIDTH * 32)
+    assert all(map(torch.equal, before, (layer.keys for layer in cache.layers)))
+
+
 @pytest.mark.parametrize(
     ("model", "phase", "reason"),
     [
@@ -332,6 +352,7 @@ def test_torchvision_takes_options() -> None:
     for options, reason in {
         "weights=DEFAULT": "nothing is downloaded",
         "weights_backbone=x": "nothing is downloaded",
+        "pretrained=true": "nothing is downloaded",
         "colour=1": "does not build 'resnet18' with these options",
     }.items():
         with pytest.raises(UsageError, match=reason):
@@ -384,3 +405,18 @@ def test_an_input_of_another_dtype_that_the_model_converts() -> None:
     ledger = count(Converts().half(), torch.rand(1, 8))
     assert ledger.macs == 2 * 8 * 8
     assert ledger.fallback == "an input is float32, and no weight is"
+
+
+def test_a_file_is_executed_again_when_it_has_changed(here: Path) -> None:
+    head = (
+        "import torch\nfrom torch import nn\n"
+        "torch.library.custom_op('test_inputs::same{0}', lambda x: x.clone(), mutates_args=(),"
+        " schema='(Tensor x) -> Tensor')\n"
+        "def make(): return nn.Linear(8, {0}, bias=False)\n"
+    )
+    for width in (5, 7):
+        (here / "net.py").write_text(head.format(width))
+        spec = parse_model("net.py:make")
+        for _ in range(2):  # an operator can be defined only once
+            assert isinstance(built := build(spec), torch.nn.Linear)
+            assert built.out_features == width

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from flopaudit.core.specs import parse_input
 from flopaudit.reference.counter import count
 from flopaudit.reference.ledger import Ledger
 from flopaudit.reports.count_report import COLUMNS, ModelCount, json_rows, listing, show
@@ -150,3 +151,16 @@ def test_the_text_next_to_a_number_keeps_its_column(
     below = printed[start + 1]
     assert len(below) - len(below.lstrip()) == column
     assert max(map(len, printed)) <= columns
+
+
+def test_shapes_are_printed_with_a_sign_and_names_as_they_are() -> None:
+    inputs = ("1x3x16x16", "x=file:3x4.pt", '{a: int64:2x3, b: [call:"5x6,7x8.py:f", "9x9"]}')
+    counted = ModelCount(
+        model="m", inputs=inputs, conventions=("macs",), backward=False, static=False,
+        ledger=ledger(), peak_activation_bytes=None, torch="2",
+    )  # fmt: skip
+    first = next(counted.lines())
+    shown = '1×3×16×16 + x=file:3x4.pt + {a: int64:2×3, b: [call:"5x6,7x8.py:f", "9x9"]}'
+    assert first == f"m · {shown} · eval · torch 2"
+    parts = shown.split(" + ")
+    assert [str(parse_input(part)) for part in parts] == list(inputs), "what is printed is accepted"

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from flopaudit.core.errors import UsageError
 from flopaudit.core.input_values import (
-    ALIASES,
+    DTYPE_ALIASES,
     DTYPES,
     CacheSpec,
     CallSpec,
@@ -39,6 +39,7 @@ _SHOWN = 120
 _Item = TypeVar("_Item")
 _NAME = re.compile(r"([A-Za-z_]\w*)\s*=\s*")
 _SHAPE = re.compile(r"(?:([a-z]\w*):)?(\d{1,18}(?:\s*[xX×*]\s*\d{1,18})*)(?![\w.:×*])")
+_LISTED_SIZES = re.compile(r"[\[(]?\s*(\d+(?:\s*,\s*\d+)+)\s*,?\s*[\])]?")
 _SCALAR_SHAPE = re.compile(r"([a-z]\w*):\(\s*\)")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.:×*])")
 _TYPED_NUMBER = re.compile(r"(int|float):([+-]?[\w.+-]+)")
@@ -68,7 +69,7 @@ def dtype(name: str, text: str) -> str:
     Raises:
         UsageError: there is no such dtype.
     """
-    found = ALIASES.get(name, name)
+    found = DTYPE_ALIASES.get(name, name)
     if found not in DTYPES:
         shown = f"'{name}' in '{_short(text)}'"
         raise UsageError(f"{shown} is not a dtype.", f"The choices are {', '.join(DTYPES)}.")
@@ -91,6 +92,10 @@ class _Reader:
     def whole(self) -> InputSpec:
         """Read the text to its end."""
         name = self._match(_NAME)
+        sizes = _LISTED_SIZES.fullmatch(self._text, self._at)
+        if sizes:
+            shape = re.sub(r"\s*,\s*", "x", sizes[1])
+            raise self._error(f"a shape is written {_short(shape)}")
         value = self._value()
         self._skip()
         if self._at < len(self._text):

@@ -18,7 +18,7 @@ DTYPES = (
     "int64", "int32", "int16", "int8", "uint8", "bool",
 )  # fmt: skip
 FLOATING = ("float32", "float64", "float16", "bfloat16")
-ALIASES = {
+DTYPE_ALIASES = {
     "fp32": "float32",
     "fp64": "float64",
     "double": "float64",

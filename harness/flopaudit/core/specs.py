@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from flopaudit.core import input_notation
 from flopaudit.core.errors import UsageError
-from flopaudit.core.input_values import ALIASES, FLOATING, InputSpec
+from flopaudit.core.input_values import DTYPE_ALIASES, FLOATING, InputSpec
 from flopaudit.core.text import plain
 
 LIBRARIES = ("timm", "transformers")
@@ -139,8 +139,9 @@ def model_dtype(text: str) -> str:
     Raises:
         UsageError: it is not a floating-point dtype.
     """
-    names = {**ALIASES, "float": "float32"}
-    found = names.get(text, text)
+    names = {**DTYPE_ALIASES, "float": "float32"}
+    name = text.lower().removeprefix("torch.")
+    found = names.get(name, name)
     if found not in FLOATING:
         raise UsageError(
             f"'{text}' is not a dtype that a model can have.",
@@ -163,7 +164,7 @@ def parse_model(text: str) -> ModelSpec:
     if colon and source in SOURCE_ALIASES:
         text = f"{SOURCE_ALIASES[source]}:{rest}"
     before, at, name = text.rpartition("@")
-    if at and ALIASES.get(name, name) in FLOATING:
+    if at and DTYPE_ALIASES.get(name, name) in FLOATING:
         return replace(_parse_undtyped(before), dtype=model_dtype(name))
     if at and name.isidentifier() and "?" not in before:
         model_dtype(name)  # raises: nothing else ends in such a word

@@ -118,7 +118,7 @@ def _torchvision(spec: ModelSpec) -> Callable[[], Any]:
             f"torchvision has no model '{spec.location}'.", "`flopaudit models` lists what it has."
         ) from error
     options: dict[str, Any] = {**parse_options(spec.options)}
-    weights = next((name for name in options if name.startswith("weights")), None)
+    weights = next((name for name in options if name.startswith(("weights", "pretrained"))), None)
     if weights:
         raise UsageError(
             f"'{weights}' is not an option here: weights are random, and nothing is downloaded.",

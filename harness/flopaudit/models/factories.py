@@ -23,8 +23,7 @@ def user_factory(spec: ModelSpec) -> Callable[[], Any]:
         UsageError: there is no such factory, or it does not take the arguments of the spec.
         Exception: whatever the user's code raises when it is imported.
     """
-    with torch.device("cpu"):  # what is made at import is shared by all builds
-        found = loading.find(spec.location, spec.factory)
+    found = loading.find(spec.location, spec.factory)
     arguments = parse_options(spec.options)
     if isinstance(found, torch.nn.Module):
         if arguments:

@@ -206,8 +206,7 @@ def _returned(spec: CallSpec) -> Any:
     from flopaudit.core.text import one_line
     from flopaudit.models import loading
 
-    with torch.device("cpu"):
-        function = loading.find(spec.location, spec.function)
+    function = loading.find(spec.location, spec.function)
     torch.manual_seed(SEED)
     try:
         with torch.device("cpu"):

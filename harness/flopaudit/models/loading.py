@@ -31,12 +31,15 @@ def find(location: str, name: str) -> Any:
         UsageError: there is no such module, file or name, or it cannot be imported as it is named.
         Exception: whatever the code raises when it is imported.
     """
+    import torch
+
     try:
-        module = (
-            _import_file(Path(location))
-            if location.endswith(".py")
-            else user_modules.import_module(location, "model")
-        )
+        with torch.device("cpu"):  # what is made at import has values, even for a model on meta
+            module = (
+                _import_file(Path(location))
+                if location.endswith(".py")
+                else user_modules.import_module(location, "model")
+            )
     except user_modules.NotFound as error:
         raise UsageError(error.message, error.remedy) from error
     try:

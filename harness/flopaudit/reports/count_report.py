@@ -108,7 +108,7 @@ class ModelCount:
     def lines(self) -> Iterator[str]:
         """Yield the totals as lines of text."""
         ledger = self.ledger
-        inputs = re.sub(r"(?<=\d)x(?=\d)", "×", " + ".join(self.inputs))
+        inputs = " + ".join(map(_shown, self.inputs))
         how = "train, forward and backward" if self.backward else "eval"
         way = " · exported" if self.static else ""
         yield f"{self.model} · {inputs} · {how}{way} · torch {self.torch}"
@@ -277,3 +277,13 @@ def _row(name: str, work: Work, total: int) -> list[str]:
     tenths = (work.macs * 2000 + total) // (2 * total) if total else 0
     share = f"{tenths // 10}.{tenths % 10} %" if total else "-"
     return [name, f"{work.macs:,}", share, f"{work.bias_adds:,}", f"{work.flops_all:,}"]
+
+
+_AS_WRITTEN = re.compile(r'((?:(?:file|call):)?"(?:[^"\\]|\\.)*"|(?:file|call):[^,\])}]+)')
+
+
+def _shown(text: str) -> str:
+    """Return an input with × in its shapes; names of files and quoted text stay as they are."""
+    parts = _AS_WRITTEN.split(text)
+    parts[::2] = [re.sub(r"(?<=\d)x(?=\d)", "×", part) for part in parts[::2]]
+    return "".join(parts)
