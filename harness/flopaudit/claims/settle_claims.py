@@ -124,8 +124,8 @@ def _refuse_lower_bound(ledger: Ledger, claims: Iterable[Claim]) -> None:
         if ledger.lower_bound and claim.quantity == "operations":
             why = certainty.no_formula(ledger.uncounted_ops)
             raise UsageError(
-                f"'{claim.text}' cannot be explained: the model does at least {ledger.macs:,} MACs, "
-                f"but {why}.",
+                f"'{claim.text}' cannot be explained: the model does at least {ledger.macs:,} "
+                f"MACs, but {why}.",
                 certainty.remedy(ledger.uncounted_ops),
             )
 
