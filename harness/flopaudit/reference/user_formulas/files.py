@@ -41,7 +41,8 @@ class FormulaSource:
     kind: str = ""
 
 
-_loaded: dict[str, FormulaSource] = {}
+loaded: dict[str, FormulaSource] = {}
+"""The files that have been executed here, by path."""
 
 
 def load(path: Path) -> None:
@@ -61,7 +62,7 @@ def load(path: Path) -> None:
         ) from error
     where = str(path.resolve())
     source = FormulaSource(registry.origin_of_file(where, content), where, text)
-    if _loaded.get(where) != source:
+    if loaded.get(where) != source:
         _execute(source)
 
 
@@ -73,7 +74,7 @@ def install(given: Iterable[FormulaSource]) -> None:
     """
     for source in given:
         if source.path:
-            if _loaded.get(source.path) != source:
+            if loaded.get(source.path) != source:
                 _execute(source)
             continue
         import cloudpickle  # type: ignore[import-untyped,unused-ignore] # it ships none
@@ -85,9 +86,9 @@ def install(given: Iterable[FormulaSource]) -> None:
 
 def sources() -> tuple[FormulaSource, ...]:
     """Return all files of formulas and formulas of this session, for another process."""
-    files = {source.origin for source in _loaded.values()}
+    files = {source.origin for source in loaded.values()}
     others = [each for each in registry.registered().values() if each.origin not in files]
-    return (*_loaded.values(), *map(_pickled, others))
+    return (*loaded.values(), *map(_pickled, others))
 
 
 def _pickled(formula: UserFormula) -> FormulaSource:
@@ -129,7 +130,7 @@ def _execute(source: FormulaSource) -> None:
     except (Exception, SystemExit) as error:
         what = named(error).rstrip(".")
         raise UsageError(f"The formulas in {shown} raised {what}.", "Correct the file.") from error
-    _loaded[source.path] = source
+    loaded[source.path] = source
 
 
 # -- identity ------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def digest() -> str:
     """Return a hash of all formulas of users that this process knows; "" if there are none."""
     every = [*registry.registered().values(), *torch_registry.every()]
     lines = [f"{each.operator} {each.kind} {each.origin}" for each in every]
-    lines += [f"{source.path} {source.text}" for source in _loaded.values()]
+    lines += [f"{source.path} {source.text}" for source in loaded.values()]
     return (
         hashlib.sha256("\n".join(sorted(lines)).encode(errors="replace")).hexdigest()
         if lines
