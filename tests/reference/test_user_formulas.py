@@ -265,6 +265,8 @@ def test_a_file_travels_to_another_process(
         user_formulas.load(path)
         assert capsys.readouterr().out == "", "standard output is the program's own"
         flopaudit.register_formula("flopaudit_custom::linear", lambda *_: 9)
+        register: Any = flop_counter.register_flop_formula
+        register(OPS.of_integers)(lambda *_, **__: 22)
         sent, digest = user_formulas.sources(), user_formulas.digest()
         assert _counts() == (7, 9)
         path.write_text("this is not Python")  # what was loaded is what counts
@@ -273,7 +275,10 @@ def test_a_file_travels_to_another_process(
             user_formulas.install(sent)
             assert _counts() == (7, 9)
             assert user_formulas.sources()[0] == sent[0]
-    assert [each.path for each in sent] == [str(path), ""]
+            flop_counter.flop_registry.pop(OPS.of_integers)
+            (found,) = flopaudit.count(Calls(OPS.of_integers), X, X.T).rows
+            assert found.work.macs == 11
+    assert [each.path for each in sent] == [str(path), "", ""]
     assert len(digest) == 64
 
 

@@ -32,6 +32,7 @@ class FormulaSource:
         text: the content of the file, or the pickled function in base64.
         operator: of a formula of a session.
         kind: of a formula of a session.
+        raw: whether it was registered with torch (see `UserFormula.raw`).
     """
 
     origin: str
@@ -39,6 +40,7 @@ class FormulaSource:
     text: str
     operator: str = ""
     kind: str = ""
+    raw: bool = False
 
 
 loaded: dict[str, FormulaSource] = {}
@@ -80,14 +82,22 @@ def install(given: Iterable[FormulaSource]) -> None:
         import cloudpickle  # type: ignore[import-untyped,unused-ignore] # it ships none
 
         function = cloudpickle.loads(base64.b64decode(source.text))
-        formula = UserFormula(source.operator, function, Kind(source.kind), source.origin)
+        formula = UserFormula(
+            source.operator, function, Kind(source.kind), source.origin, raw=source.raw
+        )
         registry.add(formula, override=True)
 
 
 def sources() -> tuple[FormulaSource, ...]:
     """Return all files of formulas and formulas of this session, for another process."""
-    files = {source.origin for source in loaded.values()}
-    others = [each for each in registry.registered().values() if each.origin not in files]
+    files = tuple(source.origin for source in loaded.values())
+    in_torch = {
+        each.operator: each
+        for each in torch_registry.every()
+        if not registry.is_counted(each.operator)
+    }
+    every = {**in_torch, **registry.registered()}.values()
+    others = [each for each in every if not each.origin.endswith(files)]
     return (*loaded.values(), *map(_pickled, others))
 
 
@@ -101,7 +111,8 @@ def _pickled(formula: UserFormula) -> FormulaSource:
             f"The formula of {formula.operator} cannot be handed to another process: {error}.",
             "Put it into a file, and name that with --formulas.",
         ) from error
-    return FormulaSource(formula.origin, "", data, formula.operator, formula.kind.value)
+    operator, kind = formula.operator, formula.kind.value
+    return FormulaSource(formula.origin, "", data, operator, kind, formula.raw)
 
 
 def _execute(source: FormulaSource) -> None:

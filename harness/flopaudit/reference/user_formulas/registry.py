@@ -283,7 +283,7 @@ def add(formula: UserFormula, *, override: bool = False) -> None:
         raise FormulaError(
             f"{name} has two formulas, in {before.origin} and in {formula.origin}.", remedy
         )
-    if before is None and not override and _is_counted(name):
+    if before is None and not override and is_counted(name):
         raise FormulaError(
             f"{formula.origin} has a formula of {name}, which flopaudit counts itself.", remedy
         )
@@ -300,7 +300,8 @@ def _place(function: Any) -> tuple[str, str]:
     return _file_of(function), getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def _is_counted(name: str) -> bool:
+def is_counted(name: str) -> bool:
+    """Whether the reference has a formula of its own for an operator, or knows it to be free."""
     base = name.partition(".")[0].removeprefix("aten::")
     last = base.rpartition("::")[2]
     free = operators.is_of_torch(base) and (
