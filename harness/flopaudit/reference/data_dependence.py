@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -84,7 +84,7 @@ class ValueWatch:
         self._lines: dict[str, None] = {}
         self.function = ""
         self.sizes_only = False
-        for tensor in _tensors(inputs):
+        for tensor in _tensors_of_inputs(inputs, set()):
             self.mark(tensor)
 
     @property
@@ -135,14 +135,30 @@ def _storage(tensor: torch.Tensor) -> StorageWeakRef | None:
 
 
 def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors among values, within containers and dataclasses too."""
+    """Yield the tensors among values and in the containers among them."""
+    return (leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor))
+
+
+def _tensors_of_inputs(values: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """Yield the tensors among a model's inputs, those that objects hold included.
+
+    Args:
+        values: of which some may be objects, such as a dataclass or a cache of keys and values.
+        seen: the objects that have been looked into, by id: they may hold each other.
+    """
     for leaf in tree_leaves(values):
         if isinstance(leaf, torch.Tensor):
             yield leaf
-        elif is_dataclass(leaf) and not isinstance(leaf, type):
-            yield from _tensors([getattr(leaf, field.name) for field in fields(leaf)])
-        elif hasattr(leaf, "__dict__") and type(leaf).__module__.partition(".")[0] != "torch":
-            yield from _tensors([each for each in vars(leaf).values() if each is not leaf])
+        elif id(leaf) not in seen and not isinstance(leaf, _NO_INPUTS):
+            seen.add(id(leaf))
+            slots = (
+                [getattr(leaf, field.name) for field in fields(leaf)] if is_dataclass(leaf) else []
+            )
+            yield from _tensors_of_inputs([*slots, *getattr(leaf, "__dict__", {}).values()], seen)
+
+
+_NO_INPUTS = (type, ModuleType, FunctionType, torch.nn.Module)
+"""What may be among a model's inputs, but is code rather than values."""
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch's own

@@ -106,21 +106,33 @@ def plan(operator: Any, kwargs: Any = None) -> Planned | None:
         target = _kernel(kwargs or {})
     users = user_formulas.find(target, overload_of(operator))
     if users is not None:
-        return _of_user(users, _call_of_kernel if is_triton(operator) else None)
+        return _of_user(users, operator)
     found = _of_tables(operator, name) if name else operators.HIGHER_ORDER.get(str(operator))
     if found is not None:
         return Planned(*found)
     if _is_view(operator, name) if name else str(operator) in REGIONS:
         return None
     users = user_formulas.find_in_torch(target)
-    return _of_user(users) if users is not None else Planned(Kind.UNKNOWN, unknown)
+    return _of_user(users, operator) if users is not None else Planned(Kind.UNKNOWN, unknown)
 
 
-def _of_user(users: UserFormula, call_of: Callable[[Call], Call] | None = None) -> Planned:
+def _of_user(users: UserFormula, operator: Any) -> Planned:
     def parts(call: Call) -> Parts:
-        return users.parts(call_of(call) if call_of else call)
+        by_name = is_triton(operator) and not users.raw
+        return users.parts(_call_of_kernel(call) if by_name else call, _defaults(operator, call))
 
     return Planned(users.kind, lambda call: total(parts(call)), users.origin, parts)
+
+
+def _defaults(operator: Any, call: Call) -> dict[str, Any]:
+    """Return the arguments that a call leaves out, by name."""
+    schema = getattr(operator, "_schema", None)
+    left_out = schema.arguments[len(call.args) :] if schema is not None else ()
+    return {
+        each.name: each.default_value
+        for each in left_out
+        if each.name not in call.kwargs and each.has_default_value()
+    }
 
 
 def _of_tables(operator: Any, name: str) -> tuple[Kind, Formula] | None:

@@ -32,6 +32,7 @@ class FormulaSource:
         text: the content of the file, or the pickled function in base64.
         operator: of a formula of a session.
         kind: of a formula of a session.
+        raw: whether it was registered with torch (see `UserFormula.raw`).
     """
 
     origin: str
@@ -39,9 +40,11 @@ class FormulaSource:
     text: str
     operator: str = ""
     kind: str = ""
+    raw: bool = False
 
 
-_loaded: dict[str, FormulaSource] = {}
+loaded: dict[str, FormulaSource] = {}
+"""The files that have been executed here, by path."""
 
 
 def load(path: Path) -> None:
@@ -61,7 +64,7 @@ def load(path: Path) -> None:
         ) from error
     where = str(path.resolve())
     source = FormulaSource(registry.origin_of_file(where, content), where, text)
-    if _loaded.get(where) != source:
+    if loaded.get(where) != source:
         _execute(source)
 
 
@@ -73,21 +76,29 @@ def install(given: Iterable[FormulaSource]) -> None:
     """
     for source in given:
         if source.path:
-            if _loaded.get(source.path) != source:
+            if loaded.get(source.path) != source:
                 _execute(source)
             continue
         import cloudpickle  # type: ignore[import-untyped,unused-ignore] # it ships none
 
         function = cloudpickle.loads(base64.b64decode(source.text))
-        formula = UserFormula(source.operator, function, Kind(source.kind), source.origin)
+        formula = UserFormula(
+            source.operator, function, Kind(source.kind), source.origin, raw=source.raw
+        )
         registry.add(formula, override=True)
 
 
 def sources() -> tuple[FormulaSource, ...]:
     """Return all files of formulas and formulas of this session, for another process."""
-    files = {source.origin for source in _loaded.values()}
-    others = [each for each in registry.registered().values() if each.origin not in files]
-    return (*_loaded.values(), *map(_pickled, others))
+    files = tuple(source.origin for source in loaded.values())
+    in_torch = {
+        each.operator: each
+        for each in torch_registry.every()
+        if not registry.is_counted(each.operator)
+    }
+    every = {**in_torch, **registry.registered()}.values()
+    others = [each for each in every if not each.origin.endswith(files)]
+    return (*loaded.values(), *map(_pickled, others))
 
 
 def _pickled(formula: UserFormula) -> FormulaSource:
@@ -100,7 +111,8 @@ def _pickled(formula: UserFormula) -> FormulaSource:
             f"The formula of {formula.operator} cannot be handed to another process: {error}.",
             "Put it into a file, and name that with --formulas.",
         ) from error
-    return FormulaSource(formula.origin, "", data, formula.operator, formula.kind.value)
+    operator, kind = formula.operator, formula.kind.value
+    return FormulaSource(formula.origin, "", data, operator, kind, formula.raw)
 
 
 def _execute(source: FormulaSource) -> None:
@@ -129,7 +141,7 @@ def _execute(source: FormulaSource) -> None:
     except (Exception, SystemExit) as error:
         what = named(error).rstrip(".")
         raise UsageError(f"The formulas in {shown} raised {what}.", "Correct the file.") from error
-    _loaded[source.path] = source
+    loaded[source.path] = source
 
 
 # -- identity ------------------------------------------------------------------------------------
@@ -139,7 +151,7 @@ def digest() -> str:
     """Return a hash of all formulas of users that this process knows; "" if there are none."""
     every = [*registry.registered().values(), *torch_registry.every()]
     lines = [f"{each.operator} {each.kind} {each.origin}" for each in every]
-    lines += [f"{source.path} {source.text}" for source in _loaded.values()]
+    lines += [f"{source.path} {source.text}" for source in loaded.values()]
     return (
         hashlib.sha256("\n".join(sorted(lines)).encode(errors="replace")).hexdigest()
         if lines

@@ -75,14 +75,19 @@ class UserFormula:
     origin: str
     raw: bool = False
 
-    def parts(self, call: Call) -> Parts:
+    def parts(self, call: Call, defaults: Mapping[str, Any] | None = None) -> Parts:
         """Return the work of a call, by kind.
+
+        Args:
+            call: of the operator.
+            defaults: the arguments that the call leaves out, or that torch has left out because
+                they were the operator's defaults.
 
         Raises:
             FormulaError: the function raised, or returned something that is not a count.
         """
         try:
-            returned = self._returned(call)
+            returned = self._returned(call, defaults or {})
         except Exception as error:
             raise self._error(f"raised {named(error).rstrip('.')}", _GETS) from error
         try:
@@ -90,13 +95,15 @@ class UserFormula:
         except ValueError as error:
             raise self._error(f"returned {error}", _RETURNS) from error
 
-    def _returned(self, call: Call) -> Any:
+    def _returned(self, call: Call, defaults: Mapping[str, Any]) -> Any:
         if self.raw:
             return self.function(*call.args, **call.kwargs, out_val=call.out)
         args, kwargs = _shapes(list(call.args)), _shapes(dict(call.kwargs))
-        if _takes(self.function, "out_shape"):
-            kwargs["out_shape"] = _shapes(call.out)
-        return self.function(*args, **kwargs)
+        more = {**defaults, "out_shape": _shapes(call.out)}
+        wanted = _left_to_give(self.function, len(args))
+        return self.function(
+            *args, **{name: more[name] for name in wanted if name in more}, **kwargs
+        )
 
     def _error(self, what: str, remedy: str) -> FormulaError:
         return FormulaError(
@@ -107,7 +114,7 @@ class UserFormula:
 
 _GETS = (
     "It is called as the operator is, with the sizes of each tensor in place of the tensor, and "
-    "with out_shape if it takes that."
+    "with out_shape if it has a parameter of that name."
 )
 _RETURNS = (
     "Return the multiply-accumulates as a whole number, a flopaudit.Work, or a dict of these by "
@@ -129,13 +136,20 @@ def _shapes(value: Any) -> Any:
     return value
 
 
-def _takes(function: Callable[..., Any], name: str) -> bool:
+def _left_to_give(function: Callable[..., Any], given: int) -> list[str]:
+    """Return the names of the parameters of a function that its positional arguments leave out.
+
+    Args:
+        function: a user's formula.
+        given: how many arguments it gets by position.
+    """
     try:
-        parameters = inspect.signature(function).parameters
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # a callable of C has none
-        return False
-    any_name = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    return name in parameters or any_name
+        return []
+    by_place = [each for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD][given:]
+    by_name = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return [each.name for each in (*by_place, *by_name)]
 
 
 # -- what a formula returned ---------------------------------------------------------------------
@@ -229,7 +243,7 @@ def register_formula(
         operator: its name, such as `mylib::low_rank`, or `mylib::low_rank.default` for one
             overload; or the operator itself.
         formula: called as the operator, with a tuple of the sizes in place of each tensor, and with
-            `out_shape`, those of the result, if it takes that. It returns the
+            `out_shape`, those of the result, if it has a parameter of that name. It returns the
             multiply-accumulates; or a `flopaudit.Work` that has other operations too; or a dict of
             these by kind. Without it, the result is a decorator.
         kind: of the work: conv, linear, matmul or attention for multiply-accumulates.
@@ -269,7 +283,7 @@ def add(formula: UserFormula, *, override: bool = False) -> None:
         raise FormulaError(
             f"{name} has two formulas, in {before.origin} and in {formula.origin}.", remedy
         )
-    if before is None and not override and _is_counted(name):
+    if before is None and not override and is_counted(name):
         raise FormulaError(
             f"{formula.origin} has a formula of {name}, which flopaudit counts itself.", remedy
         )
@@ -286,7 +300,8 @@ def _place(function: Any) -> tuple[str, str]:
     return _file_of(function), getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def _is_counted(name: str) -> bool:
+def is_counted(name: str) -> bool:
+    """Whether the reference has a formula of its own for an operator, or knows it to be free."""
     base = name.partition(".")[0].removeprefix("aten::")
     last = base.rpartition("::")[2]
     free = operators.is_of_torch(base) and (
