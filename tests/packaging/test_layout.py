@@ -20,7 +20,6 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found,unused-ignore] # 3.10 only
 
 TESTED_ELSEWHERE = {
-    "core": "causes in tests/explain, specs and errors in tests/cli and tests/models",
     "published": "the wheel in tests/packaging, what it answers in tests/pipeline",
 }
 """Folders that have no folder of tests of their own, and where their tests are."""

@@ -105,6 +105,7 @@ def test_what_does_not_matter_is_counted(name: str, scheduler: Scheduler) -> Non
 def test_bad_usage_is_told_from_a_failure(name: str, sentence: str, scheduler: Scheduler) -> None:
     with pytest.raises(UsageError) as caught:
         counted(scheduler, hostile(name))
+    assert caught.type is UsageError
     assert sentence in caught.value.message
     assert caught.value.remedy
 
