@@ -43,6 +43,7 @@ from flopaudit.isolation.process_tree import (
     end_children,
     kill_group,
 )
+from flopaudit.isolation.steps import Step
 
 TICK_SECONDS = 0.02
 EXCERPT_BYTES = 2000
@@ -157,8 +158,8 @@ class Host:
             self._loaded = LoadedModel(model, make_inputs(specs), make_kwargs(specs))
         except UsageError as error:
             self._channel.send(BuildFailed(str(error)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory may raise anything
-            self._channel.send(BuildFailed(f"the model could not be built: {one_line(error)}"))
+        except BaseException as error:  # noqa: BLE001 - a factory may raise anything
+            self._channel.send(BuildFailed(_why_unbuilt(error)))
         else:
             self._of_model = children()
             self._channel.send(ModelBuilt())
@@ -226,6 +227,13 @@ class Host:
         if not self._running:
             end_children(keep=self._of_model)
         self._channel.send(CellFinished(cell.id, _outcome(cell, status, max_rss)))
+
+
+def _why_unbuilt(error: BaseException) -> str:
+    """Return the reason for which there is no model, given what its factory raised."""
+    if isinstance(error, SystemExit):
+        return f"{Step.BUILDING.who} called sys.exit({error.code!r:.200})"
+    return f"the model could not be built: {one_line(error)}"
 
 
 def _enforce(cell: Running) -> None:
