@@ -43,7 +43,6 @@ from flopaudit.isolation.process_tree import (
     end_children,
     kill_group,
 )
-from flopaudit.isolation.steps import Step
 
 TICK_SECONDS = 0.02
 EXCERPT_BYTES = 2000
@@ -229,13 +228,6 @@ class Host:
         self._channel.send(CellFinished(cell.id, _outcome(cell, status, max_rss)))
 
 
-def _why_unbuilt(error: BaseException) -> str:
-    """Return the reason for which there is no model, given what its factory raised."""
-    if isinstance(error, SystemExit):
-        return f"{Step.BUILDING.who} called sys.exit({error.code!r:.200})"
-    return f"the model could not be built: {one_line(error)}"
-
-
 def _enforce(cell: Running) -> None:
     """Kill a worker that has used up its time or memory."""
     if cell.killed:
@@ -300,6 +292,13 @@ def _who(verb: str = "") -> str:
     """Return the beginning of a sentence about what the code of a step did; "" outside of steps."""
     step = steps.current()
     return f"{step.who} {verb}" if step else ""
+
+
+def _why_unbuilt(error: BaseException) -> str:
+    """Return the reason for which there is no model, given what its factory raised."""
+    if isinstance(error, SystemExit):
+        return f"{steps.Step.BUILDING.who} called sys.exit({error.code!r:.200})"
+    return f"the model could not be built: {one_line(error)}"
 
 
 def _end_of(pid: int) -> int:
