@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from flopaudit.audit import audit_run, effects
 from flopaudit.audit.cases import CASES, IMPORT_CASE, Case
+from flopaudit.cli.app import app
 from flopaudit.tools import versions
 from flopaudit.tools.registry import tool_variants
 
@@ -148,6 +149,18 @@ def test_a_tool_that_ends_its_process_is_an_outcome(audited: Audit) -> None:
     checks = {each.tool: each.check for each in records if each.when == "none"}
     assert checks == {"exits_at_once": "call", "not_importable": "import"}
     assert all(each.changed for each in records if each.when == "none")
+    for tool in ended:
+        assert audit_run.has_failed([each for each in records if each.tool == tool])
+
+
+@pytest.mark.parametrize(("name", "code"), [("CLEAN", 0), ("CALL", 0), ("crashed", 1)])
+def test_only_a_process_that_ended_is_a_failure_of_the_audit(
+    name: str, code: int, audited: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = f"{FAKES}:EXITS_AT_ONCE" if name == "crashed" else f"{AUDIT_FAKES}:{name}"
+    records = audited([tool], STOPS)
+    monkeypatch.setattr(audit_run, "audit", lambda *_args: records)
+    assert app(["audit", "--tools", tool, "--json"], standalone_mode=False) == code
 
 
 ADAPTER = """

@@ -162,6 +162,26 @@ def test_an_interrupt_is_one_sentence(
     assert done.stderr.split("\n") == ["", "Stopped.", ""]
 
 
+@pytest.mark.parametrize("module", ["flopaudit.cli.run", "flopaudit.reports.terminal"])
+def test_an_interrupt_while_the_program_is_imported_is_one_sentence(
+    module: str, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_more):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from flopaudit.__main__ import main\n"
+        "sys.argv = ['flopaudit', 'models', 'alexnet']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nStopped.\n")
+
+
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = flopaudit("run", "--models", "resnet18", "--out", "file/below", cwd=tmp_path)

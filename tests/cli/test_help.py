@@ -60,11 +60,16 @@ def test_examples_can_be_typed(name: str) -> None:
         command.make_context(name, words[len(name.split()) :])
 
 
+LIMITED = {("run",), ("settle",), ("count",), ("probe",), ("audit",)}
+"""Commands that run foreign code in workers, within limits."""
+
+
 def test_an_option_is_spelled_in_one_way() -> None:
     spelled: dict[str, set[tuple[str, ...]]] = {
         "--tools": {("run",), ("settle",), ("probe",), ("audit",), ("matrix",)},
         "--models": {("run",), ("audit",), ("study", "agreement")},
-        "--memory": {("run",), ("settle",), ("probe",), ("audit",), ("study", "coverage")},
+        "--memory": {*LIMITED, ("study", "coverage")},
+        "--timeout": {*LIMITED, ("study", "coverage")},
         "--details": {("run",), ("settle",)},
         "--json": set(COMMANDS),
         "--draw": set(),

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 from flopaudit.core.errors import RunError, UsageError
-from flopaudit.isolation.jobs import Limits
+from flopaudit.isolation.jobs import REFERENCE, Cell, Limits
 from flopaudit.isolation.outcomes import LedgerCounted
 from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline import count_model, in_worker
@@ -105,6 +105,7 @@ def test_what_does_not_matter_is_counted(name: str, scheduler: Scheduler) -> Non
 def test_bad_usage_is_told_from_a_failure(name: str, sentence: str, scheduler: Scheduler) -> None:
     with pytest.raises(UsageError) as caught:
         counted(scheduler, hostile(name))
+    assert caught.type is UsageError
     assert sentence in caught.value.message
     assert caught.value.remedy
 
@@ -147,6 +148,25 @@ def test_a_condensed_ledger_keeps_alternative_conventions(name: str) -> None:
         counter.count(Masked(), query),
     ):
         assert ledger.condensed().read(convention) == ledger.read(convention)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("exit_0", "the model's factory called sys.exit(0)"),
+        ("interrupt", "the model could not be built: KeyboardInterrupt"),
+        ("leave", "the model could not be built: Leaving: for good"),
+        ("runs_exit_3", "the model called sys.exit(3)"),
+        ("runs_segfault", f"{SIGNAL} 11 (SIGSEGV) while running the model"),
+    ],
+)
+def test_the_reference_says_the_same_of_a_model_that_a_host_builds(
+    name: str, error: str, scheduler: Scheduler
+) -> None:
+    job = hostile(name).job([Cell(REFERENCE, None)])
+    (outcome,) = (event.outcome for event in scheduler.run([job]) if event.outcome)
+    assert outcome.status in {"crashed", "unavailable"}
+    assert (outcome.error or "").startswith(error)
 
 
 def test_a_model_that_hangs_is_ended() -> None:

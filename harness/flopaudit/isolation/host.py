@@ -159,8 +159,8 @@ class Host:
             found = _identity(message, self._loaded) if message.identify else None
         except UsageError as error:
             self._channel.send(BuildFailed(str(error)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a factory may raise anything
-            self._channel.send(BuildFailed(f"the model could not be built: {one_line(error)}"))
+        except BaseException as error:  # noqa: BLE001 - a factory may raise anything
+            self._channel.send(BuildFailed(_why_unbuilt(error)))
         else:
             self._of_model = children()
             self._channel.send(ModelBuilt(found))
@@ -311,6 +311,13 @@ def _who(verb: str = "") -> str:
     """Return the beginning of a sentence about what the code of a step did; "" outside of steps."""
     step = steps.current()
     return f"{step.who} {verb}" if step else ""
+
+
+def _why_unbuilt(error: BaseException) -> str:
+    """Return the reason for which there is no model, given what its factory raised."""
+    if isinstance(error, SystemExit):
+        return f"{steps.Step.BUILDING.who} called sys.exit({error.code!r:.200})"
+    return f"the model could not be built: {one_line(error)}"
 
 
 def _end_of(pid: int) -> int:

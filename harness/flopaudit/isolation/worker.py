@@ -37,6 +37,7 @@ from flopaudit.isolation.outcomes import (
     Traced,
     failed,
 )
+from flopaudit.isolation.steps import Step, announce
 from flopaudit.isolation.tasks import Assignment
 from flopaudit.records.schema import ModuleParams, ModuleRow, OperatorTotal
 from flopaudit.reference.user_formulas import FormulaError
@@ -216,6 +217,7 @@ def _trace(loaded: LoadedModel) -> Traced:
 
 def _run_own(task: Callable[[LoadedModel], Result], loaded: LoadedModel) -> Outcome:
     """Run one of the harness's own cells; a model that raises fails the cell."""
+    announce(Step.RUNNING)
     started = time.perf_counter()
     try:
         outcome = Outcome(task(loaded))
