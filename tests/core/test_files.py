@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from flopaudit.core.errors import UsageError
-from flopaudit.core.files import parse_json, read_text
+from flopaudit.core.files import of_system, parse_json, read_text
 from flopaudit.explain import settlement
 from flopaudit.pipeline.results import measurements_in, traces_in
 from flopaudit.profiles import repository
@@ -183,6 +183,17 @@ def test_json_is_parsed_or_refused() -> None:
     for text in (DEEP, LONG_NUMBER, "", "\0"):
         with pytest.raises(ValueError, match=r"."):
             parse_json(text)
+
+
+def test_errors_of_the_system_have_a_remedy() -> None:
+    full = of_system(OSError(28, "No space left on device"))
+    assert full is not None
+    assert full.message == "The system refused: No space left on device."
+    assert full.remedy.startswith("Free some space on that disk")
+    denied = of_system(PermissionError(13, "Permission denied", "results"))
+    assert denied is not None
+    assert denied.message == "Cannot use results: Permission denied."
+    assert of_system(BrokenPipeError(32, "Broken pipe")) is None
 
 
 FILLS = """

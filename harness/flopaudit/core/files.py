@@ -57,12 +57,15 @@ def cannot(action: str, path: Path, error: OSError, remedy: str) -> UsageError:
 
 
 def of_system(error: OSError) -> UsageError | None:
-    """Return the error of usage for an exhausted system, such as a full disk; None for others."""
+    """Return the error of usage for an exhausted system or an unusable file; None for others."""
     remedy = _REMEDIES.get(error.errno or 0)
-    if remedy is None:
-        return None
-    place = f"{error.filename}: " if error.filename else ""
-    return UsageError(f"The system refused: {place}{error.strerror}.", remedy)
+    if remedy:
+        place = f"{error.filename}: " if error.filename else ""
+        return UsageError(f"The system refused: {place}{error.strerror}.", remedy)
+    if error.filename:
+        remedy = "Check that it is there, and that you may read and write it."
+        return UsageError(f"Cannot use {error.filename}: {error.strerror}.", remedy)
+    return None
 
 
 def require_regular(path: Path, remedy: str) -> None:

@@ -43,7 +43,7 @@ TIMEOUT_SECONDS = 12
 """The time limit of each cell; a cell takes less than a second."""
 
 MODEL_FILE = "net.py"
-FACTORIES = ("small", "deep", "normed", "shared", "gated", "wide")
+FACTORIES = ("small", "normed", "shared", "wide")
 TOOLS = ("thop", "fvcore", "ptflops", "flop_counter")
 
 MODELS = """\
@@ -54,10 +54,6 @@ def small():
     return nn.Sequential(nn.Linear(8, 4), nn.ReLU())
 
 
-def deep():
-    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(20)))
-
-
 def normed():
     return nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 8))
 
@@ -65,10 +61,6 @@ def normed():
 def shared():
     layer = nn.Linear(8, 8)
     return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), layer)
-
-
-def gated():
-    return nn.Sequential(nn.Linear(8, 16), nn.GLU(), nn.Softmax(dim=-1))
 
 
 def wide():
