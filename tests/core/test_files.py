@@ -83,6 +83,13 @@ def test_loop_of_links_is_refused(tmp_path: Path, name: str) -> None:
         READERS[name](path)
 
 
+@pytest.mark.parametrize("name", [settlement.FILE, "measurements.jsonl"])
+def test_file_below_a_file_is_not_there(tmp_path: Path, name: str) -> None:
+    """Files lie beside the directories of results."""
+    (tmp_path / "README.md").write_text("")
+    assert not READERS[name](tmp_path / "README.md" / name)
+
+
 def changed(name: str, **values: object) -> str:
     """The first record of a stored file with other values."""
     with (STORED / name).open() as file:
@@ -155,6 +162,24 @@ def test_damaged_settlement_or_profile_is_named(tmp_path: Path, name: str, text:
     with pytest.raises(UsageError, match=r"is not a profile|is not a settlement") as caught:
         READERS[name](tmp_path / name)
     assert str(tmp_path / name) in caught.value.message
+
+
+PROFILE = json.loads((ROOT / "results" / "profiles" / "torchstat-0.0.7.json").read_text())
+WRONG_FIELDS = {
+    "tool": 7,
+    "habits": {**PROFILE["habits"], "per_sample": "no"},
+    "params": {},
+    "rules": [{**PROFILE["rules"][0], "formula": {"macs": 1}}],
+    "probes": "many",
+}
+
+
+@pytest.mark.parametrize("field", WRONG_FIELDS)
+def test_profile_of_wrong_types_is_named(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "tool-1.json"
+    path.write_text(json.dumps({**PROFILE, field: WRONG_FIELDS[field]}))
+    with pytest.raises(UsageError, match=f"is not a profile: {field}"):
+        READERS["tool-1.json"](path)
 
 
 @pytest.mark.parametrize("name", [settlement.FILE, "tool-1.json"])

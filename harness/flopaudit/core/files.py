@@ -76,7 +76,7 @@ def require_regular(path: Path, remedy: str) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError) as error:  # ValueError: the name holds a NUL
         raise _unreadable(path, error, remedy) from error

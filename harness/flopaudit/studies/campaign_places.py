@@ -331,11 +331,24 @@ def differing(found: Cells, expected: Cells) -> Iterator[str]:
 
 
 def below(process: psutil.Process, levels: int) -> list[psutil.Process]:
-    """Return the processes some levels below one: 1 its children, 2 their children."""
+    """Return the processes some levels below one: 1 its children, 2 their children.
+
+    A child of the main process that has not become its own program yet is not among them: if it
+    were stopped then, the kernel would have its parent wait for it (vfork).
+    """
     found = [process]
-    for _ in range(levels):
+    for level in range(levels):
         found = [child for each in found for child in _children(each)]
+        if level == 0:
+            found = [each for each in found if _command(each) not in {(), _command(process)}]
     return found
+
+
+def _command(process: psutil.Process) -> tuple[str, ...]:
+    try:
+        return tuple(process.cmdline())
+    except psutil.Error:
+        return ()
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
