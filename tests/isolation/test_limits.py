@@ -184,6 +184,19 @@ def test_stopped_zygote_ends_the_run(when: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
+def test_zygote_ends_without_a_word_if_the_run_is_over_before_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As after Ctrl-C while torch is imported."""
+    monkeypatch.setattr(scheduling, "END_SECONDS", 60)
+    before = psutil.Process().children()
+    with Scheduler(1, Limits(60, 2 * GIB)):
+        (zygote,) = set(psutil.Process().children()) - set(before)
+    assert not zygote.is_running()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
 def test_run_without_files_to_open_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flopaudit", "run", "--models", f"{FAKES}:small", "--input", "1x8"],
