@@ -119,6 +119,7 @@ def outcomes(scheduler: Scheduler, model: str, *tools: str) -> dict[str, tuple[s
 
 @pytest.mark.slow
 def test_stopped_host_is_ended_at_the_time_limit(ready: Scheduler) -> None:
+    assert outcomes(ready, "small", "thop") == {"thop": ("counted", None)}  # torch is imported
     started = time.monotonic()
     found = outcomes(ready, "small", "STOPS_ITS_PARENT", "HANGS", "thop", "flop_counter")
     late = "no result within 1.5 seconds, and its host did not answer"
@@ -128,7 +129,7 @@ def test_stopped_host_is_ended_at_the_time_limit(ready: Scheduler) -> None:
         "thop": ("counted", None),
         "flop_counter": ("counted", None),
     }
-    assert time.monotonic() - started < 10
+    assert 1.5 + 0.5 < time.monotonic() - started < 10
     stopped = [p for p in psutil.Process().children(recursive=True) if p.status() == "stopped"]
     assert not stopped
 
