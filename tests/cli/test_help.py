@@ -21,7 +21,7 @@ NAMES = [" ".join(name) for name in COMMANDS]
 def test_all_commands_are_there() -> None:
     assert set(NAMES) == {
         "settle", "run", "count", "models", "tools", "install", "matrix", "probe", "audit", "bench",
-        "study agreement", "study coverage", "study speed",
+        "study agreement", "study coverage", "study faults", "study speed",
     }  # fmt: skip
 
 

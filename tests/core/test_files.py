@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from flopaudit.core.errors import UsageError
-from flopaudit.core.files import parse_json, read_text
+from flopaudit.core.files import of_system, parse_json, read_text
 from flopaudit.explain import settlement
 from flopaudit.pipeline.results import measurements_in, traces_in
 from flopaudit.profiles import repository
@@ -81,6 +81,13 @@ def test_loop_of_links_is_refused(tmp_path: Path, name: str) -> None:
     path.symlink_to(path)
     with pytest.raises(UsageError, match=f"Cannot read {path}: Too many levels"):
         READERS[name](path)
+
+
+@pytest.mark.parametrize("name", [settlement.FILE, "measurements.jsonl"])
+def test_file_below_a_file_is_not_there(tmp_path: Path, name: str) -> None:
+    """Files lie beside the directories of results."""
+    (tmp_path / "README.md").write_text("")
+    assert not READERS[name](tmp_path / "README.md" / name)
 
 
 def changed(name: str, **values: object) -> str:
@@ -157,6 +164,24 @@ def test_damaged_settlement_or_profile_is_named(tmp_path: Path, name: str, text:
     assert str(tmp_path / name) in caught.value.message
 
 
+PROFILE = json.loads((ROOT / "results" / "profiles" / "torchstat-0.0.7.json").read_text())
+WRONG_FIELDS = {
+    "tool": 7,
+    "habits": {**PROFILE["habits"], "per_sample": "no"},
+    "params": {},
+    "rules": [{**PROFILE["rules"][0], "formula": {"macs": 1}}],
+    "probes": "many",
+}
+
+
+@pytest.mark.parametrize("field", WRONG_FIELDS)
+def test_profile_of_wrong_types_is_named(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "tool-1.json"
+    path.write_text(json.dumps({**PROFILE, field: WRONG_FIELDS[field]}))
+    with pytest.raises(UsageError, match=f"is not a profile: {field}"):
+        READERS["tool-1.json"](path)
+
+
 @pytest.mark.parametrize("name", [settlement.FILE, "tool-1.json"])
 def test_settlement_or_profile_of_another_version_is_named(tmp_path: Path, name: str) -> None:
     line = '{"settlement_version": 99, "profile_version": 99, "model": "resnet18", "inputs": '
@@ -183,6 +208,17 @@ def test_json_is_parsed_or_refused() -> None:
     for text in (DEEP, LONG_NUMBER, "", "\0"):
         with pytest.raises(ValueError, match=r"."):
             parse_json(text)
+
+
+def test_errors_of_the_system_have_a_remedy() -> None:
+    full = of_system(OSError(28, "No space left on device"))
+    assert full is not None
+    assert full.message == "The system refused: No space left on device."
+    assert full.remedy.startswith("Free some space on that disk")
+    denied = of_system(PermissionError(13, "Permission denied", "results"))
+    assert denied is not None
+    assert denied.message == "Cannot use results: Permission denied."
+    assert of_system(BrokenPipeError(32, "Broken pipe")) is None
 
 
 FILLS = """

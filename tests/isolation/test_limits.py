@@ -119,6 +119,7 @@ def outcomes(scheduler: Scheduler, model: str, *tools: str) -> dict[str, tuple[s
 
 @pytest.mark.slow
 def test_stopped_host_is_ended_at_the_time_limit(ready: Scheduler) -> None:
+    assert outcomes(ready, "small", "thop") == {"thop": ("counted", None)}  # torch is imported
     started = time.monotonic()
     found = outcomes(ready, "small", "STOPS_ITS_PARENT", "HANGS", "thop", "flop_counter")
     late = "no result within 1.5 seconds, and its host did not answer"
@@ -128,7 +129,7 @@ def test_stopped_host_is_ended_at_the_time_limit(ready: Scheduler) -> None:
         "thop": ("counted", None),
         "flop_counter": ("counted", None),
     }
-    assert time.monotonic() - started < 10
+    assert 1.5 + 0.5 < time.monotonic() - started < 10
     stopped = [p for p in psutil.Process().children(recursive=True) if p.status() == "stopped"]
     assert not stopped
 
@@ -181,6 +182,19 @@ def test_stopped_zygote_ends_the_run(when: str, monkeypatch: pytest.MonkeyPatch)
             outcomes(scheduler, "small", "thop")
         assert "give the same command again" in caught.value.remedy
     assert not zygote.is_running()
+
+
+@pytest.mark.slow
+def test_zygote_ends_without_a_word_if_the_run_is_over_before_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As after Ctrl-C while torch is imported."""
+    monkeypatch.setattr(scheduling, "END_SECONDS", 60)
+    before = psutil.Process().children()
+    with Scheduler(1, Limits(60, 2 * GIB)):
+        (zygote,) = set(psutil.Process().children()) - set(before)
+    assert not zygote.is_running()
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow

@@ -236,6 +236,22 @@ def test_directory_is_locked_while_another_run_unlocks(
         pytest.fail("held twice")
 
 
+def test_file_that_a_kill_left_unfinished_is_removed_by_the_next_run(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from flopaudit.records import store\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.write_whole(Path(sys.argv[1], 'table.md'), 'x')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".unfinished-table.md.")
+    with store.locked(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
 def test_error_in_a_run_is_not_reported_as_a_lock(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), store.locked(tmp_path):
         raise BlockingIOError(11, "standard error is full")

@@ -121,7 +121,7 @@ def faults(  # noqa: PLR0913, PLR0917 - the options of a command
     jobs: Jobs = PROCESSORS,
     as_json: Json = False,
 ) -> None:
-    """Kill, starve and mislead real runs, and count what is lost, wrong or left.
+    """Disturb real runs in every way, and count what is lost, wrong or left.
 
     Every run is continued until it is finished, and compared with one that nothing disturbed.
 

@@ -57,12 +57,15 @@ def cannot(action: str, path: Path, error: OSError, remedy: str) -> UsageError:
 
 
 def of_system(error: OSError) -> UsageError | None:
-    """Return the error of usage for an exhausted system, such as a full disk; None for others."""
+    """Return the error of usage for an exhausted system or an unusable file; None for others."""
     remedy = _REMEDIES.get(error.errno or 0)
-    if remedy is None:
-        return None
-    place = f"{error.filename}: " if error.filename else ""
-    return UsageError(f"The system refused: {place}{error.strerror}.", remedy)
+    if remedy:
+        place = f"{error.filename}: " if error.filename else ""
+        return UsageError(f"The system refused: {place}{error.strerror}.", remedy)
+    if error.filename:
+        remedy = "Check that it is there, and that you may read and write it."
+        return UsageError(f"Cannot use {error.filename}: {error.strerror}.", remedy)
+    return None
 
 
 def require_regular(path: Path, remedy: str) -> None:
@@ -73,7 +76,7 @@ def require_regular(path: Path, remedy: str) -> None:
     """
     try:
         mode = path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError) as error:  # ValueError: the name holds a NUL
         raise _unreadable(path, error, remedy) from error

@@ -284,7 +284,8 @@ class Scheduler:
         messages = self._zygote_channel.receive()
         if messages is None:
             code = self._zygote.wait()
-            raise RunError(f"The process that imports torch ended with code {code}.", _GO_ON)
+            how = f"ended with code {code}" if code >= 0 else f"was ended by signal {-code}"
+            raise RunError(f"The process that imports torch {how}.", _GO_ON)
         for message in messages:
             if isinstance(message, ZygoteFailed):
                 remedy = "See what `python -c 'import torch'` says."

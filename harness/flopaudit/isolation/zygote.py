@@ -78,7 +78,7 @@ def main(argv: list[str]) -> None:
     try:
         import torch
     except Exception as error:  # noqa: BLE001 - whatever it is, the scheduler reports it
-        Channel(control).send(ZygoteFailed(one_line(error)))
+        _tell(control, ZygoteFailed(one_line(error)))
         sys.exit(1)
 
     torch.set_num_threads(1)
@@ -87,8 +87,14 @@ def main(argv: list[str]) -> None:
     if modules and kit == "tools":
         _share_in_large_pages()
     outlive_parent()  # from here on, the closing of the socket ends all processes below
-    Channel(control).send(ZygoteReady(own_footprint()))
+    _tell(control, ZygoteReady(own_footprint()))
     serve(control)
+
+
+def _tell(control: socket.socket, message: ZygoteReady | ZygoteFailed) -> None:
+    """Send a message to the scheduler; one that has gone is no error, and `serve` ends then."""
+    with contextlib.suppress(ConnectionError):
+        Channel(control).send(message)
 
 
 def _share_in_large_pages() -> None:

@@ -227,6 +227,7 @@ def from_json(data: Mapping[str, Any], name: str = "This profile") -> Profile:
 
     Raises:
         UsageError: the data is of a version that this program does not know.
+        ValueError: the data is not a profile.
     """
     version = data.get("profile_version")
     if version != PROFILE_VERSION:
@@ -234,6 +235,9 @@ def from_json(data: Mapping[str, Any], name: str = "This profile") -> Profile:
             f"{name} has format {version}, but this program reads {PROFILE_VERSION}.",
             PROBE_AGAIN,
         )
+    from flopaudit.profiles.profile_form import check
+
+    check(data)
     params = data["params"]
     return Profile(
         tool=data["tool"],

@@ -15,6 +15,9 @@ from flopaudit.core.checksum import ChangedError
 from flopaudit.core.errors import UsageError
 from flopaudit.records.schema import Record, first_problem, load
 
+_UNFINISHED = ".unfinished-"
+"""How the names of files begin that a kill can leave while they are written."""
+
 _MOVE_AWAY = "Move it away, or use another --out."
 
 
@@ -119,7 +122,7 @@ def write_whole(path: Path, text: str) -> None:
         UsageError: the system refused.
     """
     with files.writing(path):
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_UNFINISHED}{path.name}.")
         temporary = Path(name)
         try:
             with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - of a descriptor
@@ -153,6 +156,8 @@ def locked(directory: Path) -> Iterator[None]:
         raise files.cannot("write to", directory, error, "Give another --out.") from error
     try:
         _lock(held, directory)
+        for left in directory.glob(f"{_UNFINISHED}*"):  # by a run that was killed
+            left.unlink(missing_ok=True)
         yield
     finally:
         os.close(held)
@@ -165,3 +170,5 @@ def _lock(descriptor: int, directory: Path) -> None:
         raise UsageError(
             f"Another run is writing to {directory}.", "Wait for it, or give another --out."
         ) from error
+    except OSError as error:  # a file system without locks
+        raise files.cannot("lock", directory, error, "Give another --out.") from error

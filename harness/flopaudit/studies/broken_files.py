@@ -335,7 +335,7 @@ def small():
     resource.setrlimit(resource.RLIMIT_NOFILE, (held + 1, held + 1))
     return nn.Sequential(nn.Linear(8, 4), nn.ReLU())
 
-deep = normed = shared = gated = wide = small
+normed = shared = wide = small
 """
 
 
@@ -371,7 +371,7 @@ def _exhausted(largest: int) -> list[Fault]:
         "at once": 0,
         "after a tenth": largest // 10,
         "after a half": largest // 2,
-        "a byte before the end": largest - 1,
+        "at nine tenths": largest * 9 // 10,
     }
     return [
         *(

@@ -43,7 +43,7 @@ TIMEOUT_SECONDS = 12
 """The time limit of each cell; a cell takes less than a second."""
 
 MODEL_FILE = "net.py"
-FACTORIES = ("small", "deep", "normed", "shared", "gated", "wide")
+FACTORIES = ("small", "normed", "shared", "wide")
 TOOLS = ("thop", "fvcore", "ptflops", "flop_counter")
 
 MODELS = """\
@@ -54,10 +54,6 @@ def small():
     return nn.Sequential(nn.Linear(8, 4), nn.ReLU())
 
 
-def deep():
-    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(20)))
-
-
 def normed():
     return nn.Sequential(nn.Linear(8, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 8))
 
@@ -65,10 +61,6 @@ def normed():
 def shared():
     layer = nn.Linear(8, 8)
     return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), layer)
-
-
-def gated():
-    return nn.Sequential(nn.Linear(8, 16), nn.GLU(), nn.Softmax(dim=-1))
 
 
 def wide():
@@ -339,11 +331,24 @@ def differing(found: Cells, expected: Cells) -> Iterator[str]:
 
 
 def below(process: psutil.Process, levels: int) -> list[psutil.Process]:
-    """Return the processes some levels below one: 1 its children, 2 their children."""
+    """Return the processes some levels below one: 1 its children, 2 their children.
+
+    A child of the main process that has not become its own program yet is not among them: if it
+    were stopped then, the kernel would have its parent wait for it (vfork).
+    """
     found = [process]
-    for _ in range(levels):
+    for level in range(levels):
         found = [child for each in found for child in _children(each)]
+        if level == 0:
+            found = [each for each in found if _command(each) not in {(), _command(process)}]
     return found
+
+
+def _command(process: psutil.Process) -> tuple[str, ...]:
+    try:
+        return tuple(process.cmdline())
+    except psutil.Error:
+        return ()
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

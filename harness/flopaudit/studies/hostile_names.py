@@ -44,7 +44,8 @@ SHADOWS = ("thop", "fvcore", "ptflops", "torch", "json", "typing", "psutil", "pi
 
 _FACTORY = "small"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_FORMULA = ("=", "@")
+_FORMULA = re.compile(r"[=+\-@](?=.)(?![\d.,\s%]+$)", re.DOTALL)
+"""What a spreadsheet would compute; a negative number is none."""
 
 
 def try_name(name: str, place: Place, expected: Cells) -> Tally:
@@ -114,4 +115,4 @@ def _in_tables(out: Path) -> Iterator[str]:
         yield from _raw(text, path.name)
         if path.suffix == ".csv":
             cells = [cell for row in csv.reader(text.splitlines()) for cell in row]
-            yield from (f"{path.name} has {c!r}" for c in cells if c.startswith(_FORMULA))
+            yield from (f"{path.name} has {c!r}" for c in cells if _FORMULA.match(c))

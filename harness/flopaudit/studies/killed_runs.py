@@ -199,10 +199,12 @@ def _unclear(kind: Kind, done: Done) -> list[str]:
     """Return what is unclear about the end of a run, if anything is."""
     if done.code is None:
         return ["the command hung"]
+    if done.code == -signal.SIGINT or "init_import_site" in done.stderr:
+        return []  # Python itself was interrupted, before the program began
     if done.code not in kind.codes:
-        return [f"the exit code was {done.code}: {done.stderr[-200:]}"]
-    begun = done.code != -signal.SIGINT  # Python itself shows a traceback before the program begins
-    return ["a traceback was shown"] if begun and "Traceback" in done.stderr else []
+        return [f"the exit code was {done.code}: {done.stderr[-600:]}"]
+    shown = "Traceback" in done.stderr
+    return [f"a traceback was shown: {done.stderr[-600:]}"] if shown else []
 
 
 def _hit(place: Place, main: psutil.Process, moment: Moment, due: float) -> bool:
