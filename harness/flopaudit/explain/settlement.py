@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
+from flopaudit.core.text import visible_json
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -207,7 +208,7 @@ def find(
     Raises:
         UsageError: the settlement is of a version that this program does not know.
     """
-    mark = f'"model": {json.dumps(model, ensure_ascii=False)}, '
+    mark = f'"model": {visible_json(json.dumps(model, ensure_ascii=False))}, '
     for directory in directories:
         path = directory / FILE
         if path.is_file():
@@ -229,4 +230,4 @@ def _checked(found: dict[str, object], path: Traversable) -> Settlement:
 
 def to_line(settlement: Settlement) -> str:
     """Return the settlement as one line of JSON."""
-    return json.dumps(settlement, ensure_ascii=False)
+    return visible_json(json.dumps(settlement, ensure_ascii=False))

@@ -14,6 +14,7 @@ from typing import TypeGuard
 
 from flopaudit import probes
 from flopaudit.core.specs import parse_inputs
+from flopaudit.core.text import visible_json
 from flopaudit.isolation.outcomes import Outcome, Traced
 from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.pipeline.measure import (
@@ -126,7 +127,8 @@ def _probe_one(
         measure(scheduler, plan, journals, options.notice)
     profile = profile_from(variant, measurements_in(journals / MEASUREMENTS), traces)
     if has_counted(profile):
-        store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+        text = json.dumps(profile.to_json(), indent=1, ensure_ascii=False)
+        store.write_whole(out / name, visible_json(text))
     return profile
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.specs import ToolKey
+from flopaudit.core.text import visible_json
 
 SCHEMA_VERSION = 1
 
@@ -56,8 +57,8 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def line(self) -> str:
-        """Return the record as one line of JSON."""
-        return self.model_dump_json()
+        """Return the record as one line of JSON, in which nothing is hidden."""
+        return visible_json(self.model_dump_json())
 
 
 class Conditions(Record):

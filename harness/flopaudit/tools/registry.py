@@ -6,7 +6,7 @@ Imports neither torch nor a tool.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flopaudit_adapters.contract import Tool
 
 from flopaudit.core.errors import UsageError, closest, suggestion, unknown
 from flopaudit.core.specs import ToolKey, split_list
+from flopaudit.core.text import visible
 from flopaudit.tools import versions
 from flopaudit.tools.versions import version
 
@@ -79,7 +80,8 @@ def _variants(text: str) -> Iterator[ToolVariant]:
     named = versions.parse(text)
     name, tool, variants = _tool(named.name)
     site = versions.place(named, tool.distribution)
-    yield from (ToolVariant(name, tool, variant, site) for variant in variants)
+    shown = replace(tool, name=visible(tool.name), summary=visible(tool.summary))
+    yield from (ToolVariant(name, shown, variant, site) for variant in variants)
 
 
 def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
