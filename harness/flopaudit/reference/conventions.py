@@ -132,7 +132,7 @@ def _from_file(path: Path) -> Convention:
         raise ConventionError(
             f"Cannot read {path}: {error.strerror}.", "Check the path."
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or bytes that are not UTF-8
         raise ConventionError(f"{path} is not TOML: {error}.", "Correct the file.") from error
     return _checked({"name": path.stem, "meaning": f"as {path} says", **data}, path)
 

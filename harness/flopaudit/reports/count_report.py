@@ -12,6 +12,7 @@ from flopaudit.reference.cost import Work
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
 from flopaudit.reports.terminal import (
     Screen,
+    padded,
     print_lines,
     print_table,
     print_wrapped,
@@ -104,7 +105,7 @@ class ModelCount:
             yield f"Run on {ledger.device}, because it does not run on meta: {ledger.fallback}"
         yield ""
         for name, number in self.totals().items():
-            yield f"{name:<24}{number:>22,}   {convention(name).meaning}"
+            yield f"{padded(name, 24)}{number:>22,}   {convention(name).meaning}"
         yield ""
         for name, number in ledger.components().items():
             yield f"{name.replace('_macs', ' MACs').replace('_', ' '):<24}{number:>22,}"
