@@ -1,4 +1,4 @@
-"""Markdown and CSV of the reports: text of models and tools is read as text, and as nothing else."""
+"""Markdown and CSV of the reports: text of models and tools is read as nothing but text."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def test_names_of_models_and_tools_are_not_littered_with_escapes() -> None:
 
 def test_only_links_to_threads_are_links() -> None:
     issue = "https://github.com/a/b/issues/1 (a note | here)"
-    assert markdown_thread(issue) == (
-        "[a/b#1](https://github.com/a/b/issues/1) (a note \\| here)"
-    )
+    assert markdown_thread(issue) == ("[a/b#1](https://github.com/a/b/issues/1) (a note \\| here)")
     assert markdown_text(markdown_thread(issue)) == markdown_thread(issue)
     for other in ("javascript:alert(1)", "https://x.y/) [z](https://z", ""):
         assert not isinstance(markdown_thread(other), Markdown)
