@@ -16,6 +16,7 @@ from flopaudit.core import checksum
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import parse_json, read_text, require_regular
+from flopaudit.core.text import visible_json
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -263,7 +264,7 @@ def find(
         UsageError: the file cannot be read, or the settlement is damaged or of a version that this
             program does not know.
     """
-    mark = f'"model": {json.dumps(model, ensure_ascii=False)}, '
+    mark = f'"model": {visible_json(json.dumps(model, ensure_ascii=False))}, '
     for directory in directories:
         path = directory / FILE
         for line in _lines(path):
@@ -354,4 +355,4 @@ def _sums_up(
 
 def to_line(settlement: Settlement) -> str:
     """Return the settlement as one line of JSON, with a checksum."""
-    return checksum.add(json.dumps(settlement, ensure_ascii=False))
+    return checksum.add(visible_json(json.dumps(settlement, ensure_ascii=False)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from flopaudit.core.specs import ModelSpec
 from flopaudit.isolation.jobs import Cell, Limits
@@ -135,8 +137,19 @@ def _adapter() -> TypeAdapter[Message]:
 
 
 def encode(message: Message) -> bytes:
-    """Return a message as one line of JSON."""
-    return _adapter().dump_json(message) + b"\n"
+    """Return a message as one line of JSON, in UTF-8 also where a path in it is not."""
+    try:
+        return _adapter().dump_json(message) + b"\n"
+    except PydanticSerializationError:
+        data = _adapter().dump_python(message, mode="json")
+        return json.dumps(data, ensure_ascii=False).translate(_CARRIED).encode() + b"\n"
+
+
+_CARRIED = {code: code - 0xDC80 + 0x10FF00 for code in range(0xDC80, 0xDD00)}
+"""What stands in a message for a byte of a path that is not UTF-8: a character of private use."""
+
+_BYTES = {carried: code for code, carried in _CARRIED.items()}
+_MARKS = (b"\xf4\x8f\xbc", b"\xf4\x8f\xbd")  # with which all these characters begin
 
 
 def decode(line: bytes) -> Message:
@@ -146,12 +159,26 @@ def decode(line: bytes) -> Message:
         MessageError: the kind of message is unknown, or a field is missing or has a wrong type.
     """
     try:
-        return _adapter().validate_json(line, strict=True)
+        found = _adapter().validate_json(line, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "union_tag_invalid":
             raise MessageError(f"unknown message '{first['ctx']['tag']}'") from error
         raise MessageError(f"malformed message: {first_problem(error)}") from error
+    return _with_bytes(found) if any(mark in line for mark in _MARKS) else found
+
+
+def _with_bytes(value: Any) -> Any:
+    """Return a value with the bytes of paths again."""
+    if isinstance(value, str):
+        return value.translate(_BYTES)
+    if isinstance(value, tuple):
+        return tuple(map(_with_bytes, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(
+            value, **{f.name: _with_bytes(getattr(value, f.name)) for f in fields(value)}
+        )
+    return value
 
 
 class Channel:

@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import os
 import select
 import signal
@@ -68,6 +69,9 @@ def main(argv: list[str]) -> None:
     die_with_parent(int(argv[2]))
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):  # what models print does not depend on the locale
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     control = socket.socket(fileno=int(argv[1]))
     site, kit, modules = argv[3], argv[4], argv[5:]
     if site:
@@ -108,7 +112,7 @@ def _share_in_large_pages() -> None:
         return
     madvise = ctypes.CDLL(None).madvise
     madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_bytes().decode(errors="replace").splitlines():
         extent, rights, _, _, inode, *name = line.split()
         if rights == "rw-p" and inode == "0" and name in ([], ["[heap]"]):
             start, end = (int(address, 16) for address in extent.split("-"))

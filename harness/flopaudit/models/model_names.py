@@ -129,7 +129,7 @@ def _type_of(name: str, types: list[str]) -> str:
 
 def _timm_has(name: str) -> bool:
     base, _, _ = name.partition(".")  # after the dot is a tag, which names weights
-    return base in _timm() or name in _renamed_in_timm()
+    return base in families("timm") or name in _renamed_in_timm()
 
 
 @lru_cache(maxsize=1)
@@ -157,7 +157,7 @@ def _renamed_in_timm() -> frozenset[str]:
 
 def _transformers_has(name: str) -> bool:
     """Whether there is a type of that name, or a class."""
-    return name in _transformers() or (name[:1].isupper() and _has_class(name))
+    return name in families("transformers") or (name[:1].isupper() and _has_class(name))
 
 
 @lru_cache(maxsize=1)

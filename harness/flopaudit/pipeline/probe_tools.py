@@ -15,6 +15,7 @@ from pathlib import Path
 from flopaudit import probes
 from flopaudit.core import files
 from flopaudit.core.specs import parse_inputs
+from flopaudit.core.text import visible_json
 from flopaudit.isolation.outcomes import Outcome, Traced
 from flopaudit.isolation.scheduler import Scheduler
 from flopaudit.models.identity import difference, identity
@@ -136,7 +137,8 @@ def _probe_one(
     )
     profile = profile_from(variant, measurements_in(journals / MEASUREMENTS), traces)
     if has_counted(profile):
-        store.write_whole(out / name, json.dumps(profile.to_json(), indent=1, ensure_ascii=False))
+        text = json.dumps(profile.to_json(), indent=1, ensure_ascii=False)
+        store.write_whole(out / name, visible_json(text))
     return profile
 
 

@@ -30,7 +30,7 @@ def environment(distribution: str | None = None, site: Path | None = None) -> En
 @lru_cache(maxsize=1)
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

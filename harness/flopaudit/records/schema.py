@@ -17,6 +17,7 @@ from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import parse_json
 from flopaudit.core.specs import ToolKey
+from flopaudit.core.text import visible_json
 
 SCHEMA_VERSION = 1
 
@@ -64,7 +65,7 @@ class Record(BaseModel):
 
     def line(self) -> str:
         """Return the record as one line of JSON, with a checksum."""
-        return checksum.add(self.model_dump_json())
+        return checksum.add(visible_json(self.model_dump_json()))
 
 
 class Conditions(Record):

@@ -14,6 +14,7 @@ from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
 from flopaudit.reports import certainty
 from flopaudit.reports.terminal import (
     Screen,
+    padded,
     print_lines,
     print_table,
     print_wrapped,
@@ -119,7 +120,7 @@ class ModelCount:
             yield f"Run on {ledger.device}, because it does not run on meta: {ledger.fallback}"
         yield ""
         for name, number in self.totals().items():
-            yield f"{name:<24}{self._total(number):>22}   {convention(name).meaning}"
+            yield f"{padded(name, 24)}{self._total(number):>22}   {convention(name).meaning}"
         yield ""
         for name, number in ledger.components().items():
             words = name.replace("_macs", " MACs").replace("_", " ")

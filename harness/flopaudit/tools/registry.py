@@ -6,7 +6,7 @@ Imports neither torch nor a tool.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_version
 from flopaudit.core.checksum import source_digest
 from flopaudit.core.errors import RunError, UsageError, closest, suggestion, unknown
 from flopaudit.core.specs import ToolKey, split_list
+from flopaudit.core.text import visible
 from flopaudit.tools import versions
 from flopaudit.tools.versions import version
 
@@ -88,7 +89,8 @@ def _variants(text: str) -> Iterator[ToolVariant]:
     named = versions.parse(text)
     name, tool, variants = _tool(named.name)
     site = versions.place(named, tool.distribution)
-    yield from (ToolVariant(name, tool, variant, site) for variant in variants)
+    shown = replace(tool, name=visible(tool.name), summary=visible(tool.summary))
+    yield from (ToolVariant(name, shown, variant, site) for variant in variants)
 
 
 def _tool(name: str) -> tuple[str, Tool, tuple[str | None, ...]]:
