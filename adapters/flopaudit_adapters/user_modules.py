@@ -139,7 +139,7 @@ def import_file(path: Path, owner: Owner) -> ModuleType:
     path = path.parent.resolve() / path.name  # a file that is a link keeps its name
     packages = _packages(path)
     above = [folder.parent for folder in packages[-1:]]
-    _finders[owner].begin(path.parent, path.resolve().parent, *above)
+    search_last(owner, path.parent, path.resolve().parent, *above)
     if _imports_relatively(path):
         if not packages:
             raise NotFound(
@@ -154,6 +154,14 @@ def import_file(path: Path, owner: Owner) -> ModuleType:
     if owner == "tool":
         del sys.modules[name]  # nothing else imports it, and no model is to depend on it
     return module
+
+
+def search_last(owner: Owner, *folders: Path) -> None:
+    """Find modules in these folders, where nothing else has them, in place of the folders before.
+
+    What was imported from the folders before is forgotten.
+    """
+    _finders[owner].begin(*folders)
 
 
 def _imports_relatively(path: Path) -> bool:
@@ -173,7 +181,7 @@ def import_module(name: str, owner: Owner) -> ModuleType:
         NotFound: there is no such module.
         Exception: whatever the module raises.
     """
-    _finders[owner].begin(Path.cwd())
+    search_last(owner, Path.cwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -46,7 +46,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
             f"'{spec}' gave a {type(model).__name__}, not a torch.nn.Module.",
             "Name a function or class that takes no arguments and returns the model.",
         )
-    require_libraries()
+    require_libraries(imported=True)
     return model.eval()
 
 
