@@ -139,7 +139,7 @@ def import_file(path: Path, owner: Owner) -> ModuleType:
     path = path.parent.resolve() / path.name  # a file that is a link keeps its name
     packages = _packages(path)
     above = [folder.parent for folder in packages[-1:]]
-    _finders[owner].begin(path.parent, path.resolve().parent, *above)
+    search_last(owner, path.parent, path.resolve().parent, *above)
     if _imports_relatively(path):
         if not packages:
             raise NotFound(
@@ -154,6 +154,14 @@ def import_file(path: Path, owner: Owner) -> ModuleType:
     if owner == "tool":
         del sys.modules[name]  # nothing else imports it, and no model is to depend on it
     return module
+
+
+def search_last(owner: Owner, *folders: Path) -> None:
+    """Find modules in these folders, where nothing else has them, in place of the folders before.
+
+    What was imported from the folders before is forgotten.
+    """
+    _finders[owner].begin(*folders)
 
 
 def _imports_relatively(path: Path) -> bool:
@@ -173,18 +181,20 @@ def import_module(name: str, owner: Owner) -> ModuleType:
         NotFound: there is no such module.
         Exception: whatever the module raises.
     """
-    _finders[owner].begin(Path.cwd())
+    search_last(owner, Path.cwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise NotFound(f"There is no module '{error.name}'.", _remedy(name, owner)) from error
+        missing = error.name or name
+        remedy = _remedy(name, missing, owner)
+        raise NotFound(f"There is no module '{missing}'.", remedy) from error
 
 
-def _remedy(name: str, owner: Owner) -> str:
+def _remedy(name: str, missing: str, owner: Owner) -> str:
     """Return what to write instead of a module's name, which may be that of a file here."""
     file = Path(*name.split(".")).with_suffix(".py")
     what = {"model": "factory", "tool": "TOOL"}[owner]
-    if file.is_file():
+    if f"{name}.".startswith(f"{missing}.") and file.is_file():
         return f"Write {file}:{what} for the file here, as another package has its name."
     return f"Run where it can be imported, or write path/to/file.py:{what}."
 
@@ -236,7 +246,8 @@ def _import_in_package(path: Path, packages: Sequence[Path], owner: Owner) -> Mo
     other = _place(top.name)
     base = top.name
     if other != top / "__init__.py":
-        if other and other.parent.joinpath(*path.relative_to(top).parts).is_file():
+        copied = other and other.is_absolute() and other.parent / path.relative_to(top)
+        if other and copied and copied.is_file():
             raise NotFound(
                 f"'{path}' is in a package '{base}', and another '{base}' is in {other.parent}.",
                 f"Write {'.'.join((base, *parts))}:NAME for that one, or rename this one's folder.",

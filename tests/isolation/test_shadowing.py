@@ -79,23 +79,22 @@ def run(where: Path, spec: object, *, tools: str = TOOLS, path: dict[str, str]) 
     return flopaudit(*arguments, "--out", str(where.parent / "out"), cwd=where, variables=path)
 
 
-@pytest.mark.parametrize("spec", ["net.py:make", "net:make"])
-@pytest.mark.parametrize("entries", [(".", "")], ids=["relative"])
+IMPORTED_BY_PYTHON = (
+    "sitecustomize", "usercustomize", "typing", "copy", "linecache", "runpy", "random",
+)  # fmt: skip
+"""What Python itself may import from a relative PYTHONPATH, before a program begins."""
+
+
+@pytest.mark.parametrize(
+    ("spec", "entries"), [("net.py:make", ()), ("net:make", (".", ""))], ids=["cwd", "relative"]
+)
 def test_nothing_in_the_current_directory_is_taken_for_a_module(
     tmp_path: Path, spec: str, entries: tuple[str, ...]
 ) -> None:
     where = tmp_path / "here"
     note = hostile(where)
-    for name in (
-        "sitecustomize",
-        "usercustomize",
-        "typing",
-        "copy",
-        "linecache",
-        "runpy",
-        "random",
-    ):
-        (where / f"{name}.py").unlink()  # Python itself imports these from a relative PYTHONPATH
+    for name in IMPORTED_BY_PYTHON if entries else ():
+        (where / f"{name}.py").unlink()
     model(where)
     found = counts(run(where, spec, path=path_with(*entries)))
     assert not note.exists(), note.read_text()

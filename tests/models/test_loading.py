@@ -144,6 +144,10 @@ def test_module_of_the_current_directory_comes_after_installed_ones(write: Write
     with pytest.raises(UsageError, match=r"no module 'fvcore.net'.* Write fvcore/net.py:factory"):
         build(parse_model("fvcore.net:make"))
     assert width("fvcore/net.py:make") == 6
+    write(pkg__in__needs="import no_such_package\n")
+    with pytest.raises(UsageError, match=r"no module 'no_such_package'. Run where") as caught:
+        build(parse_model("pkg.needs:make"))
+    assert "pkg/needs.py" not in caught.value.remedy
 
 
 ADAPTER = """

@@ -26,8 +26,8 @@ def install(
         typer.Option(
             "--with",
             metavar="PACKAGE",
-            help="A package that the version imports and that is not installed here; repeat the "
-            "option for several packages.",
+            help="A package that the version imports and that is not installed here, as NAME or "
+            "NAME==VERSION; repeat the option for several packages.",
         ),
     ] = None,
     as_list: Annotated[bool, typer.Option("--list", help="List the kept versions.")] = False,

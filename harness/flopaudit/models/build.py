@@ -83,7 +83,7 @@ def build(spec: ModelSpec) -> torch.nn.Module:
             f"'{spec}' gave a {type(model).__name__}, not a torch.nn.Module.",
             "Name a function or class that returns the model, or a module object.",
         )
-    require_libraries()
+    require_libraries(imported=True)
     return converted(model.eval(), spec.dtype)
 
 

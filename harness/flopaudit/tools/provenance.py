@@ -26,14 +26,17 @@ LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 """The packages whose recorded versions define models and counts, each named as its distribution."""
 
 
-def require_libraries() -> None:
+def require_libraries(*, imported: bool = False) -> None:
     """Check that the libraries of models are those whose versions are recorded; imports none.
 
+    Args:
+        imported: whether to check only those that this process has imported.
+
     Raises:
-        UsageError: one would be, or has been, imported from another place.
+        UsageError: one has been, or would be, imported from another place.
     """
     for name in LIBRARIES:
-        places = _places(_found(name))
+        places = _places(sys.modules.get(name) if imported else _found(name))
         stranger = _stranger(name, tuple(places), name, None)
         if stranger:
             folder = (places or [Path()])[0].parent
@@ -76,7 +79,7 @@ def _places(found: ModuleType | ModuleSpec | None) -> list[Path]:
 @cache
 def _stranger(name: str, places: Sequence[Path], distribution: str, site: Path | None) -> str:
     """Return the sentence for a module that is not in its distribution; "" for one that is."""
-    installed = versions.installed(distribution, site)
+    installed = _installed(distribution, site)
     if installed is None or (not places and name in LIBRARIES):
         return ""
     strangers = [place for place in places if not _holds(installed, place)]
@@ -90,7 +93,7 @@ def _stranger(name: str, places: Sequence[Path], distribution: str, site: Path |
 def _changed(name: str, distribution: str, site: Path | None) -> str | None:
     """Return the sentence for a package with files that are not as they were installed."""
     changed = versions.overwritten(distribution, name, site)
-    installed = versions.installed(distribution, site)
+    installed = _installed(distribution, site)
     there = [
         file for file in changed if installed and Path(str(installed.locate_file(file))).exists()
     ]
@@ -116,14 +119,27 @@ def _holds(installed: metadata.Distribution, place: Path) -> bool:
         for spelled in (place, place.parent.resolve() / place.name, place.resolve())
         if spelled.is_relative_to(base)
     }
-    record = installed.read_text("RECORD") or ""
-    if names and not record.strip():
+    lines = _record(installed)
+    if names and not lines.strip():
         return True  # such as Debian's packages, which list no files
-    lines = f"\n{record}"
     listed = any(f"\n{start}{name}{end}" in lines for name in names for start, end in _SPELLINGS)
     return listed or any(
         place.resolve().is_relative_to(folder.resolve()) for folder in _sources(installed)
     )
+
+
+@cache
+def _installed(distribution: str, site: Path | None) -> metadata.Distribution | None:
+    return versions.installed(distribution, site)
+
+
+@cache
+def _record(installed: metadata.Distribution) -> str:
+    """Return the list of a distribution's files, each after a line break.
+
+    That of torch is 1.5 MB. A host has read it before it forks its workers.
+    """
+    return f"\n{installed.read_text('RECORD') or ''}"
 
 
 _SPELLINGS = (("", ","), ('"', '",'), ("", "/"))
