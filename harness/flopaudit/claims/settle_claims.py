@@ -25,6 +25,7 @@ from flopaudit.claims.search import (
     answer,
 )
 from flopaudit.core.errors import UsageError
+from flopaudit.core.specs import has_own_values
 from flopaudit.pipeline.model_requests import ModelRequest
 from flopaudit.reference.ledger import Ledger
 from flopaudit.reports import certainty
@@ -108,7 +109,10 @@ def settle_claims(
     reference = {"macs": usual.ledger.macs, "params": usual.ledger.params}
     holds_for = (
         *certainty.formulas(usual.ledger.user_formulas),
-        *certainty.dependence(usual.ledger.data_dependent, request.inputs),
+        *certainty.dependence(
+            usual.ledger.data_dependent,
+            own_values=has_own_values(request.inputs),
+        ),
     )
     found = tuple(answers[claim] for claim in claims)
     return SettledClaims(request, reference, found, variants.skipped, holds_for)

@@ -33,7 +33,8 @@ def line_of(
         libraries: folders, also within those, whose lines are named if there are no others.
 
     Returns:
-        The line, its file and number; None if no frame has a source.
+        The line, its file and number, or the function where the source is unknown; None if there is
+        no such frame.
     """
     inside: str | None = None
     for frame, number in frames:
@@ -42,10 +43,10 @@ def line_of(
         if (file.startswith((GENERATED, *left_out)) and not known) or (known and inside):
             continue
         line = linecache.getline(file, number, frame.f_globals).strip()
-        if line:
-            place = f"{shown_path(file, frame.f_globals.get('__name__'))}:{number}"
-            inside = f"`{_cut(line)}` at {place}".encode(errors="backslashreplace").decode()
-        if line and not known:
+        place = f"{shown_path(file, frame.f_globals.get('__name__'))}:{number}"
+        shown = f"`{_cut(line)}`" if line else f"`{frame.f_code.co_name}`"  # as in an interpreter
+        inside = f"{shown} at {place}".encode(errors="backslashreplace").decode()
+        if not known:
             break
     return inside
 

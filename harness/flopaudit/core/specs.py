@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 
 from flopaudit.core import input_notation
 from flopaudit.core.errors import UsageError
-from flopaudit.core.input_values import DTYPE_ALIASES, FLOATING, InputSpec
+from flopaudit.core.input_values import (
+    DTYPE_ALIASES,
+    FLOATING,
+    CallSpec,
+    FileSpec,
+    InputSpec,
+    inside,
+)
 from flopaudit.core.text import plain
 
 LIBRARIES = ("timm", "transformers")
@@ -104,6 +111,12 @@ def parse_inputs(texts: Iterable[str], floating: str = "float32") -> tuple[Input
     if twice:
         raise UsageError(f"The input '{twice}' is given twice.", "Give each name once.")
     return specs
+
+
+def has_own_values(inputs: Iterable[str]) -> bool:
+    """Whether the values of an input are the user's, from a file or a function."""
+    values = (value for each in parse_inputs(inputs) for value in inside(each.value))
+    return any(isinstance(value, (FileSpec, CallSpec)) for value in values)
 
 
 def parse_options(text: str) -> dict[str, Option]:

@@ -16,6 +16,7 @@ from flopaudit.core import checksum
 from flopaudit.core.causes import Cause
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import parse_json, read_text, require_regular
+from flopaudit.core.specs import has_own_values
 from flopaudit.core.text import visible_json
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class SettledTool(TypedDict):
 class Settlement(TypedDict):
     """All that is known of one model with its inputs.
 
-    `identity` is that of the model (see `records.schema.ModelIdentity`), and `records` a digest of
+    `own_values` says that the values of the input are the user's, and not random. `identity` is
+    that of the model (see `records.schema.ModelIdentity`), and `records` a digest of
     the records that the settlement was made from; both are None in files of earlier versions.
     """
 
@@ -113,6 +115,7 @@ class Settlement(TypedDict):
     torch: str
     reference: SettledReference
     tools: list[SettledTool]
+    own_values: bool
     identity: dict[str, Any] | None
     records: str | None
 
@@ -148,6 +151,7 @@ def settlements(
             "torch": reference.environment.torch,
             "reference": _reference(reference),
             "tools": [_tool(m, reference, about.get(m.tool_key, [])) for m in mine],
+            "own_values": has_own_values(reference.inputs),
             "identity": _identity(known.get((reference.key, reference.fingerprint or ""))),
             "records": records_digest([reference, *mine]),
         }
@@ -310,7 +314,9 @@ def _checked(found: dict[str, Any], path: Traversable) -> Settlement:
         "user_formulas": {},
         "data_dependent": [],
     }
-    absent = {key: None for key in ("identity", "records") if key not in found}
+    absent: dict[str, object] = {key: None for key in ("identity", "records") if key not in found}
+    if "own_values" not in found:
+        absent["own_values"] = has_own_values(found["inputs"])
     missing = {key: value for key, value in later.items() if key not in reference}
     bound = {**reference, **missing}["lower_bound"]
     tools = [

@@ -95,7 +95,12 @@ def settle(  # noqa: PLR0913 - the options of the command, and the inputs of the
     name = request.spec.factory  # the folder, which names the model in its records, is gone
     identity = measured["identity"]
     return SettledModel(
-        {**measured, "model": name, "identity": identity and {**identity, "model": name}}
+        {
+            **measured,
+            "model": name,
+            "own_values": True,
+            "identity": identity and {**identity, "model": name},
+        }
     )
 
 

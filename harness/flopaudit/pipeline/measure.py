@@ -222,7 +222,7 @@ def _candidates(plan: Plan, out: Path, options: RunOptions) -> dict[Job, Candida
     for request in plan.requests:
         key = (str(request.spec), request.inputs)
         model = known.get(key)
-        formulas = _changed_formulas(own.get(REFERENCE, {}).get(key))
+        formulas = _changed_formulas(own.get(REFERENCE, {}).get(key), model)
         reasons = {
             **{
                 Cell(name, None): obstacle(own[name].get(key), model, here) or formulas
@@ -239,15 +239,19 @@ def _candidates(plan: Plan, out: Path, options: RunOptions) -> dict[Job, Candida
     return found
 
 
-def _changed_formulas(record: Reference | None) -> str | None:
+def _changed_formulas(record: Reference | None, model: ModelIdentity | None) -> str | None:
     """Return that a reference was counted by other formulas of users, or by none; None if not.
 
-    Formulas that a model registers with torch are part of the model.
+    Formulas that the model's own files register, with flopaudit or with torch, are part of the model.
     """
-    if record is None:
+    if record is None or model is None:
         return None
-    theirs = torch_registry.REGISTER
-    given = {n: o for n, o in record.user_formulas.items() if not o.startswith(theirs)}
+    own = tuple(f"{Path(name).name} (" for name in model.sources)
+    given = {
+        operator: origin
+        for operator, origin in record.user_formulas.items()
+        if not origin.startswith((torch_registry.REGISTER, *own))
+    }
     same = user_formulas.still_hold(record.uncounted_ops, given)
     return None if same else "the user's formulas changed"
 

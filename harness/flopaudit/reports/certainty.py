@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flopaudit.core.source_lines import depends_on_values
@@ -11,9 +10,6 @@ from flopaudit.reports.amounts import listed
 
 SHOWN = 4
 """Operators that are named in a sentence; the number of the others is given."""
-
-_GIVEN = re.compile(r"(?:^|[=\s\[{(,])(?:file|call):")
-"""An input whose values are the user's own."""
 
 
 def at_least(text: str, *, lower_bound: bool) -> str:
@@ -72,26 +68,13 @@ def formulas(user_formulas: Mapping[str, str]) -> Iterator[str]:
         yield f"Counted by a user's formula: {'; '.join(found)}."
 
 
-def dependence(lines: Sequence[str], inputs: Iterable[str]) -> Iterator[str]:
+def dependence(lines: Sequence[str], *, own_values: bool) -> Iterator[str]:
     """Yield a sentence on a count that depends on the values of the input, if it does.
 
     Args:
         lines: of code, as a reference has them.
-        inputs: of the model, as a user writes them.
+        own_values: whether the values of the input are the user's.
     """
     if lines:
-        yield f"{depends_on_values(lines)}. It is for {values(inputs)}{_own(inputs)}."
-
-
-def values(inputs: Iterable[str]) -> str:
-    """Return whose values the input has."""
-    return "the given input" if has_own_values(inputs) else "the random input"
-
-
-def has_own_values(inputs: Iterable[str]) -> bool:
-    """Whether an input has values of the user's, from a file or a function."""
-    return any(_GIVEN.search(each) for each in inputs)
-
-
-def _own(inputs: Iterable[str]) -> str:
-    return "" if has_own_values(inputs) else "; --input-file gives your own"
+        values = "given input" if own_values else "random input; --input-file gives your own"
+        yield f"{depends_on_values(lines)}. It is for the {values}."

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from flopaudit.core.specs import has_own_values
 from flopaudit.reference.conventions import convention
 from flopaudit.reference.cost import Work
 from flopaudit.reference.ledger import Ledger, OperatorRow, sum_work
@@ -115,7 +116,9 @@ class ModelCount:
         yield f"{self.model} · {inputs} · {how}{way} · torch {self.torch}"
         yield from certainty.lower_bound(ledger.uncounted_ops)
         yield from certainty.formulas(ledger.user_formulas)
-        yield from certainty.dependence(ledger.data_dependent, self.inputs)
+        yield from certainty.dependence(
+            ledger.data_dependent, own_values=has_own_values(self.inputs)
+        )
         if ledger.fallback and not self.static:
             yield f"Run on {ledger.device}, because it does not run on meta: {ledger.fallback}"
         yield ""

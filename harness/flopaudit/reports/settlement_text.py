@@ -157,7 +157,9 @@ def holds_for(settlement: Settlement) -> Iterator[str]:
     if reference["lower_bound"] and reference["macs"] is not None:
         yield certainty.remedy(reference["uncounted_ops"])
     yield from certainty.formulas(reference["user_formulas"])
-    yield from certainty.dependence(reference["data_dependent"], settlement["inputs"])
+    yield from certainty.dependence(
+        reference["data_dependent"], own_values=settlement["own_values"]
+    )
 
 
 # -- advice ----------------------------------------------------------------------------------------
@@ -229,5 +231,5 @@ def _values(settlement: Settlement) -> str:
     """Return whose values the input has, where the count depends on them."""
     if not settlement["reference"]["data_dependent"]:
         return ""
-    own = certainty.has_own_values(settlement["inputs"])
+    own = settlement["own_values"]
     return " (the count depends on its values)" if own else " of random values"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flopaudit.core.causes import Cause
-from flopaudit.core.specs import ToolKey
+from flopaudit.core.specs import ToolKey, has_own_values
 from flopaudit.records.schema import (
     Finding,
     Measurement,
@@ -159,7 +159,10 @@ def holds_for(references: Iterable[Reference]) -> Iterator[str]:
             yield f"{name}: {certainty.remedy(reference.uncounted_ops)}"
         for sentence in (
             *certainty.formulas(reference.user_formulas),
-            *certainty.dependence(reference.data_dependent, reference.inputs),
+            *certainty.dependence(
+                reference.data_dependent,
+                own_values=has_own_values(reference.inputs),
+            ),
         ):
             yield f"{name}: {sentence}"
 

@@ -12,7 +12,7 @@ import io
 import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle  # type: ignore[import-untyped] # it ships no types
@@ -84,6 +84,16 @@ def _by_import(module: ModuleType) -> Any:
     name = module.__name__
     own = type(module) is not ModuleType and sys.modules.get(name) is module
     return (importlib.import_module, (name,)) if own else None
+
+
+def _code(code: CodeType) -> Any:
+    """Code of a function keeps the file that it is from, so that its lines can be named."""
+    rebuild, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return rebuild, tuple(code.co_filename if each == _NO_FILE else each for each in arguments)
+
+
+_NO_FILE = "<dynamic-code>"
+"""The name of a file that cloudpickle gives to all code."""
 
 
 class _Parts(NamedTuple):
@@ -159,5 +169,6 @@ _REDUCERS: dict[type, Callable[[Any], Any]] = {
     OpOverloadPacket: _by_path,
     _OpNamespace: _by_path,
     ModuleType: _by_import,
+    CodeType: _code,
 }
 """How to rebuild an object, by type; the first that gives an answer counts."""
