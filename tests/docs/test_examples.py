@@ -10,10 +10,14 @@ from dataclasses import astuple, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import flopaudit_adapters
 import pytest
 import torch
+from flopaudit.reference.formulas import Call
+from flopaudit.reference.kinds import Kind
+from flopaudit.reference.user_formulas import registry
 from flopaudit_adapters.contract import (
     LoadedModel,
     ModuleCount,
@@ -41,6 +45,21 @@ def test_example_prints_what_it_says(document: Path) -> None:
     with contextlib.redirect_stdout(printed):
         exec(compile(example.text, name_of(document), "exec"), {})  # noqa: S102 - our own page
     assert printed.getvalue().splitlines() == expected
+
+
+def test_example_of_formulas_counts() -> None:
+    (example,) = blocks(ROOT / "docs" / "FORMULAS.md", "python")
+    namespace: dict[str, Any] = {}
+    with mock.patch.dict(registry.registered(), clear=True):
+        exec(compile(example.text, "FORMULAS.md", "exec"), namespace)  # noqa: S102 - our own page
+        assert list(registry.registered()) == ["mylib::low_rank", "mylib::gated_attention"]
+        query, low_rank = torch.rand(2, 5, 16), torch.rand(4, 8)
+        call = Call((low_rank, torch.rand(8, 2), torch.rand(2, 8)), {}, low_rank)
+        ((kind, work),) = registry.registered()["mylib::low_rank"].parts(call)
+        assert (kind, work.macs) == ("matmul", 4 * 8 * 2 + 4 * 2 * 8)
+        call = Call((query, query, query), {}, query)
+        parts = dict(registry.registered()["mylib::gated_attention"].parts(call))
+        assert (parts[Kind.ATTENTION].macs, parts[Kind.ACTIVATION].elementary) == (1600, 160)
 
 
 def test_example_of_an_adapter_is_a_tool_that_counts(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ class Batch:
     """An input that is no tensor, but holds one."""
 
     parts: dict[str, list[torch.Tensor]]
+    itself: Any = None
 
 
 def test_each_line_once_in_the_order_of_execution_from_inputs_of_any_form() -> None:
@@ -144,6 +145,7 @@ def test_each_line_once_in_the_order_of_execution_from_inputs_of_any_form() -> N
         return x if scale > 0 else x * 2
 
     batch = Batch({"images": [X]})
+    batch.itself = batch
     found = flopaudit.count(Model(decides), batch, scale=torch.ones(()))
     lines = [line.partition(" at ")[0] for line in found.data_dependent]
     assert lines == [

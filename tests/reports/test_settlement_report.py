@@ -241,7 +241,12 @@ def test_without_a_tool_that_counted_nothing_reads_as_success() -> None:
     ],
 )
 def test_percent(reported: int, reference: int, text: str) -> None:
-    tool: Any = {"status": "counted", "reported": reported, "reference": reference}
+    tool: Any = {
+        "status": "counted",
+        "reported": reported,
+        "reference": reference,
+        "lower_bound": False,
+    }
     assert percent(tool) == text
 
 

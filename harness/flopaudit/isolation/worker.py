@@ -25,6 +25,7 @@ from flopaudit_adapters.contract import (
     Unsupported,
 )
 
+from flopaudit.core.first_line import first_line
 from flopaudit.core.text import one_line, plain
 from flopaudit.isolation import tasks
 from flopaudit.isolation.jobs import MEASURE, REFERENCE, TRACE
@@ -136,7 +137,11 @@ def _measure(assignment: Assignment) -> Outcome:
 
 
 def _print(error: BaseException) -> None:
-    """Print where an error was raised, and its first line: some list all backends of torch."""
+    """Print an error with its traceback; of a list of all backends of torch, the first sentence."""
+    if str(error).strip().startswith(f"{first_line(str(error))}\n") or "\n" not in str(error):
+        traceback.print_exception(error)
+        return
+    print("Traceback (most recent call last):", file=sys.stderr)
     traceback.print_tb(error.__traceback__)
     print(one_line(error), file=sys.stderr)
 

@@ -242,7 +242,7 @@ def _candidates(plan: Plan, out: Path, options: RunOptions) -> dict[Job, Candida
 def _changed_formulas(record: Reference | None, model: ModelIdentity | None) -> str | None:
     """Return that a reference was counted by other formulas of users, or by none; None if not.
 
-    Formulas that the model's own files register, with flopaudit or with torch, are part of the model.
+    Formulas that the model's own files register are part of the model.
     """
     if record is None or model is None:
         return None

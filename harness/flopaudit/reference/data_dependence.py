@@ -151,10 +151,9 @@ def _tensors_of_inputs(values: Any, seen: set[int]) -> Iterator[torch.Tensor]:
             yield leaf
         elif id(leaf) not in seen and not isinstance(leaf, _NO_INPUTS):
             seen.add(id(leaf))
-            slots = (
-                [getattr(leaf, field.name) for field in fields(leaf)] if is_dataclass(leaf) else []
-            )
-            yield from _tensors_of_inputs([*slots, *getattr(leaf, "__dict__", {}).values()], seen)
+            names = [field.name for field in fields(leaf)] if is_dataclass(leaf) else ()
+            held = [getattr(leaf, name) for name in (*names, *getattr(leaf, "__dict__", ()))]
+            yield from _tensors_of_inputs(held, seen)
 
 
 _NO_INPUTS = (type, ModuleType, FunctionType, torch.nn.Module)
