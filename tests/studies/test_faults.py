@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from flopaudit.studies import faults
-from flopaudit.studies.broken_files import Fault, try_fault
 from flopaudit.studies.campaign_places import Grounds, cells_in, differing
 from flopaudit.studies.campaign_tally import HEADERS, Tally, by_fault, write
+from flopaudit.studies.fault_trial import Fault, try_fault
 from flopaudit.studies.faults import Undisturbed
 from flopaudit.studies.killed_runs import CONTINUED, KINDS, moments
 
