@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from flopaudit.studies import faults
-from flopaudit.studies.broken_files import Fault, try_fault
 from flopaudit.studies.campaign_places import Grounds, cells_in, differing
 from flopaudit.studies.campaign_tally import HEADERS, Tally, by_fault, write
+from flopaudit.studies.fault_trial import Fault, try_fault
 from flopaudit.studies.faults import Undisturbed
 from flopaudit.studies.killed_runs import CONTINUED, KINDS, moments
 
@@ -66,20 +66,19 @@ def test_harm_is_noticed(grounds: Grounds, undisturbed: Undisturbed) -> None:
     assert place.left() == 1
     assert ended(sleeper)
 
-    quiet = Fault("none", says=("something else",))
-    tally = try_fault(quiet, grounds.place("quiet"), undisturbed.out, undisturbed.cells)
-    assert (tally.lost, tally.wrong, tally.left, tally.unclear) == (0, 0, 0, 2)
-    assert "the exit code was 0" in tally.notes
-
     name = "small: thop"
     changed = {
         **undisturbed.cells,
         name: undisturbed.cells[name].replace("32", "33"),
         "small: another tool": "",
     }
-    tally = try_fault(Fault("none", codes=(0,)), grounds.place("other"), undisturbed.out, changed)
-    assert (tally.lost, tally.wrong) == (1, 1)
-    assert tally.notes == ("lost: small: another tool", f"wrong: {name}")
+    quiet = Fault("none", says=("something else",))
+    tally = try_fault(quiet, grounds.place("quiet"), undisturbed.out, changed)
+    assert (tally.lost, tally.wrong, tally.left, tally.unclear) == (1, 1, 0, 2)
+    exit_code, silence, lost, wrong = tally.notes
+    assert exit_code == "the exit code was 0"
+    assert silence.startswith("it did not say 'something else'")
+    assert (lost, wrong) == ("lost: small: another tool", f"wrong: {name}")
 
 
 @pytest.mark.slow

@@ -62,8 +62,8 @@ A host that was stopped, as by SIGSTOP, ends no cell; then the scheduler ends th
 HOST_START_SECONDS = 60.0
 """How long the zygote may take to fork a host, which is a matter of milliseconds."""
 
-IMPORT_SECONDS = 600.0
-"""How long the zygote may take to import torch; from a slow disk that can be a minute."""
+IMPORT_SECONDS = 300.0
+"""How long the zygote may take to import torch; from a slow disk that can be minutes."""
 
 
 @dataclass(frozen=True)

@@ -333,22 +333,30 @@ def differing(found: Cells, expected: Cells) -> Iterator[str]:
 def below(process: psutil.Process, levels: int) -> list[psutil.Process]:
     """Return the processes some levels below one: 1 its children, 2 their children.
 
-    A child of the main process that has not become its own program yet is not among them: if it
-    were stopped then, the kernel would have its parent wait for it (vfork).
+    Each of them leads a session, which tells them from what the import of torch starts, and from a
+    zygote that has not become its own program yet: if that were stopped, the kernel would have the
+    main process wait for it (vfork).
     """
     found = [process]
     for level in range(levels):
-        found = [child for each in found for child in _children(each)]
+        found = [child for each in found for child in _children(each) if _leads_session(child)]
         if level == 0:
-            found = [each for each in found if _command(each) not in {(), _command(process)}]
+            found = [each for each in found if _command(each) != _command(process)]
     return found
 
 
-def _command(process: psutil.Process) -> tuple[str, ...]:
+def _leads_session(process: psutil.Process) -> bool:
     try:
-        return tuple(process.cmdline())
+        return os.getsid(process.pid) == process.pid
+    except ProcessLookupError:
+        return False
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
     except psutil.Error:
-        return ()
+        return []
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

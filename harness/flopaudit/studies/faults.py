@@ -18,9 +18,10 @@ from pathlib import Path
 from queue import Empty, Queue
 
 from flopaudit.core.errors import RunError, UsageError
-from flopaudit.studies.broken_files import faults, try_fault
+from flopaudit.studies.broken_files import faults
 from flopaudit.studies.campaign_places import Cells, Grounds, Place, cells_in
 from flopaudit.studies.campaign_tally import Tally, by_fault, write
+from flopaudit.studies.fault_trial import try_fault
 from flopaudit.studies.hostile_names import NAMES, SHADOWS, try_name, try_shadow
 from flopaudit.studies.killed_runs import CONTINUED, KINDS, Chain, Kind, moments
 
