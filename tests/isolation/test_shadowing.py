@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import Done, flopaudit
+from tests.support.paths import ROOT
 
 MODULES = (
     "thop", "ptflops", "torch", "torchvision", "timm", "numpy", "pandas", "json", "typing", "copy",
@@ -169,6 +171,31 @@ def test_torch_from_another_place_is_refused(tmp_path: Path) -> None:
     assert f"torch is imported from {overlay}/torch.py, which is not part of torch" in done.stderr
     assert f"Take {overlay} off the module search path." in done.stderr
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("entries", [(), (".", "")], ids=["beside", "relative"])
+def test_program_imports_nothing_from_the_folder_of_its_script(
+    tmp_path: Path, entries: tuple[str, ...]
+) -> None:
+    where = tmp_path / "here"
+    note = hostile(where)
+    for name in IMPORTED_BY_PYTHON:
+        (where / f"{name}.py").unlink()
+    entry = re.search(
+        r'^flopaudit = "(.*):(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE
+    )
+    assert entry
+    script = where / "flopaudit"
+    script.write_text(f"import sys\nfrom {entry[1]} import {entry[2]}\nsys.exit({entry[2]}())\n")
+    done = subprocess.run(
+        [sys.executable, str(script), "tools", "--json"],
+        cwd=where, env={**os.environ, **path_with(*entries)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert not note.exists(), note.read_text()
+    assert done.returncode == 0, done.stderr
+    listed = {line["tool"]: line["version"] for line in json.loads(done.stdout)}
+    assert listed["thop"] == metadata.version("thop")
 
 
 CHILD = """
