@@ -11,7 +11,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -36,6 +36,8 @@ MAIN, ZYGOTE, HOST, WORKER = range(4)
 ALL = -1
 
 _STOPPED_SECONDS = 0.3
+
+_EARLIER = 0.7
 
 _ENDED = re.compile(
     r"was ended by signal|the process that held the model ended|ended while it was building"
@@ -133,11 +135,13 @@ class Chain:
 
     def disturb(self, planned: Sequence[Moment]) -> Iterator[Tally]:
         """Disturb runs as planned, and yield what each disturbance and each continuation did."""
-        for moment in planned:
-            hit = False
+        for each in planned:
+            hit, moment = False, each
             while not hit and not self.grounds.stopped.is_set():
                 hit, tally = self._attempt(moment)
                 yield tally
+                # Over before the moment came: the undisturbed run may have been a slow one.
+                moment = replace(moment, fraction=moment.fraction * _EARLIER)
         if self.place and not self.grounds.stopped.is_set():  # what the last one has left undone
             done = self.place.run(self.place.run_arguments())
             yield self._judged(CONTINUED, self.place, done)
