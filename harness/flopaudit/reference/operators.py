@@ -129,14 +129,14 @@ __all__ = [
 
 _OF_TORCH = names(
     """
-    _quantized c10d fsdp mkldnn onednn prims profiler quantized static_runtime streams torchvision
+    _quantized aten c10d fsdp mkldnn onednn prims profiler quantized static_runtime streams torchvision
     """
 )
 """Namespaces in which an operator does what ATen's operator of the same base name does."""
 
 
 def is_of_torch(name: str) -> bool:
-    """Whether a name without the prefix `aten::` is that of an operator of torch or torchvision."""
+    """Whether a name, with or without its namespace, is that of an operator of torch itself."""
     namespace, separator, _ = name.rpartition("::")
     return not separator or namespace in _OF_TORCH
 
