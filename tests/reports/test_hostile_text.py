@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flopaudit.cli.output import print_error, print_json
 from flopaudit.core.text import encodable, plain, visible, visible_json
-from flopaudit.records.schema import ModuleParams
+from flopaudit.records.schema import ModuleParams, load
 from flopaudit.reports import cause_text
 from flopaudit.reports.terminal import (
     Screen,
@@ -69,7 +69,7 @@ def test_a_json_document_is_the_same_with_escapes() -> None:
     assert visible_json('{"\x7f": "\u202e\x9b"}\n') == '{"\\u007f": "\\u202e\\u009b"}\n'
     line = ModuleParams(path=HOSTILE, type="模").line()
     assert visible(line) == line
-    assert ModuleParams.model_validate_json(line) == ModuleParams(path=HOSTILE, type="模")
+    assert load(ModuleParams, line) == ModuleParams(path=HOSTILE, type="模")
 
 
 def test_only_addresses_of_threads_become_links_of_a_terminal() -> None:

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from flopaudit.core.errors import UsageError
 from flopaudit.core.streams import keep_stdout, stdout
+from flopaudit.reports.terminal import print_line, print_message
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended."""
@@ -30,7 +31,6 @@ def print_json(value: Any) -> None:
     import json
 
     from flopaudit.core.text import plain, visible_json
-    from flopaudit.reports.terminal import print_line
 
     text = json.dumps(value, indent=2, ensure_ascii=False)
     escaped = not _is_utf_8(stdout().encoding) or plain(text) != text
@@ -43,8 +43,6 @@ def _is_utf_8(encoding: str | None) -> bool:
 
 def print_error(text: str) -> None:
     """Print text to standard error; what is hidden in it, such as escapes, becomes visible."""
-    from flopaudit.reports.terminal import print_message
-
     print_message(text)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from flopaudit.core.errors import UsageError
+from flopaudit.core.errors import UsageError, closest, suggestion
 from flopaudit.core.input_values import (
     DTYPE_ALIASES,
     DTYPES,
@@ -72,7 +72,10 @@ def dtype(name: str, text: str) -> str:
     found = DTYPE_ALIASES.get(name, name)
     if found not in DTYPES:
         shown = f"'{name}' in '{_short(text)}'"
-        raise UsageError(f"{shown} is not a dtype.", f"The choices are {', '.join(DTYPES)}.")
+        near = suggestion(closest(name, DTYPES))
+        raise UsageError(
+            f"{shown} is not a dtype.", near or f"The choices are {', '.join(DTYPES)}."
+        )
     return found
 
 

@@ -129,7 +129,8 @@ __all__ = [
 
 _OF_TORCH = names(
     """
-    _quantized aten c10d fsdp mkldnn onednn prims profiler quantized static_runtime streams torchvision
+    _quantized aten c10d fsdp mkldnn onednn prims profiler quantized static_runtime streams
+    torchvision
     """
 )
 """Namespaces in which an operator does what ATen's operator of the same base name does."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flopaudit.reports.escaping import Markdown, markdown_text
 from flopaudit.studies.table_files import machine, write_csv, write_markdown
 
 HEADERS = ("fault", "times", "cells lost", "cells wrong", "processes left", "unclear ends")
@@ -77,7 +78,7 @@ def by_fault(tallies: Sequence[Tally], order: Sequence[str]) -> list[Tally]:
 def write(out: Path, rows: Sequence[Tally], kills: int, seed: int) -> None:
     """Write faults.md and faults.csv."""
     cells = [row.row() for row in rows]
-    note = _NOTE.format(kills=kills, seed=seed, machine=machine())
+    note = Markdown(_NOTE.format(kills=kills, seed=seed, machine=markdown_text(machine())))
     align = ("left", *("right",) * (len(HEADERS) - 1))
     write_markdown(out / "faults.md", "Faults", note, HEADERS, cells, align)
     write_csv(out / "faults.csv", HEADERS, cells)
