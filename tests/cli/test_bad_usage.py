@@ -49,7 +49,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["count", "json:loads"], "needs an input shape", "--input"),
         (["count", "json:nothing", "--input", "1"], "no 'nothing'", "Name a function"),
         (["count", "resnet18", "--input", "3by4"], "'3by4' is not an input", "1x3x224x224"),
-        (["count", "resnet18", "--input", "complex:1x3"], "not a dtype", "float32"),
+        (["count", "resnet18", "--input", "complex:1x3"], "not a dtype", "complex64"),
         (["count", "resnet18", "--input", "1x4x64x64"], "does not run on", "--input"),
         (["count", "resnet18", "--input", "[1x3"], "a comma or ']' is missing", "1x3x224x224"),
         (["count", "resnet18", "--input", "[" * 9999], "nested more than", "--input-from"),
