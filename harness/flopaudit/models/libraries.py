@@ -32,13 +32,22 @@ class Library(Protocol):
         """Return a function that builds the model with random weights."""
 
 
-def library(source: str) -> Library:
-    """Return the module for a library of `core.specs.LIBRARIES`.
+def require(source: str) -> None:
+    """Refuse a library that is not installed, without importing it.
 
     Raises:
         UsageError: the library is not installed.
     """
     if importlib.util.find_spec(source) is None:
         raise UsageError(f"{source} is not installed.", f"pip install 'flopaudit[{source}]'.")
+
+
+def library(source: str) -> Library:
+    """Return the module for a library of `core.specs.LIBRARIES`.
+
+    Raises:
+        UsageError: the library is not installed.
+    """
+    require(source)
     found: Any = importlib.import_module(f"flopaudit.models.{source}_zoo")
     return cast("Library", found)

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from flopaudit.core.errors import UsageError, closest, suggestion
+from flopaudit.models import libraries
 from flopaudit.models.torchvision_zoo import CatalogueError, torchvision_models
 
 _REGISTERED = re.compile(r"^@register_model\b.*\n(?:@.*\n)*def (\w+)", re.MULTILINE)
@@ -42,6 +43,7 @@ def check(source: str, name: str) -> None:
     Raises:
         UsageError: there is no such model, or the library is not installed.
     """
+    libraries.require(source)
     has = {"timm": _timm_has, "transformers": _transformers_has}[source]
     if not has(name):
         raise unknown_model(source, name)
