@@ -98,7 +98,7 @@ def test_what_does_not_matter_is_counted(name: str, scheduler: Scheduler) -> Non
     ("name", "sentence"),
     [
         ("gives_none", "gave a NoneType, not a torch.nn.Module"),
-        ("missing", "has no 'missing' that can be called"),
+        ("missing", "has no 'missing'"),
         ("runs_fail", "does not run on 1x8: ValueError: broken"),
     ],
 )
