@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from flopaudit.core import checksum
 from flopaudit.core.errors import UsageError
 from flopaudit.core.files import of_system, parse_json, read_text
 from flopaudit.explain import settlement
@@ -93,7 +94,8 @@ def test_file_below_a_file_is_not_there(tmp_path: Path, name: str) -> None:
 def changed(name: str, **values: object) -> str:
     """The first record of a stored file with other values."""
     with (STORED / name).open() as file:
-        return json.dumps({**json.loads(file.readline()), **values})
+        text, _ = checksum.check(file.readline().rstrip("\n"))
+    return checksum.add(json.dumps({**json.loads(text), **values}))
 
 
 DAMAGED_LINES = {
@@ -270,13 +272,13 @@ def test_full_disk_is_named_and_leaves_whole_lines(tmp_path: Path) -> None:
 
 
 def test_removed_journal_is_noticed(tmp_path: Path) -> None:
-    from flopaudit.records.schema import Finding
+    from flopaudit.records.schema import Finding, load
 
     line = (STORED / "findings.jsonl").read_text().splitlines()[0]
     path = tmp_path / "journal.jsonl"
     journal = store.Journal(path)
-    journal.append(Finding.model_validate_json(line))
+    journal.append(load(Finding, line))
     path.unlink()
     with pytest.raises(UsageError, match=f"Cannot write {path}: it was removed"):
-        journal.append(Finding.model_validate_json(line))
+        journal.append(load(Finding, line))
     journal.close()

@@ -116,7 +116,8 @@ def test_a_data_frame_keeps_counts_that_no_column_of_numpy_holds() -> None:
     assert frame["error"][0] == "<img src=x>"
 
 
-def test_plain_data_is_a_copy_of_what_the_command_prints() -> None:
+def test_plain_data_is_a_copy_of_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     found = settlement_of("resnet50")
     before, settled = copy.deepcopy(found), SettledModel(found)
     data = settled.to_dict()

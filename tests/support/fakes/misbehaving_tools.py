@@ -436,10 +436,11 @@ def stops() -> torch.nn.Module:
 
 
 def leaves_no_files() -> torch.nn.Module:
-    """A factory after which its process can open no more files, and so cannot start a worker."""
+    """A factory after which its process can read a file, but not open what a worker needs."""
     model = small()
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, held[0] + 1))
+    next_one = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one + 2, next_one + 2))
     return model
 
 

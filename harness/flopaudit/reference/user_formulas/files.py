@@ -9,8 +9,8 @@ import base64
 import hashlib
 import sys
 import tokenize
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +115,29 @@ def _pickled(formula: UserFormula) -> FormulaSource:
     return FormulaSource(formula.origin, "", data, operator, kind, formula.raw)
 
 
+@contextmanager
+def _siblings_of(path: str) -> Iterator[None]:
+    """Let a file import what lies next to it, which is forgotten afterwards.
+
+    A model may have another file of that name next to it.
+    """
+    folder = str(Path(path).parent)
+    before = set(sys.modules)
+    sys.path.append(folder)  # at the end: what lies there must not take another's place
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            file = Path(getattr(sys.modules[name], "__file__", None) or "")
+            top = name.partition(".")[0]
+            if file.is_relative_to(folder) and file.relative_to(folder).parts[0] in {
+                top,
+                f"{top}.py",
+            }:
+                del sys.modules[name]
+
+
 def _execute(source: FormulaSource) -> None:
     name = (
         f"flopaudit_formulas_{hashlib.sha256(source.path.encode(errors='replace')).hexdigest()[:8]}"
@@ -122,14 +145,11 @@ def _execute(source: FormulaSource) -> None:
     module = ModuleType(name)
     module.__file__ = source.path
     sys.modules[name] = module
-    folder = str(Path(source.path).parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # at the end: what lies there must not take another's place
     registry.known_origins[source.path] = source.origin
     shown = source.origin.partition(" (sha256")[0]
     try:
         code = compile(source.text, source.path, "exec")
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _siblings_of(source.path):
             exec(code, vars(module))  # noqa: S102 - a file that the user named to be executed
     except UsageError:
         raise
