@@ -113,7 +113,7 @@ def _settled(cause: Cause) -> Settlement:
             "error": None,
         },
         "tools": [tool],
-        "own_values": False, "identity": None, "records": None,
+        "own_values": False, "identity": None, "records": "",
     }  # fmt: skip
 
 

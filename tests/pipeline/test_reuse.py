@@ -251,6 +251,25 @@ def test_an_edited_settlement_is_not_shown(
     assert [reason in each and str(path) in each for each in found.refused] == [True]
 
 
+@pytest.mark.parametrize("place", ["identity", "reference", "tools", "lower_bound"])
+def test_a_settlement_of_an_earlier_version_is_not_shown(place: str, tmp_path: Path) -> None:
+    path, content, _ = settlement_in(tmp_path / "out")
+    reference = content["reference"]
+    assert isinstance(reference, dict)
+    part = reference if place in reference else content
+    del part[place]
+    path.write_text(add(json.dumps(content, ensure_ascii=False)) + "\n")
+    found = stored(model_request("resnet18"), (), path.parent)
+    assert found.refused == [f"a settlement in {path} is of an earlier version of flopaudit"]
+
+
+def test_a_settlement_without_its_checksum_is_not_shown(tmp_path: Path) -> None:
+    path, _, text = settlement_in(tmp_path / "out")
+    path.write_text(text + "\n")
+    found = stored(model_request("resnet18"), (), path.parent)
+    assert found.refused == [f"a settlement in {path} was changed after it was written"]
+
+
 def test_a_settlement_of_other_records_is_not_shown(tmp_path: Path) -> None:
     path, content, _ = settlement_in(tmp_path / "out")
     content["records"] = "0" * 16

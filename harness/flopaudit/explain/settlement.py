@@ -104,7 +104,7 @@ class Settlement(TypedDict):
 
     `own_values` says that the values of the input are the user's, and not random. `identity` is
     that of the model (see `records.schema.ModelIdentity`), and `records` a digest of
-    the records that the settlement was made from; both are None in files of earlier versions.
+    the records that the settlement was made from. The identity is None if the model was not built.
     """
 
     settlement_version: int
@@ -117,7 +117,7 @@ class Settlement(TypedDict):
     tools: list[SettledTool]
     own_values: bool
     identity: dict[str, Any] | None
-    records: str | None
+    records: str
 
 
 class _Unexplained(NamedTuple):
@@ -276,7 +276,11 @@ def find(
                 text, state = checksum.check(line)
                 found = _parsed(text, path)
                 if found.get("inputs") == list(inputs):
-                    if state is checksum.State.CHANGED:
+                    # Lines of earlier versions have no checksum, nor all keys; an edited one may
+                    # lack the checksum alone.
+                    if state is checksum.State.CHANGED or (
+                        state is checksum.State.ABSENT and _is_whole(found)
+                    ):
                         what = f"a settlement in {path} was changed after it was written"
                         raise checksum.ChangedError(what)
                     return _checked(found, path)
@@ -308,25 +312,26 @@ def _checked(found: dict[str, Any], path: Traversable) -> Settlement:
             f"{path} has format {version}, but this program reads {SETTLEMENT_VERSION}.",
             "Measure the model again with --again.",
         )
-    reference = found["reference"]
-    later: dict[str, object] = {  # keys that settlements got after some were stored
-        "lower_bound": bool(reference["uncounted_ops"]),
-        "user_formulas": {},
-        "data_dependent": [],
-    }
-    absent: dict[str, object] = {key: None for key in ("identity", "records") if key not in found}
-    if "own_values" not in found:
-        absent["own_values"] = has_own_values(found["inputs"])
-    missing = {key: value for key, value in later.items() if key not in reference}
-    bound = {**reference, **missing}["lower_bound"]
-    tools = [
-        tool if "lower_bound" in tool else {**tool, "lower_bound": bound} for tool in found["tools"]
-    ]
-    whole = {**found, **absent, "reference": {**reference, **missing}, "tools": tools}
-    settlement = cast(Settlement, whole)
+    if not _is_whole(found):
+        raise checksum.ChangedError(f"a settlement in {path} is of an earlier version of flopaudit")
+    settlement = cast(Settlement, found)
     if not adds_up(settlement):
         raise checksum.ChangedError(f"the numbers of a settlement in {path} do not add up")
     return settlement
+
+
+def _is_whole(found: dict[str, Any]) -> bool:
+    """Whether a stored settlement has all keys, which one of an earlier version has not."""
+    tools = found.get("tools")
+    parts: list[tuple[object, type]] = [
+        (found, Settlement),
+        (found.get("reference"), SettledReference),
+        *((tool, SettledTool) for tool in (tools if isinstance(tools, list) else ())),
+    ]
+    return isinstance(tools, list) and all(
+        isinstance(part, dict) and kind.__annotations__.keys() <= part.keys()
+        for part, kind in parts
+    )
 
 
 def adds_up(settlement: Settlement) -> bool:

@@ -132,7 +132,7 @@ def _worth_a_retry(settlement: Settlement, limits: Callable[[], Limits] | None) 
     now = limits()
     for tool in failed:
         if tool["status"] in ENDED_BY_LIMITS:
-            kept = tool.get("limits")
+            kept = tool["limits"]
             reason = raised_limit(CellLimits(**kept) if kept else None, now)
             if reason:
                 return reason
