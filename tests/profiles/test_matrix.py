@@ -277,3 +277,10 @@ def test_it_is_read_without_torch_numpy_or_pandas(tmp_path: Path) -> None:
         "assert not {'torch', 'torchvision', 'numpy', 'pandas'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("tool", ["../outside", "/absolute", "a\\b", "a\0b", "..", "plain"])
+def test_the_file_of_a_profile_is_in_its_folder(tool: str, tmp_path: Path) -> None:
+    path = tmp_path / repository.file_name((tool, "1.0", ""))
+    path.write_text("{}")
+    assert path.resolve().parent == tmp_path.resolve()

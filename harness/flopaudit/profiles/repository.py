@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +22,11 @@ DIRECTORY = Path("results") / "profiles"
 
 
 def file_name(key: ToolKey) -> str:
-    """Return the name of a profile's file, such as `thop-0.1.1.json`, with any variant."""
-    return "-".join(part for part in key if part) + ".json"
+    """Return the name of a profile's file, such as `thop-0.1.1.json`, with any variant.
+
+    A tool may be anyone's, and its name must not lead out of the folder.
+    """
+    return re.sub(r"[/\\\0]", "_", "-".join(part for part in key if part)) + ".json"
 
 
 def find(key: ToolKey, first: Sequence[Path] = ()) -> Profile | None:
