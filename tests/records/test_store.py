@@ -301,3 +301,12 @@ def test_syncs_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             journal.append(measured(number, "", ""))
         journal.close()
         assert len(synced) == expected
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "settlements.jsonl"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match=f"{path} is a FIFO, not a file"):
+        store.write_whole(path, "text")
+    assert path.is_fifo()
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]

@@ -119,8 +119,9 @@ def write_whole(path: Path, text: str) -> None:
     """Replace a file at once: readers see the old content or the new one, never a part.
 
     Raises:
-        UsageError: the system refused.
+        UsageError: the system refused, or something that is no file is in its place.
     """
+    files.require_regular(path, _MOVE_AWAY)
     with files.writing(path):
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_UNFINISHED}{path.name}.")
         temporary = Path(name)
